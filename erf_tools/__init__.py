@@ -1,0 +1,49 @@
+"""erf-tools: what a vision network looks at.
+
+Effective receptive fields (ERF) by gradients. Names below are loaded when they are first used:
+importing this package does not import torch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from erf_tools.erf.gradients import effective_receptive_field as effective_receptive_field
+    from erf_tools.erf.maps import ERF as ERF
+    from erf_tools.erf.maps import merge as merge
+    from erf_tools.erf.measures import measure as measure
+    from erf_tools.errors import ErfToolsError as ErfToolsError
+    from erf_tools.errors import UsageError as UsageError
+    from erf_tools.images import Preprocessing as Preprocessing
+    from erf_tools.models.loading import Model as Model
+    from erf_tools.models.loading import as_model as as_model
+    from erf_tools.models.loading import load_model as load_model
+    from erf_tools.models.taps import Tap as Tap
+
+_HOMES = {
+    "ERF": "erf_tools.erf.maps",
+    "ErfToolsError": "erf_tools.errors",
+    "Model": "erf_tools.models.loading",
+    "Preprocessing": "erf_tools.images",
+    "Tap": "erf_tools.models.taps",
+    "UsageError": "erf_tools.errors",
+    "as_model": "erf_tools.models.loading",
+    "effective_receptive_field": "erf_tools.erf.gradients",
+    "load_model": "erf_tools.models.loading",
+    "measure": "erf_tools.erf.measures",
+    "merge": "erf_tools.erf.maps",
+}
+
+__all__ = sorted(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'erf_tools' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

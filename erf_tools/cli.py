@@ -1,0 +1,242 @@
+"""The command line: parse, make one library call, print.
+
+Everything heavy is imported inside the commands, so that ``--help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from erf_tools.errors import ErfToolsError, UsageError
+
+if TYPE_CHECKING:
+    from erf_tools.images import Selection
+    from erf_tools.study import Study
+
+app = typer.Typer(
+    name="erf-tools",
+    help="What a vision network looks at: effective receptive fields, and more to come.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+_DEMO_MODELS = {
+    "efficientnet_lite0": "pretrained",
+    "replknet31b": "random",
+    "replknet3": "random",
+    "resnet101": "random",
+}
+_DEMO_RESOLUTION = 512
+
+
+@app.callback()
+def _common(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+) -> None:
+    """Declare what :func:`main` takes from anywhere on the command line."""
+
+
+@app.command()
+def erf(
+    model: Annotated[
+        list[str],
+        typer.Option(
+            "--model",
+            "--models",
+            metavar="NAME,...",
+            help="A name of `erf-tools models`, a timm name, or package.module:factory. "
+            "Repeat it, or separate names by commas.",
+        ),
+    ],
+    weights: Annotated[
+        list[str],
+        typer.Option(
+            metavar="pretrained|random|FILE",
+            help="Once for all models, or once per model in the same order.",
+        ),
+    ] = ["pretrained"],  # noqa: B006 - Typer copies it
+    images: Annotated[
+        str,
+        typer.Option(
+            metavar="DIR|FILE|builtin",
+            help="A folder (flat, or with subfolders as in ImageNet), an image, or builtin: the "
+            "colour photographs in scikit-image.",
+        ),
+    ] = "builtin",
+    num_images: Annotated[int, typer.Option(min=1, help="How many images at most.")] = 50,
+    order: Annotated[
+        Literal["spread", "sequential"],
+        typer.Option(
+            help="spread: seeded, over all subfolders; sequential: by name, as the paper's script."
+        ),
+    ] = "spread",
+    resolution: Annotated[int, typer.Option(min=1, help="Side of the input, in pixels.")] = 1024,
+    batch_size: Annotated[str, typer.Option(metavar="auto|N", help="Images at once.")] = "auto",
+    device: Annotated[
+        str, typer.Option(metavar="NAME", help="auto, cpu, cuda, cuda:1 or mps.")
+    ] = "auto",
+    seed: Annotated[int, typer.Option(help="Of random weights and of the order of images.")] = 0,
+    output: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("results/erf"),
+) -> None:
+    """Measure effective receptive fields: a heatmap per model, and a table of all.
+
+    Example: erf-tools erf --model replknet31b,resnet101 --weights random --resolution 512
+    """
+    from erf_tools import study
+    from erf_tools.images import select
+
+    wanted = study.requests(_split(model), _split(weights))
+    selection = select(images, num_images, order, seed)
+    _report_images(selection, num_images)
+    outcome = study.measure_erfs(
+        wanted,
+        selection,
+        output,
+        resolution=resolution,
+        batch_size=_batch_size(batch_size),
+        device=device,
+        seed=seed,
+        progress=True,
+    )
+    _print_study(outcome, output)
+
+
+@app.command()
+def demo(
+    output: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("results/demo"),
+) -> None:
+    """Measure four networks on built-in photographs: no network, about two minutes on two cores."""
+    from erf_tools import study
+    from erf_tools.images import select
+
+    outcome = study.measure_erfs(
+        study.requests(list(_DEMO_MODELS), list(_DEMO_MODELS.values())),
+        select("builtin"),
+        output,
+        resolution=_DEMO_RESOLUTION,
+        progress=True,
+    )
+    _print_study(outcome, output)
+    typer.echo(
+        f"""
+Look at {output / "erf_comparison.png"}: for each network, how much every input pixel contributes
+to the central unit of its last feature map, averaged over {outcome.results[0].count} photographs
+at {_DEMO_RESOLUTION}x{_DEMO_RESOLUTION}. Bright pixels contribute most; the solid square holds half
+of the contribution, the dashed one 99 %.
+replknet31b and replknet3 differ only in the size of their kernels (31x31 against 3x3): even
+untrained, the large kernels see a far larger part of the image. efficientnet_lite0 is trained;
+the other three have random weights, so their maps show architecture, not learning.
+A map of each network on its own is in {output}/<model>/heatmap.png."""
+    )
+
+
+@app.command()
+def models() -> None:
+    """List the models known by name; every timm model works as well."""
+    from urllib.parse import urlsplit
+
+    from tabulate import tabulate
+
+    from erf_tools.models import catalogue
+
+    rows = []
+    for entry in catalogue.ENTRIES.values():
+        kind = entry.weights.kind
+        found = catalogue.weights_file(entry)
+        size = entry.preprocessing.size
+        source = {
+            "file": urlsplit(entry.weights.address).hostname,
+            "timm": f"timm {entry.architecture}",
+            "package": f"package {entry.weights.package.replace('_', '-')}",
+            "none": "never published",
+        }[kind]
+        rows.append(
+            [
+                entry.name,
+                entry.summary,
+                f"{entry.parameters / 1e6:.1f} M",
+                f"{size}x{size}",
+                "yes" if found else "no",
+                source,
+            ]
+        )
+    headers = ["name", "model", "parameters", "input", "weights here", "weights come from"]
+    typer.echo(tabulate(rows, headers=headers, tablefmt="simple", disable_numparse=True))
+    typer.echo(
+        f"\nWeight files are looked for in {catalogue.weights_folder()} "
+        "(ERF_TOOLS_CACHE moves it). Any timm name works too, and package.module:factory."
+    )
+
+
+def _split(values: list[str]) -> list[str]:
+    return [part.strip() for value in values for part in value.split(",") if part.strip()]
+
+
+def _batch_size(text: str) -> int | None:
+    if text == "auto":
+        return None
+    if not text.isdecimal() or int(text) < 1:
+        raise UsageError(f"--batch-size is {text!r}; it is auto or a positive number")
+    return int(text)
+
+
+def _report_images(selection: Selection, asked: int) -> None:
+    for name, reason in selection.unreadable:
+        typer.echo(f"skipped {name}: {reason}", err=True)
+    if selection.unreadable:
+        typer.echo(f"{len(selection.unreadable)} images could not be read", err=True)
+    if len(selection) < asked:
+        typer.echo(f"{selection.source} has {len(selection)} images: using all of them", err=True)
+
+
+def _print_study(outcome: Study, output: Path) -> None:
+    from erf_tools import tables
+
+    for name in outcome.reused:
+        folder = output / name
+        typer.echo(
+            f"{name}: measured before with the same images and settings; delete {folder} to "
+            "measure it again",
+            err=True,
+        )
+    for result in outcome.results:
+        if zeros := result.number("zero"):
+            typer.echo(
+                f"warning: {result.name}: the map of {zeros} of {result.count} images is zero "
+                "everywhere (every channel of the unit is off); they count in the mean",
+                err=True,
+            )
+        if dropped := result.number("nan"):
+            typer.echo(
+                f"warning: {result.name}: the map of {dropped} images is not finite; left out",
+                err=True,
+            )
+    typer.echo(tables.compact(outcome.table))
+    typer.echo("")
+    for note in tables.notes(outcome.table):
+        typer.echo(note)
+    typer.echo(f"\nWritten to {output}: " + ", ".join(path.name for path in outcome.files))
+    if outcome.failures:
+        *others, last = outcome.failures
+        for error in others:
+            typer.echo(f"erf-tools: {error}", err=True)
+        raise last
+
+
+def main() -> None:
+    """Run the command line; turn errors into one sentence and an exit code."""
+    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
+    try:
+        app(args=arguments)
+    except ErfToolsError as error:
+        if len(arguments) < len(sys.argv) - 1:
+            traceback.print_exc()
+        typer.echo(f"erf-tools: {error}", err=True)
+        sys.exit(error.exit_code)

@@ -1,0 +1,1 @@
+"""Effective receptive fields: protocols, maps, measures, and the gradients they come from."""

@@ -1,0 +1,237 @@
+"""Images: where they come from, which are taken, and how they are made ready for a network.
+
+Nothing here knows of torch: pixels are uint8 arrays ``[height, width, 3]``; a network's mean and
+standard deviation travel beside them in :class:`Preprocessing`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import random
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from PIL import Image
+
+from erf_tools.errors import UsageError
+
+Order = Literal["spread", "sequential"]
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".tif", ".tiff", ".webp"})
+
+#: The colour photographs in scikit-image's wheel. Of its stereo pair only the left one: two views
+#: of one scene are not two images.
+BUILTIN = (
+    "astronaut.png",
+    "chelsea.png",
+    "coffee.png",
+    "hubble_deep_field.jpg",
+    "ihc.png",
+    "motorcycle_left.png",
+    "retina.jpg",
+    "rocket.jpg",
+)
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How a checkpoint wants its images.
+
+    Attributes:
+        size: side of the square input in pixels, as in training or evaluation.
+        mean: per channel, subtracted from pixels in [0, 1].
+        std: per channel, divides what is left.
+        interpolation: ``bicubic``, ``bilinear`` or ``nearest``.
+        crop_fraction: the short side is resized to ``size / crop_fraction`` and the centre is cut
+            out; ``None`` warps the whole image to ``size`` x ``size`` instead.
+    """
+
+    size: int = 224
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[float, float, float] = IMAGENET_STD
+    interpolation: str = "bicubic"
+    crop_fraction: float | None = 0.875
+
+    def record(self) -> dict[str, Any]:
+        """Return the fields as JSON values."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class SourceImage:
+    """One image: a name that means something to the user, its bytes' digest, where to read it.
+
+    Attributes:
+        name: path relative to the folder it was found in, or the name given to it.
+        sha256: digest of the file's bytes (of the pixels, for images given in memory).
+        content: a path, or an image in memory.
+    """
+
+    name: str
+    sha256: str
+    content: Path | Image.Image
+
+    def open(self) -> Image.Image:
+        """Decode to RGB.
+
+        Like the published scripts' loader, this leaves orientation tags alone.
+        """
+        if isinstance(self.content, Image.Image):
+            return self.content.convert("RGB")
+        with Image.open(self.content) as image:
+            return image.convert("RGB")
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The images a run uses, in order.
+
+    Attributes:
+        images: readable images, at most as many as were asked for.
+        source: where they came from, for people.
+        order: ``spread`` or ``sequential``.
+        seed: of the spread order.
+        unreadable: names and reasons of files that were passed over.
+    """
+
+    images: tuple[SourceImage, ...]
+    source: str
+    order: Order = "spread"
+    seed: int = 0
+    unreadable: tuple[tuple[str, str], ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def record(self) -> dict[str, Any]:
+        """Return what a result says of its images, as JSON values; the list itself is apart."""
+        return {
+            "source": self.source,
+            "order": self.order,
+            "seed": self.seed,
+            "unreadable": [list(entry) for entry in self.unreadable],
+        }
+
+
+def select(
+    source: str | Path | Sequence[str | Path | Image.Image] = "builtin",
+    num_images: int = 50,
+    order: Order = "spread",
+    seed: int = 0,
+) -> Selection:
+    """Choose images and make sure that they can be read.
+
+    Args:
+        source: ``"builtin"`` (photographs that come with scikit-image), a folder (searched with
+            its subfolders), an image file, or a sequence of paths and PIL images.
+        num_images: how many to take; fewer are returned where there are fewer.
+        order: ``sequential`` takes files by sorted path, as the published script does, which in
+            an ImageNet folder means images of one class; ``spread`` shuffles with ``seed`` and
+            takes one image from each subfolder in turn.
+        seed: of the spread order.
+
+    Raises:
+        UsageError: no such file or folder, no images in it, or none that can be read.
+    """
+    if num_images < 1:
+        raise UsageError(f"--num-images is {num_images}; it has to be at least 1")
+    if order not in ("spread", "sequential"):
+        raise UsageError(f"--order is {order!r}; it is spread or sequential")
+    described, candidates = _candidates(source)
+    if order == "spread":
+        candidates = _spread(candidates, seed)
+
+    readable: list[SourceImage] = []
+    unreadable: list[tuple[str, str]] = []
+    for name, content in candidates:
+        if len(readable) == num_images:
+            break
+        try:
+            readable.append(_read(name, content))
+        except Exception as error:  # Pillow's decoders raise a dozen kinds, SyntaxError among them
+            unreadable.append((name, _reason(error)))
+    if not readable:
+        raise UsageError(
+            f"none of the {len(unreadable)} images in {described} can be read "
+            f"(the first, {unreadable[0][0]}: {unreadable[0][1]})"
+        )
+    return Selection(tuple(readable), described, order, seed, tuple(unreadable))
+
+
+def decode(images: Iterable[SourceImage], height: int, width: int) -> Iterator[np.ndarray]:
+    """Yield each image warped to ``height`` x ``width`` by bicubic resampling, uint8, RGB."""
+    for image in images:
+        yield np.asarray(image.open().resize((width, height), Image.Resampling.BICUBIC))
+
+
+def _candidates(
+    source: str | Path | Sequence[str | Path | Image.Image],
+) -> tuple[str, list[tuple[str, Path | Image.Image]]]:
+    if source == "builtin":
+        folder = Path(str(resources.files("skimage") / "data"))
+        return "builtin", [(name, folder / name) for name in BUILTIN]
+    if isinstance(source, (str, Path)):
+        path = Path(source).expanduser()
+        if path.is_dir():
+            files = sorted(
+                file
+                for file in path.rglob("*")
+                if file.suffix.lower() in EXTENSIONS and not file.name.startswith(".")
+            )
+            if not files:
+                raise UsageError(f"there are no images in the folder {path}")
+            return str(path), [(file.relative_to(path).as_posix(), file) for file in files]
+        if path.is_file():
+            return str(path), [(path.name, path)]
+        raise UsageError(
+            f"--images {source}: there is no such folder or file; name one, or use builtin"
+        )
+    given: list[tuple[str, Path | Image.Image]] = [
+        (f"image-{index}", item) if isinstance(item, Image.Image) else (str(item), Path(item))
+        for index, item in enumerate(source)
+    ]
+    if not given:
+        raise UsageError("the list of images is empty")
+    return f"{len(given)} given images", given
+
+
+def _spread(
+    candidates: list[tuple[str, Path | Image.Image]], seed: int
+) -> list[tuple[str, Path | Image.Image]]:
+    """Take one from each folder in turn, folders and files shuffled."""
+    generator = random.Random(seed)
+    folders: dict[str, list[tuple[str, Path | Image.Image]]] = {}
+    for candidate in candidates:
+        folders.setdefault(candidate[0].rpartition("/")[0], []).append(candidate)
+    groups = list(folders.values())
+    generator.shuffle(groups)
+    for group in groups:
+        generator.shuffle(group)
+    longest = max(map(len, groups))
+    return [group[turn] for turn in range(longest) for group in groups if turn < len(group)]
+
+
+def _read(name: str, content: Path | Image.Image) -> SourceImage:
+    if isinstance(content, Image.Image):
+        pixels = np.asarray(content.convert("RGB"))
+        header = f"{pixels.shape}".encode()
+        return SourceImage(name, hashlib.sha256(header + pixels.tobytes()).hexdigest(), content)
+    data = content.read_bytes()
+    with Image.open(io.BytesIO(data)) as image:
+        image.convert("RGB")  # decodes every pixel: a truncated file fails here, not hours later
+    return SourceImage(name, hashlib.sha256(data).hexdigest(), content)
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    # Pillow names its in-memory buffer, which tells the user nothing.
+    return str(error).partition(" <_io")[0] or type(error).__name__

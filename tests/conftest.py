@@ -1,0 +1,33 @@
+"""What tests share: where the reference data lies, small images, small networks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+SHARED = Path(__file__).parents[2] / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def natural_images() -> Path:
+    """The folder of natural photographs beside the checkout."""
+    folder = SHARED / "natural-images"
+    if not folder.is_dir():
+        pytest.skip(f"the reference photographs are not on this machine ({folder})")
+    return folder
+
+
+@pytest.fixture
+def image_folder(tmp_path: Path) -> Path:
+    """An ImageNet-like folder: three classes of four images each, every image different."""
+    folder = tmp_path / "images"
+    generator = np.random.default_rng(0)
+    for category in ("ant", "bee", "cat"):
+        (folder / category).mkdir(parents=True)
+        for number in range(4):
+            pixels = generator.integers(0, 256, (24, 32, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(folder / category / f"{number}.png")
+    return folder

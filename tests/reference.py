@@ -1,0 +1,70 @@
+"""Slow, literal oracles, written from the publications and apart from the package."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+
+def ding2022_map(
+    features: Callable[[Tensor], Tensor],
+    image: Image.Image,
+    resolution: int,
+    mean: tuple[float, ...],
+    std: tuple[float, ...],
+    dtype: torch.dtype,
+) -> np.ndarray:
+    """One image by the RepLKNet paper's procedure, step by step, batch of one, NCHW."""
+    resized = image.convert("RGB").resize((resolution, resolution), Image.BICUBIC)
+    pixels = np.asarray(resized).transpose(2, 0, 1).astype(np.float64) / 255.0
+    for channel in range(3):
+        pixels[channel] = (pixels[channel] - mean[channel]) / std[channel]
+    sample = torch.tensor(pixels[None], dtype=dtype, requires_grad=True)
+    outputs = features(sample)
+    size = outputs.size()
+    central_point = nn.functional.relu(outputs[:, :, size[2] // 2, size[3] // 2]).sum()
+    (grad,) = torch.autograd.grad(central_point, sample)
+    grad = nn.functional.relu(grad)
+    return grad.sum((0, 1)).double().numpy()
+
+
+def published_rectangle(data: np.ndarray, threshold: float) -> float | None:
+    """The published area ratio of a map that is already displayed, or None if not reached."""
+    h, w = data.shape
+    all_sum = np.sum(data)
+    for i in range(1, h // 2):
+        selected = data[h // 2 - i : h // 2 + 1 + i, w // 2 - i : w // 2 + 1 + i]
+        if np.sum(selected) / all_sum > threshold:
+            return (i * 2 + 1) / h * (i * 2 + 1) / w
+    return None
+
+
+def brute_force_ratio(data: np.ndarray, threshold: float) -> float:
+    """The smallest centred square, cut off at the rim, by trying all of them pixel by pixel."""
+    h, w = data.shape
+    for i in range(1, max(h, w) + 1):
+        inside = [
+            (y, x) for y in range(h) for x in range(w) if max(abs(y - h // 2), abs(x - w // 2)) <= i
+        ]
+        if sum(data[y, x] for y, x in inside) / data.sum() > threshold * (1 + 1e-12):
+            return len(inside) / (h * w)
+    return 1.0
+
+
+def randomise_norms(module: nn.Module, seed: int = 0) -> nn.Module:
+    """Give BatchNorms statistics and scales as after training, so that folding them matters."""
+    generator = torch.Generator().manual_seed(seed)
+    for layer in module.modules():
+        if isinstance(layer, nn.BatchNorm2d):
+            for tensor, low, high in (
+                (layer.running_mean, -0.3, 0.3),
+                (layer.running_var, 0.5, 1.5),
+                (layer.weight.data, 0.5, 1.5),
+                (layer.bias.data, -0.3, 0.3),
+            ):
+                tensor.copy_(low + (high - low) * torch.rand(tensor.shape, generator=generator))
+    return module

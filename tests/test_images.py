@@ -1,0 +1,98 @@
+"""Image sources: which images are taken, and what happens to bad ones."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from erf_tools.errors import UsageError
+from erf_tools.images import BUILTIN, decode, select
+
+
+def names(selection: object) -> list[str]:
+    return [image.name for image in selection.images]  # type: ignore[attr-defined]
+
+
+def test_sequential_order_takes_one_class_as_the_published_script(image_folder: Path) -> None:
+    selection = select(image_folder, 4, "sequential")
+    assert names(selection) == ["ant/0.png", "ant/1.png", "ant/2.png", "ant/3.png"]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_spread_order_takes_every_class_before_a_second_image(
+    image_folder: Path, seed: int
+) -> None:
+    taken = names(select(image_folder, 6, "spread", seed))
+    assert {name[:3] for name in taken[:3]} == {name[:3] for name in taken[3:]}
+    assert len({name[:3] for name in taken[:3]}) == 3
+    assert len(set(taken)) == 6
+
+
+def test_spread_order_follows_the_seed(image_folder: Path) -> None:
+    assert names(select(image_folder, 12, seed=1)) == names(select(image_folder, 12, seed=1))
+    assert names(select(image_folder, 12, seed=1)) != names(select(image_folder, 12, seed=2))
+
+
+def test_exactly_as_many_as_there_are_and_more(image_folder: Path) -> None:
+    assert len(select(image_folder, 12)) == 12
+    assert len(select(image_folder, 50)) == 12
+
+
+def test_flat_folder_single_file_and_sequences(image_folder: Path) -> None:
+    assert len(select(image_folder / "bee", 50)) == 4
+    assert names(select(image_folder / "bee" / "2.png")) == ["2.png"]
+    picture = Image.new("RGB", (5, 4), "red")
+    assert names(select([picture, image_folder / "bee" / "2.png"], order="sequential"))[0] == (
+        "image-0"
+    )
+
+
+def test_unreadable_files_are_passed_over_and_named(image_folder: Path) -> None:
+    whole = (image_folder / "ant" / "0.png").read_bytes()
+    (image_folder / "ant" / "0.png").write_bytes(whole[: len(whole) // 2])
+    (image_folder / "ant" / "1.png").write_text("<html>not an image</html>")
+    (image_folder / "ant" / "2.png").write_bytes(b"")
+    selection = select(image_folder, 50, "sequential")
+    assert len(selection) == 9
+    assert [name for name, _ in selection.unreadable] == ["ant/0.png", "ant/1.png", "ant/2.png"]
+    assert all(reason and "BytesIO" not in reason for _, reason in selection.unreadable)
+    # Bad files do not use up the number asked for.
+    assert len(select(image_folder, 9, "sequential")) == 9
+
+
+def test_nothing_to_read_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no images in the folder"):
+        select(tmp_path)
+    with pytest.raises(UsageError, match="no such folder or file"):
+        select(tmp_path / "nowhere")
+    (tmp_path / "bad.jpg").write_bytes(b"bad")
+    with pytest.raises(UsageError, match=r"none of the 1 images .* bad\.jpg"):
+        select(tmp_path)
+    with pytest.raises(UsageError, match="at least 1"):
+        select("builtin", 0)
+
+
+def test_builtin_photographs_are_colour_and_distinct() -> None:
+    selection = select("builtin", 50, "sequential")
+    assert tuple(names(selection)) == BUILTIN
+    assert len({image.sha256 for image in selection.images}) == len(BUILTIN)
+    for pixels in decode(selection.images, 32, 48):
+        assert pixels.shape == (32, 48, 3)
+        assert np.ptp(pixels.astype(int).mean(axis=(0, 1))) > 1  # not grey
+
+
+def test_modes_become_rgb(tmp_path: Path) -> None:
+    for mode in ("L", "P", "RGBA", "CMYK", "1"):
+        Image.new(mode, (6, 6)).save(tmp_path / f"{mode}.tif")
+    selection = select(tmp_path, 50)
+    assert len(selection) == 5
+    assert all(pixels.shape == (8, 8, 3) for pixels in decode(selection.images, 8, 8))
+
+
+def test_digest_is_of_the_content(image_folder: Path) -> None:
+    before = select(image_folder, 1, "sequential").images[0].sha256
+    Image.new("RGB", (9, 9)).save(image_folder / "ant" / "0.png")
+    assert select(image_folder, 1, "sequential").images[0].sha256 != before

@@ -1,0 +1,168 @@
+"""A study: every file is written, carries its provenance, and survives a failure."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+
+from erf_tools import study, tables
+from erf_tools.erf.maps import ERF
+from erf_tools.errors import ErfToolsError, UsageError
+from erf_tools.images import select
+
+MODELS = ["replknet3", "resnet18", "swin_t"]
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, study.Study]:
+    output = tmp_path_factory.mktemp("study")
+    wanted = study.requests(MODELS, ["random"])
+    return output, study.measure_erfs(wanted, select("builtin", 2), output, resolution=64)
+
+
+def test_the_files_are_those_promised(written: tuple[Path, study.Study]) -> None:
+    output, _ = written
+    found = {path.relative_to(output).as_posix() for path in output.rglob("*") if path.is_file()}
+    expected = {f"erf_table.{suffix}" for suffix in ("csv", "md", "tex")}
+    expected |= {f"erf_comparison.{suffix}" for suffix in ("png", "pdf")}
+    for model in MODELS:
+        expected |= {f"{model}/{name}" for name in ("erf.npz", "erf.json")}
+        expected |= {f"{model}/heatmap.{suffix}" for suffix in ("png", "pdf")}
+    assert found == expected
+
+
+def test_every_file_says_that_the_networks_are_untrained(
+    written: tuple[Path, study.Study],
+) -> None:
+    output, _ = written
+    for name in ("erf_table.csv", "erf_table.md", "erf_table.tex", "resnet18/erf.json"):
+        assert "untrained" in (output / name).read_text()
+    assert not ERF.load(output / "resnet18" / "erf.npz").trained
+    for name in ("erf_comparison.png", "resnet18/heatmap.png"):
+        with Image.open(output / name) as image:
+            assert "untrained" in image.info["Description"]
+            provenance = json.loads(image.info["Description"])
+            assert "ding2022" in json.dumps(provenance)
+
+
+def test_json_has_the_measures_and_the_provenance(written: tuple[Path, study.Study]) -> None:
+    output, outcome = written
+    record = json.loads((output / "replknet3" / "erf.json").read_text())
+    assert set(record["measures"]["legacy"]) == {"0.2", "0.3", "0.5", "0.99"}
+    assert record["measures"]["effective_side"] == outcome.table["effective_side"][0]
+    assert record["setting"]["model"]["weights"]["sha256"]
+    assert [image["outcome"] for image in record["images"]] == ["counted", "counted"]
+
+
+def test_table_has_the_papers_values_in_columns_of_their_own(
+    written: tuple[Path, study.Study],
+) -> None:
+    table = pd.read_csv(written[0] / "erf_table.csv")
+    assert list(table["model"]) == MODELS
+    assert table[[f"paper_{t}" for t in (20, 30, 50, 99)]].isna().all().all()
+
+
+def test_published_values_are_marked_by_their_standing(tmp_path: Path) -> None:
+    outcome = study.measure_erfs(
+        study.requests(["resnet101"], ["random"]), select("builtin", 1), tmp_path, resolution=32
+    )
+    assert outcome.table["paper_99"][0] == 0.224
+    assert "recalled from memory" in outcome.table["paper_standing"][0]
+    shown = tables.readable(outcome.table)
+    assert shown["paper r at 99 %, %"][0] == "22.4†"
+    assert shown["paper r at 20 %, %"][0] == "0.9"
+    assert "22.4†" in tables.compact(outcome.table)
+    for name in ("erf_table.md", "erf_table.tex"):
+        assert "recalled from memory" in (tmp_path / name).read_text()
+
+
+def test_a_result_that_is_there_is_used_again_only_if_nothing_changed(tmp_path: Path) -> None:
+    wanted = study.requests(["resnet18"], ["random"])
+
+    def reused(**changes: object) -> bool:
+        arguments = {"num_images": 2, "resolution": 32, "seed": 0, **changes}
+        selection = select("builtin", arguments["num_images"], seed=0)  # type: ignore[arg-type]
+        outcome = study.measure_erfs(
+            wanted,
+            selection,
+            tmp_path,
+            resolution=arguments["resolution"],  # type: ignore[arg-type]
+            seed=arguments["seed"],  # type: ignore[arg-type]
+        )
+        return outcome.reused == ("resnet18",)
+
+    assert not reused()
+    assert reused()
+    assert not reused(num_images=3)
+    assert not reused(resolution=48)
+    assert not reused(seed=1)
+    assert reused(seed=1)
+    archive = tmp_path / "resnet18" / "erf.npz"
+    archive.write_bytes(archive.read_bytes()[:100])
+    assert not reused(seed=1)
+
+
+def test_a_failing_model_costs_no_other_its_result(tmp_path: Path) -> None:
+    wrong = tmp_path / "wrong.pth"
+    torch.save({"weight": torch.ones(3)}, wrong)
+    wanted = study.requests(["resnet18", "resnet34"], [str(wrong), "random"])
+    outcome = study.measure_erfs(wanted, select("builtin", 1), tmp_path / "out", resolution=32)
+    assert [result.name for result in outcome.results] == ["resnet34"]
+    assert "does not fit the network" in str(outcome.failures[0])
+    assert (tmp_path / "out" / "erf_table.csv").is_file()
+    with pytest.raises(ErfToolsError, match="does not fit"):
+        study.measure_erfs(wanted[:1], select("builtin", 1), tmp_path / "out", resolution=32)
+
+
+@pytest.mark.parametrize(
+    ("models", "weights", "message"),
+    [
+        ([], ["random"], "--model is missing"),
+        (["resnet18", "resnet18"], ["random"], "names resnet18 twice"),
+        (["nosuch"], ["random"], "did you mean"),
+        (["resnet18", "resnet34"], ["mine.pth"], "one file is for one model"),
+        (["resnet18"], ["random", "random"], "given 2 times for 1 models"),
+        (["a.b:c", "a.b_c"], ["random"], "there is no model 'a.b_c'"),
+        (["a:b", "a::b"], ["random"], "same folder"),
+    ],
+)
+def test_requests_that_make_no_sense(models: list[str], weights: list[str], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        study.requests(models, weights)
+
+
+def test_an_all_zero_map_is_written_and_drawn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "dead.py").write_text(
+        "import torch\n"
+        "def network():\n"
+        "    net = torch.nn.Conv2d(3, 2, 3)\n"
+        "    torch.nn.init.zeros_(net.weight)\n"
+        "    return net\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    wanted = study.requests(["dead:network"], ["pretrained"])
+    outcome = study.measure_erfs(wanted, select("builtin", 2), tmp_path / "out", resolution=32)
+    assert outcome.table["zero_maps"][0] == 2
+    assert np.isnan(outcome.table["linear_50"][0])
+    assert "2 images gave a map of zeros" in (tmp_path / "out" / "erf_table.md").read_text()
+    measures = json.loads((tmp_path / "out" / "dead_network" / "erf.json").read_text())["measures"]
+    assert measures["linear"]["0.5"] is None
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ErfToolsError, match=r"cannot write .*choose another --output"):
+        study.measure_erfs(
+            study.requests(["resnet18"], ["random"]),
+            select("builtin", 1),
+            tmp_path / "file" / "out",
+            resolution=32,
+        )
