@@ -1,7 +1,7 @@
 """erf-tools: what a vision network looks at.
 
-Effective receptive fields (ERF) by gradients. Names below are loaded when they are first used:
-importing this package does not import torch.
+Effective receptive fields (ERF) by gradients, and shape bias on cue-conflict stimuli. Names below
+are loaded when they are first used: importing this package does not import torch.
 """
 
 from __future__ import annotations
@@ -10,6 +10,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from erf_tools.cue_conflict.classify import shape_bias as shape_bias
+    from erf_tools.cue_conflict.decisions import Decisions as Decisions
+    from erf_tools.cue_conflict.decisions import read_decisions as read_decisions
     from erf_tools.erf.gradients import effective_receptive_field as effective_receptive_field
     from erf_tools.erf.maps import ERF as ERF
     from erf_tools.erf.maps import merge as merge
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
     from erf_tools.models.taps import Tap as Tap
 
 _HOMES = {
+    "Decisions": "erf_tools.cue_conflict.decisions",
     "ERF": "erf_tools.erf.maps",
     "ErfToolsError": "erf_tools.errors",
     "Model": "erf_tools.models.loading",
@@ -34,6 +38,8 @@ _HOMES = {
     "load_model": "erf_tools.models.loading",
     "measure": "erf_tools.erf.measures",
     "merge": "erf_tools.erf.maps",
+    "read_decisions": "erf_tools.cue_conflict.decisions",
+    "shape_bias": "erf_tools.cue_conflict.classify",
 }
 
 __all__ = sorted(_HOMES)

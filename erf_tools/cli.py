@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -15,12 +16,12 @@ import typer
 from erf_tools.errors import ErfToolsError, UsageError
 
 if TYPE_CHECKING:
+    from erf_tools.erf.study import Study
     from erf_tools.images import Selection
-    from erf_tools.study import Study
 
 app = typer.Typer(
     name="erf-tools",
-    help="What a vision network looks at: effective receptive fields, and more to come.",
+    help="What a vision network looks at: effective receptive fields and shape bias.",
     no_args_is_help=True,
     rich_markup_mode=None,
     add_completion=False,
@@ -89,10 +90,11 @@ def erf(
 
     Example: erf-tools erf --model replknet31b,resnet101 --weights random --resolution 512
     """
-    from erf_tools import study
+    from erf_tools.erf import study
     from erf_tools.images import select
+    from erf_tools.models.requests import requests
 
-    wanted = study.requests(_split(model), _split(weights))
+    wanted = requests(_split(model), _split(weights))
     selection = select(images, num_images, order, seed)
     _report_images(selection, num_images)
     outcome = study.measure_erfs(
@@ -108,16 +110,154 @@ def erf(
     _print_study(outcome, output)
 
 
+@app.command("shape-bias")
+def shape_bias(
+    model: Annotated[
+        list[str],
+        typer.Option(
+            "--model",
+            "--models",
+            metavar="NAME,...",
+            help="As in `erf-tools erf`. May be left out with --decisions.",
+        ),
+    ] = [],  # noqa: B006 - Typer copies it
+    weights: Annotated[
+        list[str],
+        typer.Option(
+            metavar="pretrained|random|FILE",
+            help="Once for all models, or once per model in the same order.",
+        ),
+    ] = ["pretrained"],  # noqa: B006
+    stimuli: Annotated[
+        str,
+        typer.Option(
+            metavar="DIR|edges|silhouettes",
+            help="A folder of stimuli; without it the published cue-conflict set is fetched once. "
+            "edges and silhouettes, or a folder of single-cue stimuli, give accuracies instead.",
+        ),
+    ] = "cue-conflict",
+    allow_partial: Annotated[
+        bool, typer.Option("--allow-partial", help="Measure what there is of a set, and say so.")
+    ] = False,
+    decisions: Annotated[
+        list[Path],
+        typer.Option(metavar="FILE|DIR", help="Published decisions to put beside; repeatable."),
+    ] = [],  # noqa: B006
+    no_reference: Annotated[
+        bool,
+        typer.Option("--no-reference", help="Leave out humans and networks as published."),
+    ] = False,
+    preset: Annotated[
+        Literal["direct", "mvh", "model"],
+        typer.Option(
+            help="direct: the whole stimulus, the model's own mean and std; mvh: as the toolbox "
+            "model-vs-human; model: the model's evaluation transform, crop included."
+        ),
+    ] = "direct",
+    aggregation: Annotated[
+        Literal["mean", "sum", "max"],
+        typer.Option(help="How probabilities of a category's classes become one number."),
+    ] = "mean",
+    label_map: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="CSV with the columns index and category, for heads that are not ImageNet-1K's.",
+        ),
+    ] = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="Stimuli at once.")] = 16,
+    device: Annotated[
+        str, typer.Option(metavar="NAME", help="auto, cpu, cuda, cuda:1 or mps.")
+    ] = "auto",
+    seed: Annotated[int, typer.Option(help="Of random weights.")] = 0,
+    output: Annotated[Path, typer.Option(help="Folder for the results.")] = Path(
+        "results/shape_bias"
+    ),
+) -> None:
+    """Measure texture-versus-shape decisions: a table with intervals, and the matrix plot.
+
+    Example: erf-tools shape-bias --models resnet152,replknet31b
+    """
+    from erf_tools.cue_conflict import study, tables
+    from erf_tools.cue_conflict.categories import read_label_map
+    from erf_tools.cue_conflict.decisions import read_decisions
+    from erf_tools.cue_conflict.stimuli import CITATION, open_stimuli
+
+    names = _split(model)
+    if not names and not decisions:
+        raise UsageError("--model is missing; or give --decisions to measure published ones")
+    published = read_decisions(decisions) if decisions else []
+    classes = read_label_map(label_map) if label_map else None
+    found, wanted = None, []
+    if names:
+        from erf_tools.models.requests import requests
+
+        wanted = requests(names, _split(weights))
+        found = open_stimuli(stimuli, allow_partial, progress=True)
+        for deviation in found.deviations:
+            typer.echo(f"partial stimuli: {deviation}", err=True)
+        typer.echo(CITATION, err=True)
+    outcome = study.measure_decisions(
+        wanted,
+        found,
+        output,
+        published,
+        reference=not no_reference,
+        preset=preset,
+        aggregation=aggregation,
+        label_map=classes,
+        batch_size=batch_size,
+        device=device,
+        seed=seed,
+        progress=True,
+    )
+    for name in outcome.reused:
+        typer.echo(
+            f"{name}: decided before on the same stimuli with the same settings; delete "
+            f"{output / 'decisions'} to decide again",
+            err=True,
+        )
+    typer.echo(tables.as_text(outcome.shown))
+    typer.echo("")
+    for remark in outcome.remarks:
+        typer.echo(remark)
+    typer.echo(f"\nWritten to {output}: " + ", ".join(path.name for path in outcome.files))
+    _raise_failures(outcome.failures)
+
+
+@app.command()
+def compare(
+    erf: Annotated[Path, typer.Option(metavar="DIR", help="Results of `erf-tools erf`.")],
+    shape_bias: Annotated[
+        Path, typer.Option(metavar="DIR", help="Results of `erf-tools shape-bias`.")
+    ],
+    output: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("results/compare"),
+) -> None:
+    """Put ERF measures beside shape bias: a table per model, and a scatter plot."""
+    from erf_tools.compare import compare as join
+    from erf_tools.cue_conflict.tables import as_text
+
+    outcome = join(erf, shape_bias, output)
+    columns = ["model", "weights", "effective_side", "shape_bias", "ci_low", "ci_high", "coverage"]
+    typer.echo(as_text(outcome.table[columns].round(4)))
+    if outcome.left_out:
+        typer.echo(f"\nIn one of the two only: {', '.join(outcome.left_out)}")
+    for name in outcome.other_weights:
+        typer.echo(f"warning: {name} was measured with different weights in the two", err=True)
+    typer.echo(f"\nWritten to {output}: " + ", ".join(path.name for path in outcome.files))
+
+
 @app.command()
 def demo(
     output: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("results/demo"),
 ) -> None:
     """Measure four networks on built-in photographs: no network, about two minutes on two cores."""
-    from erf_tools import study
+    from erf_tools.erf import study
     from erf_tools.images import select
+    from erf_tools.models.requests import requests
 
     outcome = study.measure_erfs(
-        study.requests(list(_DEMO_MODELS), list(_DEMO_MODELS.values())),
+        requests(list(_DEMO_MODELS), list(_DEMO_MODELS.values())),
         select("builtin"),
         output,
         resolution=_DEMO_RESOLUTION,
@@ -197,7 +337,7 @@ def _report_images(selection: Selection, asked: int) -> None:
 
 
 def _print_study(outcome: Study, output: Path) -> None:
-    from erf_tools import tables
+    from erf_tools.erf import tables
 
     for name in outcome.reused:
         folder = output / name
@@ -223,8 +363,13 @@ def _print_study(outcome: Study, output: Path) -> None:
     for note in tables.notes(outcome.table):
         typer.echo(note)
     typer.echo(f"\nWritten to {output}: " + ", ".join(path.name for path in outcome.files))
-    if outcome.failures:
-        *others, last = outcome.failures
+    _raise_failures(outcome.failures)
+
+
+def _raise_failures(failures: Sequence[ErfToolsError]) -> None:
+    """Print all failures but the last, and raise that, for :func:`main` to print."""
+    if failures:
+        *others, last = failures
         for error in others:
             typer.echo(f"erf-tools: {error}", err=True)
         raise last

@@ -12,6 +12,7 @@ import random
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from importlib import resources
+from math import floor
 from pathlib import Path
 from typing import Any, Literal
 
@@ -170,6 +171,35 @@ def decode(images: Iterable[SourceImage], height: int, width: int) -> Iterator[n
     """Yield each image warped to ``height`` x ``width`` by bicubic resampling, uint8, RGB."""
     for image in images:
         yield np.asarray(image.open().resize((width, height), Image.Resampling.BICUBIC))
+
+
+def evaluation_view(image: Image.Image, preprocessing: Preprocessing) -> Image.Image:
+    """Return what a checkpoint's own evaluation transform cuts out of an image.
+
+    The short side is resized to ``size / crop_fraction`` and the centre cut out, in torchvision's
+    arithmetic; without a crop fraction the whole image is warped to ``size`` x ``size``.
+    """
+    if preprocessing.crop_fraction is None:
+        return warped(image, preprocessing)
+    size = preprocessing.size
+    short = floor(size / preprocessing.crop_fraction)
+    if image.width <= image.height:
+        resized = (short, int(short * image.height / image.width))
+    else:
+        resized = (int(short * image.width / image.height), short)
+    image = image.resize(resized, _resampling(preprocessing))
+    left, top = round((image.width - size) / 2), round((image.height - size) / 2)
+    return image.crop((left, top, left + size, top + size))
+
+
+def warped(image: Image.Image, preprocessing: Preprocessing) -> Image.Image:
+    """Return the whole image at the checkpoint's size; unchanged where it has that size."""
+    size = (preprocessing.size, preprocessing.size)
+    return image if image.size == size else image.resize(size, _resampling(preprocessing))
+
+
+def _resampling(preprocessing: Preprocessing) -> Image.Resampling:
+    return Image.Resampling[preprocessing.interpolation.upper()]
 
 
 def _candidates(

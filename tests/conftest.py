@@ -11,15 +11,6 @@ from PIL import Image
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 
 
-@pytest.fixture(scope="session")
-def natural_images() -> Path:
-    """The folder of natural photographs beside the checkout."""
-    folder = SHARED / "natural-images"
-    if not folder.is_dir():
-        pytest.skip(f"the reference photographs are not on this machine ({folder})")
-    return folder
-
-
 @pytest.fixture
 def image_folder(tmp_path: Path) -> Path:
     """An ImageNet-like folder: three classes of four images each, every image different."""
@@ -31,3 +22,34 @@ def image_folder(tmp_path: Path) -> Path:
             pixels = generator.integers(0, 256, (24, 32, 3), dtype=np.uint8)
             Image.fromarray(pixels).save(folder / category / f"{number}.png")
     return folder
+
+
+def _reference(name: str) -> Path:
+    folder = SHARED / name
+    if not folder.is_dir():
+        pytest.skip(f"the reference data are not on this machine ({folder})")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def natural_images() -> Path:
+    """The folder of natural photographs beside the checkout."""
+    return _reference("natural-images")
+
+
+@pytest.fixture(scope="session")
+def published_decisions() -> Path:
+    """The folder of published decision files beside the checkout."""
+    return _reference("decisions")
+
+
+@pytest.fixture(scope="session")
+def cue_conflict() -> Path:
+    """The folder of the cue-conflict stimuli beside the checkout."""
+    return _reference("cue-conflict")
+
+
+@pytest.fixture(scope="session")
+def edges() -> Path:
+    """The folder of edge stimuli beside the checkout."""
+    return _reference("edges")

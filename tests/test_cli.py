@@ -40,13 +40,13 @@ def test_untrained_large_kernels_against_small_ones(natural_images: Path, tmp_pa
     """The acceptance command, smaller."""
     done = erf_tools(
         *("erf", "--model", "replknet31b,replknet3", "--models", "resnet101"),
-        *("--weights", "random", "--images", natural_images, "--num-images", 8),
+        *("--weights", "random", "--images", natural_images, "--num-images", 3),
         *("--resolution", 256, "--output", tmp_path),
     )
     assert done.returncode == 0, done.stderr
     table = pd.read_csv(tmp_path / "erf_table.csv").set_index("model")
     assert list(table.index) == ["replknet31b", "replknet3", "resnet101"]
-    assert (table["images"] == 8).all()
+    assert (table["images"] == 3).all()
     assert table["legacy_99"]["replknet31b"] > 3 * table["legacy_99"]["replknet3"]
     assert "replknet31b" in done.stdout
     assert "untrained" in done.stdout

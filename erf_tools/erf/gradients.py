@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,8 @@ from tqdm import tqdm
 from erf_tools.erf.maps import ERF, MeasuredImage
 from erf_tools.erf.protocols import Protocol, find_protocol
 from erf_tools.errors import ErfToolsError, UsageError
-from erf_tools.images import Order, Preprocessing, Selection, decode, select
+from erf_tools.images import Order, Selection, decode, select
+from erf_tools.models.devices import choose_device, device_name, normalise, ready
 from erf_tools.models.loading import Model, as_model
 from erf_tools.models.taps import read_features
 from erf_tools.provenance import versions
@@ -79,17 +79,18 @@ def effective_receptive_field(
     target = choose_device(device, model.module)
     batch = batch_size or max(1, _BATCH_PIXELS.get(target.type, 0) // (height * width))
 
+    preprocessing = model.preprocessing
     pixels = decode(selection.images, height, width)
     accumulator = _Accumulator(height, width, target)
     feature_shape: tuple[int, ...] = ()
     bar = tqdm(
         total=len(selection), desc=model.name, unit="image", disable=None if progress else True
     )
-    with bar, _ready(model.module, target) as dtype:
+    with bar, torch.enable_grad(), ready(model.module, target) as dtype:
         while waiting := list(islice(pixels, batch)):
             while waiting:
                 part = np.stack(waiting[:batch])
-                inputs = _normalise(part, model.preprocessing, target, dtype)
+                inputs = normalise(part, preprocessing.mean, preprocessing.std, target, dtype)
                 try:
                     maps, feature_shape = _contribution_maps(model, chosen, inputs)
                 except torch.OutOfMemoryError as error:
@@ -124,31 +125,12 @@ def effective_receptive_field(
         runs=(
             {
                 "images": selection.record(),
-                "device": _device_name(target),
+                "device": device_name(target),
                 "tf32": False,
                 "versions": versions(),
             },
         ),
     )
-
-
-def choose_device(name: str, module: nn.Module) -> torch.device:
-    """Return the device that ``--device`` means.
-
-    Raises:
-        UsageError: there is no such device on this machine.
-    """
-    if name == "auto":
-        own = next((parameter.device for parameter in module.parameters()), torch.device("cpu"))
-        return torch.device("cuda") if own.type == "cpu" and torch.cuda.is_available() else own
-    try:
-        device = torch.device(name)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise UsageError(
-            f"--device {name}: there is no such device here; use auto or cpu"
-        ) from error
-    return device
 
 
 def _contribution_maps(
@@ -206,47 +188,3 @@ class _Accumulator:
     def total(self) -> np.ndarray:
         """Return the sum ``[height, width]``."""
         return self._total.cpu().numpy()
-
-
-def _normalise(
-    pixels: np.ndarray, preprocessing: Preprocessing, device: torch.device, dtype: torch.dtype
-) -> Tensor:
-    """Bring uint8 ``[N, height, width, 3]`` to the device as ``[N, 3, height, width]``.
-
-    The array's own layout is torch's channels_last, in which convolutions, the large depthwise
-    ones above all, are several times faster on a CPU.
-    """
-    mean = torch.tensor(preprocessing.mean, dtype=dtype, device=device)[:, None, None]
-    std = torch.tensor(preprocessing.std, dtype=dtype, device=device)[:, None, None]
-    inputs = torch.from_numpy(pixels).to(device).permute(0, 3, 1, 2).to(dtype)
-    return (inputs / 255 - mean) / std
-
-
-@contextmanager
-def _ready(module: nn.Module, device: torch.device) -> Iterator[torch.dtype]:
-    """Have a network on ``device``, in evaluation mode, frozen, without TF32; then as it was."""
-    modes = {submodule: submodule.training for submodule in module.modules()}
-    flags = {parameter: parameter.requires_grad for parameter in module.parameters()}
-    first = next(iter(flags), torch.empty(0))
-    backends: tuple[Any, ...] = (torch.backends.cudnn, torch.backends.cuda.matmul)
-    tf32 = [backend.allow_tf32 for backend in backends]
-    try:
-        module.eval().requires_grad_(False).to(device)
-        for backend in backends:
-            backend.allow_tf32 = False
-        with torch.enable_grad():
-            yield first.dtype
-    finally:
-        for backend, allowed in zip(backends, tf32, strict=True):
-            backend.allow_tf32 = allowed
-        module.to(first.device)
-        for submodule, training in modes.items():
-            submodule.training = training
-        for parameter, flag in flags.items():
-            parameter.requires_grad_(flag)
-
-
-def _device_name(device: torch.device) -> str:
-    if device.type == "cuda":
-        return f"{device} ({torch.cuda.get_device_name(device)})"
-    return f"{device} ({torch.get_num_threads()} threads)" if device.type == "cpu" else str(device)

@@ -7,14 +7,12 @@ Parameter counts are those of the training form and are checked against the real
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
-from platformdirs import user_cache_path
-
+from erf_tools.downloads import cache_folder
 from erf_tools.images import Preprocessing
 
 _OPENMMLAB = "https://download.openmmlab.com/mmclassification/v0/replknet/"
@@ -232,11 +230,9 @@ ENTRIES: dict[str, Entry] = {
 def weights_folder() -> Path:
     """Return the folder where weight files are looked for.
 
-    It is ``weights`` in the platform's cache folder, or in ``ERF_TOOLS_CACHE`` where that is set.
+    It is ``weights`` in :func:`erf_tools.downloads.cache_folder`.
     """
-    chosen = os.environ.get("ERF_TOOLS_CACHE")
-    base = Path(chosen).expanduser() if chosen else user_cache_path("erf-tools", appauthor=False)
-    return base / "weights"
+    return cache_folder() / "weights"
 
 
 def package_weights(package: str) -> Path | None:

@@ -11,10 +11,11 @@ import pytest
 import torch
 from PIL import Image
 
-from erf_tools import study, tables
+from erf_tools.erf import study, tables
 from erf_tools.erf.maps import ERF
 from erf_tools.errors import ErfToolsError, UsageError
 from erf_tools.images import select
+from erf_tools.models.requests import requests
 
 MODELS = ["replknet3", "resnet18", "swin_t"]
 
@@ -22,7 +23,7 @@ MODELS = ["replknet3", "resnet18", "swin_t"]
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, study.Study]:
     output = tmp_path_factory.mktemp("study")
-    wanted = study.requests(MODELS, ["random"])
+    wanted = requests(MODELS, ["random"])
     return output, study.measure_erfs(wanted, select("builtin", 2), output, resolution=64)
 
 
@@ -70,7 +71,7 @@ def test_table_has_the_papers_values_in_columns_of_their_own(
 
 def test_published_values_are_marked_by_their_standing(tmp_path: Path) -> None:
     outcome = study.measure_erfs(
-        study.requests(["resnet101"], ["random"]), select("builtin", 1), tmp_path, resolution=32
+        requests(["resnet101"], ["random"]), select("builtin", 1), tmp_path, resolution=32
     )
     assert outcome.table["paper_99"][0] == 0.224
     assert "recalled from memory" in outcome.table["paper_standing"][0]
@@ -83,7 +84,7 @@ def test_published_values_are_marked_by_their_standing(tmp_path: Path) -> None:
 
 
 def test_a_result_that_is_there_is_used_again_only_if_nothing_changed(tmp_path: Path) -> None:
-    wanted = study.requests(["resnet18"], ["random"])
+    wanted = requests(["resnet18"], ["random"])
 
     def reused(**changes: object) -> bool:
         arguments = {"num_images": 2, "resolution": 32, "seed": 0, **changes}
@@ -111,7 +112,7 @@ def test_a_result_that_is_there_is_used_again_only_if_nothing_changed(tmp_path: 
 def test_a_failing_model_costs_no_other_its_result(tmp_path: Path) -> None:
     wrong = tmp_path / "wrong.pth"
     torch.save({"weight": torch.ones(3)}, wrong)
-    wanted = study.requests(["resnet18", "resnet34"], [str(wrong), "random"])
+    wanted = requests(["resnet18", "resnet34"], [str(wrong), "random"])
     outcome = study.measure_erfs(wanted, select("builtin", 1), tmp_path / "out", resolution=32)
     assert [result.name for result in outcome.results] == ["resnet34"]
     assert "does not fit the network" in str(outcome.failures[0])
@@ -134,7 +135,7 @@ def test_a_failing_model_costs_no_other_its_result(tmp_path: Path) -> None:
 )
 def test_requests_that_make_no_sense(models: list[str], weights: list[str], message: str) -> None:
     with pytest.raises(UsageError, match=message):
-        study.requests(models, weights)
+        requests(models, weights)
 
 
 def test_an_all_zero_map_is_written_and_drawn(
@@ -148,7 +149,7 @@ def test_an_all_zero_map_is_written_and_drawn(
         "    return net\n"
     )
     monkeypatch.chdir(tmp_path)
-    wanted = study.requests(["dead:network"], ["pretrained"])
+    wanted = requests(["dead:network"], ["pretrained"])
     outcome = study.measure_erfs(wanted, select("builtin", 2), tmp_path / "out", resolution=32)
     assert outcome.table["zero_maps"][0] == 2
     assert np.isnan(outcome.table["linear_50"][0])
@@ -161,7 +162,7 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ErfToolsError, match=r"cannot write .*choose another --output"):
         study.measure_erfs(
-            study.requests(["resnet18"], ["random"]),
+            requests(["resnet18"], ["random"]),
             select("builtin", 1),
             tmp_path / "file" / "out",
             resolution=32,

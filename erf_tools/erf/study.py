@@ -2,30 +2,23 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
-from erf_tools import figures, tables
+from erf_tools.erf import figures, tables
 from erf_tools.erf.gradients import effective_receptive_field
 from erf_tools.erf.maps import ERF
 from erf_tools.erf.measures import measure
 from erf_tools.erf.protocols import find_protocol
 from erf_tools.errors import ErfToolsError, UsageError
+from erf_tools.figures import save_figure
 from erf_tools.images import Selection
-from erf_tools.models.loading import Model, is_factory, load_model, resolve
+from erf_tools.models.loading import Model, load_model
+from erf_tools.models.requests import Request, folder_name
 from erf_tools.provenance import canonical_json, versions, write_json
-
-
-@dataclass(frozen=True)
-class Request:
-    """One model of a study: its name and which weights it shall have."""
-
-    model: str
-    weights: str = "pretrained"
 
 
 @dataclass(frozen=True)
@@ -36,7 +29,7 @@ class Study:
         results: one per model that could be measured, in the order asked for.
         reused: names of models whose result lay there already.
         failures: one per model that could not be measured.
-        table: :func:`erf_tools.tables.erf_table` of the results.
+        table: :func:`erf_tools.erf.tables.erf_table` of the results.
         files: the files of the whole study; each model's lie in a folder of its own beside them.
     """
 
@@ -45,41 +38,6 @@ class Study:
     failures: tuple[ErfToolsError, ...]
     table: pd.DataFrame
     files: tuple[Path, ...]
-
-
-def requests(models: Sequence[str], weights: Sequence[str]) -> list[Request]:
-    """Pair models with weights: one choice for all of them, or one each.
-
-    Raises:
-        UsageError: a model is named twice or not known, or the numbers do not fit.
-    """
-    if not models:
-        raise UsageError("--model is missing; `erf-tools models` lists what there is")
-    for name in models:
-        if models.count(name) > 1:
-            raise UsageError(f"--model names {name} twice")
-        if not is_factory(name):
-            resolve(name)
-    folders = [folder_name(name) for name in models]
-    for name, folder in zip(models, folders, strict=True):
-        if folders.count(folder) > 1:
-            raise UsageError(f"--model {name}: another model would be written to the same folder")
-    if len(weights) == 1 and len(models) > 1 and weights[0] not in ("pretrained", "random"):
-        raise UsageError(
-            f"--weights {weights[0]}: one file is for one model; give --weights once per model"
-        )
-    if len(weights) not in (1, len(models)):
-        raise UsageError(
-            f"--weights is given {len(weights)} times for {len(models)} models; "
-            "give it once, or once per model in the same order"
-        )
-    chosen = list(weights) * len(models) if len(weights) == 1 else weights
-    return [Request(name, choice) for name, choice in zip(models, chosen, strict=True)]
-
-
-def folder_name(model: str) -> str:
-    """Return a model's name as the name of a folder."""
-    return re.sub(r"[^A-Za-z0-9._-]+", "_", model)
 
 
 def measure_erfs(
@@ -132,13 +90,13 @@ def measure_erfs(
     table = tables.erf_table(results)
     files = tables.write_erf_table(table, output / "erf_table")
     provenance = {"models": [result.record() for result in results]}
-    files += figures.save_figure(figures.comparison(results), output / "erf_comparison", provenance)
+    files += save_figure(figures.comparison(results), output / "erf_comparison", provenance)
     return Study(tuple(results), tuple(reused), tuple(failures), table, tuple(files))
 
 
 def _write_erf(result: ERF, folder: Path) -> None:
     write_json(folder / "erf.json", {"measures": measure(result.map).record(), **result.record()})
-    figures.save_figure(figures.heatmap(result), folder / "heatmap", result.record())
+    save_figure(figures.heatmap(result), folder / "heatmap", result.record())
 
 
 def _finished(

@@ -1,0 +1,166 @@
+"""Joining the two halves: ERF measures beside shape bias, one row per model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+
+from erf_tools.errors import UsageError
+from erf_tools.figures import COLUMN, STYLE, save_figure
+from erf_tools.provenance import file_sha256, versions
+from erf_tools.tables import NONE, write_tables
+
+_ERF_COLUMNS = [
+    "model",
+    "weights",
+    "weights_sha256",
+    "protocol",
+    "resolution",
+    "images",
+    "legacy_99",
+    "linear_50",
+    "linear_99",
+    "effective_side",
+    "radius",
+]
+_BIAS_COLUMNS = [
+    "name",
+    "shape_bias",
+    "ci_low",
+    "ci_high",
+    "coverage",
+    "low_coverage",
+    "preset",
+    "aggregation",
+    "weights_sha256",
+]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Models for which both halves are known.
+
+    Attributes:
+        table: a row per model.
+        left_out: models of one half only.
+        other_weights: models whose two halves were measured with other weights.
+        files: what was written.
+    """
+
+    table: pd.DataFrame
+    left_out: tuple[str, ...]
+    other_weights: tuple[str, ...]
+    files: tuple[Path, ...]
+
+
+def compare(erf: Path, shape_bias: Path, output: Path) -> Comparison:
+    """Join ``erf_table.csv`` and ``shape_bias.csv`` by model, and draw the one against the other.
+
+    Args:
+        erf: output folder of ``erf-tools erf``.
+        shape_bias: output folder of ``erf-tools shape-bias``.
+        output: where ``comparison.csv|md|tex|png|pdf`` go.
+
+    Raises:
+        UsageError: a table is missing or is none, or no model is in both.
+    """
+    sources = {"erf": erf / "erf_table.csv", "shape_bias": shape_bias / "shape_bias.csv"}
+    left = _read(sources["erf"], _ERF_COLUMNS, "--erf")
+    right = _read(sources["shape_bias"], _BIAS_COLUMNS, "--shape-bias")
+    joined = left.merge(
+        right.rename(columns={"name": "model"}), on="model", suffixes=("", "_shape_bias")
+    )
+    if joined.empty:
+        raise UsageError(
+            f"no model is in both: {sources['erf']} has {', '.join(left['model'])}, and "
+            f"{sources['shape_bias']} has {', '.join(right['name'])}"
+        )
+    both = set(joined["model"])
+    left_out = [name for name in [*left["model"], *right["name"]] if name not in both]
+    other = joined.loc[joined["weights_sha256"] != joined["weights_sha256_shape_bias"], "model"]
+    remarks = [
+        "Effective side: of the smallest centred square with half of the linear ERF, input pixels. "
+        "Shape bias: S / (S + T), 95 %: bootstrap over texture images.",
+        *(f"{name}: the two halves were measured with different weights." for name in other),
+    ]
+    files = write_tables(output / "comparison", joined, _readable(joined), remarks)
+    provenance: Mapping[str, Any] = {
+        "versions": versions(),
+        "sources": {str(path): file_sha256(path) for path in sources.values()},
+    }
+    files += save_figure(scatter(joined), output / "comparison", provenance)
+    return Comparison(joined, tuple(left_out), tuple(other), tuple(files))
+
+
+def scatter(table: pd.DataFrame) -> Figure:
+    """Draw effective side against shape bias, with the intervals that are known."""
+    with rc_context(STYLE):
+        figure = Figure(figsize=(COLUMN, COLUMN * 0.85), layout="constrained")
+        axes = figure.add_subplot()
+        for row in table.itertuples():
+            untrained = row.weights == "untrained"
+            error = [[row.shape_bias - row.ci_low], [row.ci_high - row.shape_bias]]
+            axes.errorbar(
+                row.effective_side,
+                row.shape_bias,
+                yerr=None if pd.isna(row.ci_low) else error,
+                marker="o",
+                color="#0072B2",
+                markerfacecolor="white" if untrained else "#0072B2",
+                markersize=4,
+                elinewidth=0.8,
+                linestyle="none",
+            )
+            axes.annotate(
+                f"{row.model}{' (untrained)' if untrained else ''}",
+                (row.effective_side, row.shape_bias),
+                xytext=(4, 4),
+                textcoords="offset points",
+                fontsize=7,
+            )
+        axes.set_ylim(0, 1)
+        axes.margins(x=0.25)
+        resolutions = ", ".join(sorted(set(table["resolution"])))
+        axes.set_xlabel(f"effective side of the ERF, pixels at {resolutions}")
+        axes.set_ylabel("shape bias, S / (S + T)")
+        axes.grid(color="#DDDDDD", linewidth=0.5)
+        axes.set_axisbelow(True)
+        return figure
+
+
+def _read(path: Path, columns: list[str], option: str) -> pd.DataFrame:
+    if not path.is_file():
+        raise UsageError(f"{option} {path.parent}: there is no {path.name} in this folder")
+    table = pd.read_csv(path)
+    absent = [column for column in columns if column not in table.columns]
+    if absent:
+        raise UsageError(f"{path} lacks the columns {', '.join(absent)}; measure again")
+    return table[columns]
+
+
+def _readable(table: pd.DataFrame) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "Model": table["model"],
+            "Weights": table["weights"],
+            "Resolution": table["resolution"],
+            "Effective side, px": table["effective_side"].map("{:.0f}".format),
+            "linear r at 50 %, %": (100 * table["linear_50"]).map("{:.2f}".format),
+            "linear r at 99 %, %": (100 * table["linear_99"]).map("{:.2f}".format),
+            "Shape bias": table["shape_bias"].map(lambda v: f"{v:.4f}" if v == v else NONE),
+            "95 %": [
+                f"[{low:.3f}, {high:.3f}]"
+                for low, high in zip(table["ci_low"], table["ci_high"], strict=True)
+            ],
+            "Coverage": [
+                f"{value:.3f}{' LOW' if low else ''}"
+                for value, low in zip(table["coverage"], table["low_coverage"], strict=True)
+            ],
+        }
+    )

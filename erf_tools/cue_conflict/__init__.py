@@ -1,0 +1,1 @@
+"""Shape bias: stimuli, decisions, measures, and the networks that decide."""

@@ -1,0 +1,228 @@
+"""From a network and stimuli to decisions among the sixteen categories."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from erf_tools.cue_conflict.categories import CATEGORIES, IMAGENET_CLASSES
+from erf_tools.cue_conflict.decisions import Decisions, decision_frame
+from erf_tools.cue_conflict.makers import DecisionMaker
+from erf_tools.cue_conflict.stimuli import SIDE, StimulusSet, open_stimuli
+from erf_tools.errors import ErfToolsError, UsageError, suggestion
+from erf_tools.images import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    Preprocessing,
+    evaluation_view,
+    warped,
+)
+from erf_tools.models.devices import choose_device, device_name, normalise, ready
+from erf_tools.models.loading import Model, as_model
+from erf_tools.provenance import versions
+
+Aggregation = Literal["mean", "sum", "max"]
+
+_IMAGENET_HEAD = 1000
+
+
+@dataclass(frozen=True)
+class Preset:
+    """How a stimulus becomes a network's input.
+
+    Attributes:
+        name: on the command line.
+        description: in words, for provenance.
+        view: gives the input's pixels.
+        imagenet_statistics: use ImageNet's mean and standard deviation for every network, not its
+            own.
+    """
+
+    name: str
+    description: str
+    view: Callable[[Image.Image, Preprocessing], Image.Image]
+    imagenet_statistics: bool = False
+
+
+PRESETS: dict[str, Preset] = {
+    preset.name: preset
+    for preset in (
+        Preset(
+            "direct",
+            "the whole stimulus at the network's size, not resized where that is 224; the "
+            "network's own mean and std",
+            warped,
+        ),
+        Preset(
+            "mvh",
+            "224x224 as it is, ImageNet mean and std for every network (model-vs-human)",
+            lambda image, _preprocessing: image,
+            imagenet_statistics=True,
+        ),
+        Preset("model", "the network's full evaluation transform, crop included", evaluation_view),
+    )
+}
+
+
+def shape_bias(
+    model: Model | nn.Module,
+    stimuli: str | Path | StimulusSet = "cue-conflict",
+    preset: str = "direct",
+    aggregation: Aggregation = "mean",
+    label_map: Mapping[str, Sequence[int]] | None = None,
+    batch_size: int = 16,
+    device: str = "auto",
+    progress: bool = False,
+) -> DecisionMaker:
+    """Measure the shape bias of a network.
+
+    Args:
+        model: from :func:`erf_tools.load_model`, or any ``nn.Module`` that gives logits.
+        stimuli: a folder, ``"cue-conflict"`` for the published set, or a checked set.
+        preset: ``direct``, ``mvh`` or ``model``; see :data:`PRESETS`.
+        aggregation: how the probabilities of a category's classes become one number.
+        label_map: category -> class indices, for a head that is not ImageNet-1K's.
+        batch_size: stimuli at once.
+        device: as in :func:`erf_tools.effective_receptive_field`.
+        progress: show a progress bar (in a terminal only).
+
+    Returns:
+        Counts and measures, with the decisions themselves in ``decisions``.
+
+    Raises:
+        UsageError: the stimuli carry no conflict, or something cannot be done as asked.
+        ErfToolsError: the network failed.
+    """
+    found = stimuli if isinstance(stimuli, StimulusSet) else open_stimuli(stimuli)
+    if not found.conflict:
+        raise UsageError(f"{found.source} holds single-cue stimuli, which have no shape bias")
+    made = decide(model, found, preset, aggregation, label_map, batch_size, device, progress)
+    return DecisionMaker.from_decisions(made)
+
+
+def decide(
+    model: Model | nn.Module,
+    stimuli: StimulusSet,
+    preset: str = "direct",
+    aggregation: Aggregation = "mean",
+    label_map: Mapping[str, Sequence[int]] | None = None,
+    batch_size: int = 16,
+    device: str = "auto",
+    progress: bool = False,
+) -> Decisions:
+    """Let a network decide on every stimulus; the arguments are those of :func:`shape_bias`.
+
+    Softmax over all classes in float32, then ``aggregation`` over each category's classes; the
+    largest wins, and of equal ones the first in the alphabet.
+    """
+    if isinstance(model, nn.Module):
+        model = as_model(model)
+    setting = settings(model, stimuli, preset, aggregation, label_map)
+    chosen, preprocessing = PRESETS[preset], model.preprocessing
+    mean, std = (
+        (IMAGENET_MEAN, IMAGENET_STD)
+        if chosen.imagenet_statistics
+        else (preprocessing.mean, preprocessing.std)
+    )
+    target = choose_device(device, model.module)
+    answers: list[str] = []
+    bar = tqdm(
+        total=len(stimuli), desc=model.name, unit="image", disable=None if progress else True
+    )
+    with bar, torch.inference_mode(), ready(model.module, target) as dtype:
+        for start in range(0, len(stimuli), batch_size):
+            part = stimuli.stimuli[start : start + batch_size]
+            views = [chosen.view(Image.fromarray(each.pixels()), preprocessing) for each in part]
+            inputs = normalise(np.stack([np.asarray(v) for v in views]), mean, std, target, dtype)
+            logits = _logits(model, inputs, label_map)
+            scores = category_scores(logits, aggregation, label_map or IMAGENET_CLASSES)
+            answers += [CATEGORIES[index] for index in scores.argmax(dim=1).tolist()]
+            bar.update(len(part))
+    frame = decision_frame(
+        [stimulus.name for stimulus in stimuli.stimuli],
+        [stimulus.shape for stimulus in stimuli.stimuli],
+        [stimulus.texture for stimulus in stimuli.stimuli],
+        answers,
+    )
+    provenance = {**setting, "device": device_name(target), "tf32": False, "versions": versions()}
+    return Decisions(model.name, frame, provenance)
+
+
+def settings(
+    model: Model,
+    stimuli: StimulusSet,
+    preset: str,
+    aggregation: str,
+    label_map: Mapping[str, Sequence[int]] | None,
+) -> dict[str, Any]:
+    """Return all that determines the decisions, as JSON values.
+
+    Raises:
+        UsageError: an unknown preset or aggregation, or a network that cannot be shown 224x224.
+    """
+    if preset not in PRESETS:
+        raise UsageError(f"there is no preset {preset!r}: {suggestion(preset, PRESETS)}")
+    if aggregation not in ("mean", "sum", "max"):
+        raise UsageError(f"aggregation is {aggregation!r}; it is mean, sum or max")
+    size = SIDE if preset == "mvh" else model.preprocessing.size
+    if model.input_size and tuple(model.input_size) != (size, size):
+        raise UsageError(
+            f"{model.name} was built for {model.input_size[0]}x{model.input_size[1]} inputs, and "
+            f"the preset {preset} gives it {size}x{size}: load_model(..., resolution={size})"
+        )
+    return {
+        "kind": "network",
+        "model": model.record(),
+        "preset": preset,
+        "preset_description": PRESETS[preset].description,
+        "input": [size, size],
+        "aggregation": aggregation,
+        "ties": "first in the alphabet",
+        "label_map": {key: list(value) for key, value in label_map.items()} if label_map else None,
+        "stimuli": {**stimuli.record(), "label": stimuli.label},
+    }
+
+
+def category_scores(
+    logits: Tensor, aggregation: str, classes: Mapping[str, Sequence[int]]
+) -> Tensor:
+    """Return ``[N, 16]`` scores, in the order of the categories, of logits ``[N, classes]``."""
+    probabilities = logits.float().softmax(dim=1)
+    columns = []
+    for category in CATEGORIES:
+        own = probabilities[:, list(classes[category])]
+        if aggregation == "max":
+            columns.append(own.amax(dim=1))
+        else:
+            columns.append(own.mean(dim=1) if aggregation == "mean" else own.sum(dim=1))
+    return torch.stack(columns, dim=1)
+
+
+def _logits(model: Model, inputs: Tensor, label_map: Mapping[str, Sequence[int]] | None) -> Tensor:
+    try:
+        logits = model.module(inputs)
+    except (RuntimeError, AssertionError, ValueError, TypeError, IndexError) as error:
+        first_line = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ErfToolsError(
+            f"{model.name} failed on stimuli of {inputs.shape[2]}x{inputs.shape[3]} ({first_line})"
+        ) from error
+    if not isinstance(logits, Tensor) or logits.ndim != 2:
+        raise UsageError(f"{model.name} does not give logits [N, classes]; shape bias needs a head")
+    classes = logits.shape[1]
+    if label_map is None and classes != _IMAGENET_HEAD:
+        raise UsageError(
+            f"{model.name} has {classes} classes, which are not ImageNet-1K's: say with "
+            "--label-map FILE which of them belong to which category"
+        )
+    largest = max(max(indices) for indices in (label_map or IMAGENET_CLASSES).values())
+    if largest >= classes:
+        raise UsageError(f"--label-map names class {largest}, but {model.name} has {classes}")
+    return logits

@@ -1,0 +1,112 @@
+"""Decision makers as figures: the matrix plot, and shape bias with intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+
+from erf_tools.cue_conflict.categories import CATEGORIES
+from erf_tools.cue_conflict.makers import HUMANS, DecisionMaker
+from erf_tools.cue_conflict.measures import bias_by_category
+from erf_tools.figures import COLUMN, STYLE
+
+_HUMAN_COLOUR = "#D55E00"
+#: Okabe and Ito's colour-blind safe palette, without the colour of humans and with grey and purple
+#: in place of yellow; markers tell them apart as well.
+_COLOURS = ("#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999", "#5B2A86")
+_MARKERS = ("s", "^", "D", "v", "P", "X", "*", "<", ">")
+
+
+def matrix_plot(makers: Sequence[DecisionMaker]) -> Figure:
+    """Draw the share of shape decisions per category, and pooled as a vertical line.
+
+    The figure of Geirhos et al., ICLR 2019, Figure 4, with names in place of icons: texture
+    decisions grow to the right. Single observers are left out: humans stand pooled.
+    """
+    shown = [maker for maker in makers if not maker.human or maker.name.startswith(HUMANS)]
+    with rc_context(STYLE):
+        figure = Figure(figsize=(COLUMN + 1.1, 4.2 + 0.13 * ((len(shown) + 1) // 2)))
+        figure.set_layout_engine("constrained")
+        axes = figure.add_subplot()
+        rows = np.arange(len(CATEGORIES))
+        networks = [maker for maker in shown if not maker.human]
+        for maker in shown:
+            colour, marker = (_HUMAN_COLOUR, "o") if maker.human else _look(networks.index(maker))
+            texture = 1.0 - bias_by_category(maker.counts).to_numpy(dtype=float)
+            pooled = 1 - maker.bias.value
+            axes.axvline(pooled, color=colour, linewidth=1, linestyle="-", zorder=1)
+            axes.plot(
+                texture,
+                rows,
+                linestyle="none",
+                marker=marker,
+                markersize=5 if maker.human else 4.2,
+                color=colour,
+                markerfacecolor="white" if maker.published and not maker.human else colour,
+                label=_label(maker),
+                zorder=3 if maker.human else 2,
+                clip_on=False,
+            )
+        axes.set_yticks(rows, CATEGORIES)
+        axes.set_ylim(len(CATEGORIES) - 0.5, -0.5)
+        axes.set_xlim(0, 1)
+        axes.set_xlabel("share of texture decisions")
+        axes.set_ylabel("shape category")
+        axes.grid(axis="y", color="#DDDDDD", linewidth=0.5)
+        axes.set_axisbelow(True)
+        top = axes.secondary_xaxis("top", functions=(_complement, _complement))
+        top.set_xlabel("share of shape decisions")
+        figure.legend(loc="outside lower center", ncols=2, frameon=False)
+        return figure
+
+
+def interval_plot(makers: Sequence[DecisionMaker]) -> Figure:
+    """Draw each decision maker's shape bias with its 95 % interval, humans marked."""
+    order = sorted(makers, key=lambda maker: -np.nan_to_num(maker.bias.value, nan=-1))
+    with rc_context(STYLE):
+        figure = Figure(figsize=(COLUMN, 0.8 + 0.19 * len(order)), layout="constrained")
+        axes = figure.add_subplot()
+        for row, maker in enumerate(order):
+            bias = maker.bias
+            colour = _HUMAN_COLOUR if maker.human else "#0072B2"
+            hollow = maker.published and not maker.human
+            axes.plot([bias.low, bias.high], [row, row], color=colour, linewidth=1.2)
+            axes.plot(
+                bias.value,
+                row,
+                marker="o" if maker.human else "s",
+                markersize=4,
+                color=colour,
+                markerfacecolor="white" if hollow else colour,
+            )
+        axes.set_yticks(range(len(order)), [_label(maker) for maker in order])
+        axes.set_ylim(len(order) - 0.5, -0.5)
+        axes.set_xlim(0, 1)
+        axes.set_xlabel("shape bias, S / (S + T), 95 % interval")
+        axes.grid(axis="x", color="#DDDDDD", linewidth=0.5)
+        axes.set_axisbelow(True)
+        for label, maker in zip(axes.get_yticklabels(), order, strict=True):
+            if maker.human:
+                label.set_color(_HUMAN_COLOUR)
+        return figure
+
+
+def _complement(share: Any) -> Any:
+    return 1 - share
+
+
+def _look(index: int) -> tuple[str, str]:
+    return _COLOURS[index % len(_COLOURS)], _MARKERS[index % len(_MARKERS)]
+
+
+def _label(maker: DecisionMaker) -> str:
+    notes = []
+    if maker.weights == "untrained":
+        notes.append("untrained")
+    if maker.provenance.get("stimuli", {}).get("deviations"):
+        notes.append("partial stimuli")
+    return f"{maker.name} ({', '.join(notes)})" if notes else maker.name

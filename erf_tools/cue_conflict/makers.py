@@ -1,0 +1,177 @@
+"""Decision makers side by side: networks, observers, and those published as counts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from math import nan
+from typing import Any
+
+import pandas as pd
+
+from erf_tools.cue_conflict import measures
+from erf_tools.cue_conflict.decisions import Decisions
+from erf_tools.cue_conflict.measures import ConflictCounts
+from erf_tools.cue_conflict.published import KAPPA, SOURCE, published_counts, published_name
+from erf_tools.cue_conflict.stimuli import TOTAL
+from erf_tools.statistics import Estimate
+
+HUMANS = "humans"
+
+
+@dataclass(frozen=True, eq=False)
+class DecisionMaker:
+    """One row of a comparison: who decided, how often for shape and for texture.
+
+    Attributes:
+        name: for tables and figures.
+        counts: on stimuli with a conflict.
+        decisions: one per observer or network; empty where only counts are published.
+        kappa_human: mean error consistency with human observers (among them, for humans); NaN
+            where no human decisions are at hand.
+        human: an observer, or all of them pooled.
+        published: a reference row from the package.
+        provenance: as JSON values.
+    """
+
+    name: str
+    counts: ConflictCounts
+    decisions: tuple[Decisions, ...] = ()
+    kappa_human: float = nan
+    human: bool = False
+    published: bool = False
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def from_decisions(cls, made: Decisions, observers: Sequence[Decisions] = ()) -> DecisionMaker:
+        """Measure one decision maker, and its error consistency with the other observers."""
+        others = [observer.frame for observer in observers if observer is not made]
+        return cls(
+            made.name,
+            measures.count([made.frame]),
+            (made,),
+            measures.consistency_with(made.frame, others),
+            made.human,
+            provenance=made.provenance,
+        )
+
+    @property
+    def shape(self) -> int:
+        """S: decisions equal to the shape's category."""
+        return self.counts.shape
+
+    @property
+    def texture(self) -> int:
+        """T: decisions equal to the texture's category."""
+        return self.counts.texture
+
+    @property
+    def total(self) -> int:
+        """N: all decisions on stimuli with a conflict."""
+        return self.counts.total
+
+    @property
+    def coverage(self) -> float:
+        """(S + T) / N."""
+        return measures.coverage(self.counts)
+
+    @cached_property
+    def bias(self) -> Estimate:
+        """S / (S + T) with the texture-clustered bootstrap interval."""
+        return measures.bootstrap(self.counts)
+
+    @property
+    def weights(self) -> str:
+        """Which weights decided, in a word or two; empty for humans."""
+        model = self.provenance.get("model")
+        if model:
+            return str(model["weights"]["label"])
+        return "" if self.human else "published decisions"
+
+
+def decision_makers(decisions: Sequence[Decisions], reference: bool = True) -> list[DecisionMaker]:
+    """Return the rows of a comparison: humans pooled, each observer, networks, reference rows.
+
+    Args:
+        decisions: of networks and observers, on cue-conflict stimuli.
+        reference: add the published rows that are not among ``decisions`` already.
+    """
+    observers = [made for made in decisions if made.human]
+    rows = [DecisionMaker.from_decisions(made, observers) for made in decisions]
+    humans: list[DecisionMaker] = []
+    if observers:
+        frames = [observer.frame for observer in observers]
+        humans.append(
+            DecisionMaker(
+                HUMANS,
+                measures.count(frames),
+                tuple(observers),
+                measures.consistency_among(frames),
+                human=True,
+                provenance={"kind": "pooled", "observers": [made.name for made in observers]},
+            )
+        )
+    published: list[DecisionMaker] = []
+    if reference:
+        given = {made.name for made in decisions if made.provenance.get("kind") != "network"}
+        for name, counts in published_counts().items():
+            if name in given or (name == HUMANS and observers):
+                continue
+            row = DecisionMaker(
+                published_name(name),
+                counts,
+                kappa_human=KAPPA[name],
+                human=name == HUMANS,
+                published=True,
+                provenance={"kind": "published counts", "source": SOURCE},
+            )
+            (humans if row.human else published).append(row)
+    return [*humans, *rows, *published]
+
+
+def paired_differences(makers: Sequence[DecisionMaker]) -> pd.DataFrame:
+    """Return the difference in shape bias of every pair, with its paired bootstrap interval.
+
+    Pairs are compared on the stimuli that both have decided on. A pair that cannot be matched (a
+    part of the stimuli against published counts, which are of all) is left out.
+
+    Returns:
+        Columns ``one``, ``other``, ``difference`` (one minus other), ``ci_low``, ``ci_high``.
+    """
+    rows = []
+    for index, one in enumerate(makers):
+        for other in makers[index + 1 :]:
+            matched = _matched(one, other)
+            if matched is None:
+                continue
+            estimate = measures.difference(*matched)
+            rows.append(
+                {
+                    "one": one.name,
+                    "other": other.name,
+                    "difference": estimate.value,
+                    "ci_low": estimate.low,
+                    "ci_high": estimate.high,
+                }
+            )
+    columns = ["one", "other", "difference", "ci_low", "ci_high"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _matched(
+    one: DecisionMaker, other: DecisionMaker
+) -> tuple[ConflictCounts, ConflictCounts] | None:
+    names = [
+        {name for made in maker.decisions for name in made.frame.index} for maker in (one, other)
+    ]
+    if all(not decided or len(decided) == TOTAL for decided in names):
+        return one.counts, other.counts
+    common = names[0] & names[1]
+    if not common:  # of published counts no part can be taken
+        return None
+    first, second = (
+        measures.count([made.frame[made.frame.index.isin(common)] for made in maker.decisions])
+        for maker in (one, other)
+    )
+    return first, second

@@ -1,0 +1,351 @@
+"""Stimulus sets: which images there are, and whether a folder really holds them.
+
+The texture-shape cue-conflict set has 1,280 images of 224x224 pixels, named
+``<shape>/<shape><n>-<texture><m>.png``: each of the 16 x 16 pairs of categories has five. The
+single-cue sets (edges, filled silhouettes) are named ``<category>/<category><n>.png``.
+
+Source: Geirhos et al., ICLR 2019, repository rgeirhos/texture-vs-shape, CC BY 4.0.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import shutil
+import tempfile
+import zipfile
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from erf_tools.cue_conflict.categories import CATEGORIES
+from erf_tools.downloads import cache_folder, download
+from erf_tools.errors import ErfToolsError, UsageError, suggestion
+
+SIDE = 224
+PER_PAIR = 5
+TOTAL = len(CATEGORIES) ** 2 * PER_PAIR
+
+ARCHIVE = "https://github.com/rgeirhos/texture-vs-shape/archive/refs/heads/master.zip"
+CITATION = (
+    "Stimuli: Geirhos et al., ImageNet-trained CNNs are biased towards texture; increasing shape "
+    "bias improves accuracy and robustness, ICLR 2019 (github.com/rgeirhos/texture-vs-shape), "
+    "licence CC BY 4.0"
+)
+#: Name on the command line -> folder in that repository.
+PUBLISHED = {
+    "cue-conflict": "stimuli/style-transfer-preprocessed-512",
+    "edges": "stimuli/edges",
+    "silhouettes": "stimuli/filled-silhouettes",
+}
+#: Of names and pixels of the published set: see :func:`digest`.
+PUBLISHED_DIGEST = "cba9bd40eccd46f5a419b951c822750b9dc65344f9695ac0c0ef7273e6fccb92"
+
+_CONFLICT = re.compile(r"([a-z]+)(\d+)-([a-z]+)(\d+)\.png")
+_SINGLE = re.compile(r"([a-z]+)(\d+)\.png")
+_LARGEST_FILE = 4 * 1024 * 1024
+_SHOWN = 5
+
+
+@dataclass(frozen=True)
+class Stimulus:
+    """One image.
+
+    Attributes:
+        name: without folder and suffix: ``cat7-elephant1``, or ``cat7``.
+        shape: category of its shape (of the object, in a single-cue set).
+        texture: category of its texture; the shape's in a single-cue set.
+        path: the file.
+        sha256: of its RGB pixels.
+    """
+
+    name: str
+    shape: str
+    texture: str
+    path: Path
+    sha256: str
+
+    def pixels(self) -> np.ndarray:
+        """Decode to uint8 ``[height, width, 3]``."""
+        return _pixels(self.path)
+
+
+@dataclass(frozen=True)
+class StimulusSet:
+    """A checked set.
+
+    Attributes:
+        stimuli: in the order of their names.
+        conflict: cue conflict, or a single cue.
+        source: where it lies, for people.
+        sha256: of names and pixels; see :func:`digest`.
+        deviations: what is not as published; empty for a whole set.
+    """
+
+    stimuli: tuple[Stimulus, ...]
+    conflict: bool
+    source: str
+    sha256: str
+    deviations: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.stimuli)
+
+    @property
+    def label(self) -> str:
+        """How much of the set there is, in words."""
+        if not self.conflict:
+            return f"{len(self)} single-cue stimuli"
+        if self.deviations:
+            return f"PARTIAL: {len(self)} of {TOTAL} stimuli"
+        published = "as published" if self.sha256 == PUBLISHED_DIGEST else "pixels not as published"
+        return f"{TOTAL} stimuli, {published}"
+
+    def record(self) -> dict[str, Any]:
+        """Return the fields but the list itself as JSON values."""
+        return {
+            "source": self.source,
+            "kind": "cue conflict" if self.conflict else "single cue",
+            "count": len(self),
+            "sha256": self.sha256,
+            "as_published": self.sha256 == PUBLISHED_DIGEST,
+            "deviations": list(self.deviations),
+            "citation": CITATION,
+        }
+
+
+def parse_name(name: str) -> tuple[str, str] | None:
+    """Return (shape, texture) of a cue-conflict name like ``cat7-elephant1.png``, or ``None``."""
+    match = _CONFLICT.fullmatch(name)
+    if not match or not {match[1], match[3]} <= set(CATEGORIES):
+        return None
+    return match[1], match[3]
+
+
+@cache
+def published_names() -> frozenset[str]:
+    """Return the 1,280 published file names."""
+    text = (resources.files("erf_tools.cue_conflict") / "cue_conflict_names.txt").read_text()
+    return frozenset(f"{name}.png" for name in text.split())
+
+
+def open_stimuli(
+    source: str | Path = "cue-conflict", allow_partial: bool = False, progress: bool = False
+) -> StimulusSet:
+    """Open and check a set of stimuli.
+
+    Args:
+        source: a folder, or ``cue-conflict``, ``edges`` or ``silhouettes`` for a published set,
+            which is fetched once into the cache.
+        allow_partial: use what is there and record the deviations, instead of failing.
+        progress: show the progress of a download.
+
+    Raises:
+        UsageError: no such folder, nothing usable in it, or it deviates from a whole set; every
+            deviation is named.
+        ErfToolsError: the published set cannot be fetched.
+    """
+    folder = Path(source).expanduser()
+    if not folder.is_dir():
+        if str(source) not in PUBLISHED:
+            raise UsageError(
+                f"--stimuli {source}: there is no such folder; "
+                f"published sets are {', '.join(PUBLISHED)}"
+            )
+        folder = fetch(str(source), progress=progress)
+    if any(_SINGLE.fullmatch(path.name) for path in folder.glob("*/*.png")):
+        return _open_single(folder)
+    return _open_conflict(folder, allow_partial)
+
+
+def digest(stimuli: Iterable[Stimulus]) -> str:
+    """Return the SHA-256 over names and digests of pixels, in the order of the names."""
+    total = hashlib.sha256()
+    for stimulus in sorted(stimuli, key=lambda stimulus: stimulus.name):
+        total.update(f"{stimulus.name} {stimulus.sha256}\n".encode())
+    return total.hexdigest()
+
+
+def _pixels(path: Path) -> np.ndarray:
+    with Image.open(path) as image:
+        return np.asarray(image.convert("RGB"))
+
+
+def _sha256(pixels: np.ndarray) -> str:
+    return hashlib.sha256(pixels.tobytes()).hexdigest()
+
+
+def _open_conflict(folder: Path, allow_partial: bool) -> StimulusSet:
+    deviations: list[str] = []
+    folders = {path.name for path in folder.iterdir() if path.is_dir() and path.name[0] != "."}
+    absent = [category for category in CATEGORIES if category not in folders]
+    if absent:
+        deviations.append(_listed("folder", absent, "is missing", "are missing"))
+    for stray in sorted(folders - set(CATEGORIES)):
+        deviations.append(
+            f"the folder {stray} is none of the 16 categories: {suggestion(stray, CATEGORIES, 1)}"
+        )
+    stimuli, strays, broken, sized = [], [], [], []
+    for category in sorted(folders & set(CATEGORIES)):
+        for path in sorted((folder / category).iterdir()):
+            parsed = parse_name(path.name)
+            if parsed is None or parsed[0] != category:
+                strays.append(f"{category}/{path.name}")
+                continue
+            try:
+                pixels = _pixels(path)
+            except Exception:  # Pillow's decoders raise a dozen kinds
+                broken.append(f"{category}/{path.name}")
+                continue
+            if pixels.shape[:2] != (SIDE, SIDE):
+                sized.append(f"{category}/{path.name} ({pixels.shape[1]}x{pixels.shape[0]})")
+                continue
+            stimuli.append(Stimulus(path.stem, *parsed, path, _sha256(pixels)))
+    there = {stimulus.path.name for stimulus in stimuli}
+    unusable = {Path(name.split(" ")[0]).name for name in broken + sized}
+    missing = sorted(
+        name
+        for name in published_names() - there - unusable
+        if _CONFLICT.fullmatch(name)[1] not in absent  # type: ignore[index]
+    )
+    pairs = Counter((stimulus.shape, stimulus.texture) for stimulus in stimuli)
+    crowded = [f"{shape}-{texture}" for (shape, texture), n in pairs.items() if n > PER_PAIR]
+    for kind, names, one, many in (
+        ("stimulus", missing, "is missing", "are missing"),
+        ("file", broken, "cannot be decoded", "cannot be decoded"),
+        ("file", sized, f"is not {SIDE}x{SIDE}", f"are not {SIDE}x{SIDE}"),
+        ("file", strays, "is no stimulus of its folder", "are no stimuli of their folder"),
+        (
+            "pair",
+            crowded,
+            f"has over {PER_PAIR} stimuli",
+            f"have over {PER_PAIR} stimuli",
+        ),
+    ):
+        if names:
+            deviations.append(_listed(kind, names, one, many))
+    if not stimuli:
+        raise UsageError(
+            f"--stimuli {folder} holds no cue-conflict stimuli "
+            "(<shape>/<shape><n>-<texture><m>.png)"
+        )
+    if deviations and not allow_partial:
+        raise UsageError(
+            f"--stimuli {folder} is not the whole set of {TOTAL}: {'; '.join(deviations)} "
+            "(--allow-partial measures what is there)"
+        )
+    ordered = tuple(sorted(stimuli, key=lambda stimulus: stimulus.name))
+    return StimulusSet(ordered, True, str(folder), digest(ordered), tuple(deviations))
+
+
+def _open_single(folder: Path) -> StimulusSet:
+    stimuli, problems = [], []
+    for path in sorted(folder.glob("*/*.png")):
+        match = _SINGLE.fullmatch(path.name)
+        if not match or match[1] != path.parent.name or match[1] not in CATEGORIES:
+            problems.append(f"{path.parent.name}/{path.name}")
+            continue
+        try:
+            pixels = _pixels(path)
+        except Exception:  # Pillow's decoders raise a dozen kinds
+            problems.append(f"{path.parent.name}/{path.name}")
+            continue
+        stimuli.append(Stimulus(path.stem, match[1], match[1], path, _sha256(pixels)))
+    if problems or not stimuli:
+        raise UsageError(
+            f"--stimuli {folder}: "
+            + _listed(
+                "file", problems, "cannot be used", "cannot be used (<category>/<category><n>.png)"
+            )
+        )
+    ordered = tuple(stimuli)
+    return StimulusSet(ordered, False, str(folder), digest(ordered))
+
+
+def _listed(kind: str, names: list[str], one: str, many: str) -> str:
+    if len(names) == 1:
+        return f"the {kind} {names[0]} {one}"
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    plural = "stimuli" if kind == "stimulus" else f"{kind}s"
+    return f"{len(names)} {plural} {many}: {', '.join(names[:_SHOWN])}{more}"
+
+
+def fetch(name: str, progress: bool = False, address: str = ARCHIVE) -> Path:
+    """Return the folder of a published set in the cache, fetching and unpacking it at first.
+
+    Only the set's own files are unpacked, into a folder beside the final one that takes its place
+    when all is there and, for the cue-conflict set, names and pixels are those published.
+
+    Raises:
+        ErfToolsError: it cannot be downloaded, or is not what was published.
+    """
+    target = cache_folder() / "stimuli" / name
+    if target.is_dir():
+        return target
+    archive = cache_folder() / "downloads" / "texture-vs-shape.zip"
+    try:
+        download(address, archive, progress=progress)
+    except ErfToolsError as error:
+        raise ErfToolsError(
+            f"{error}; or download {address} elsewhere, unpack it, and name its folder "
+            f"{PUBLISHED[name]} with --stimuli"
+        ) from error
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".partial-") as partial:
+        try:
+            count = _unpack(archive, PUBLISHED[name], Path(partial) / name)
+        except (zipfile.BadZipFile, OSError) as error:
+            archive.unlink(missing_ok=True)
+            raise ErfToolsError(
+                f"the archive from {address} cannot be unpacked ({error}); run again to fetch it "
+                "anew"
+            ) from error
+        if name == "cue-conflict":
+            found = _open_conflict(Path(partial) / name, allow_partial=True) if count else None
+            if found is None or found.sha256 != PUBLISHED_DIGEST:
+                archive.unlink(missing_ok=True)
+                raise ErfToolsError(
+                    f"the archive from {address} does not hold the published stimuli (its digest "
+                    "is another); run again, or use --stimuli DIR"
+                )
+        elif count != len(CATEGORIES) * 10:
+            archive.unlink(missing_ok=True)
+            raise ErfToolsError(f"the archive from {address} holds {count} {name} instead of 160")
+        try:
+            (Path(partial) / name).replace(target)
+        except OSError:
+            if not target.is_dir():  # another process was first, with the same content
+                raise
+    return target
+
+
+def _unpack(archive: Path, folder: str, target: Path) -> int:
+    """Unpack a set's own files and return their number.
+
+    Paths are made from names that match exactly, never taken from the archive, so nothing can be
+    written elsewhere.
+    """
+    count = 0
+    with zipfile.ZipFile(archive) as content:
+        for member in content.infolist():
+            parts = member.filename.split("/")
+            if "/".join(parts[1:-2]) != folder or parts[-2] not in CATEGORIES:
+                continue
+            name = parts[-1]
+            if not (_CONFLICT.fullmatch(name) or _SINGLE.fullmatch(name)):
+                continue
+            if member.file_size > _LARGEST_FILE:
+                raise zipfile.BadZipFile(f"{name} is {member.file_size} bytes")
+            path = target / parts[-2] / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with content.open(member) as source, path.open("wb") as stream:
+                shutil.copyfileobj(source, stream)
+            count += 1
+    return count

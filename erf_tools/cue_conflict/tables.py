@@ -1,0 +1,168 @@
+"""Decision makers as tables: shape bias, by category, and single-cue accuracy."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pandas as pd
+from tabulate import tabulate
+
+from erf_tools.cue_conflict import measures
+from erf_tools.cue_conflict.categories import CATEGORIES
+from erf_tools.cue_conflict.decisions import Decisions
+from erf_tools.cue_conflict.makers import DecisionMaker
+from erf_tools.tables import NONE
+
+
+def shape_bias_table(makers: Sequence[DecisionMaker]) -> pd.DataFrame:
+    """Return a row per decision maker.
+
+    ``shape``, ``texture`` and ``total`` are counts; all else are shares in [0, 1], but
+    ``kappa_human`` in [-1, 1]. ``ci_low`` and ``ci_high`` are the bootstrap over texture images,
+    ``wilson_low`` and ``wilson_high`` take decisions as independent.
+    """
+    return pd.DataFrame([_row(maker) for maker in makers])
+
+
+def _row(maker: DecisionMaker) -> dict[str, object]:
+    wilson = measures.wilson(maker.counts)
+    provenance = maker.provenance
+    model = provenance.get("model", {})
+    return {
+        "name": maker.name,
+        "shape": maker.shape,
+        "texture": maker.texture,
+        "total": maker.total,
+        "coverage": maker.coverage,
+        "shape_bias": maker.bias.value,
+        "ci_low": maker.bias.low,
+        "ci_high": maker.bias.high,
+        "mean_of_categories": measures.mean_of_categories(maker.counts),
+        "kappa_human": maker.kappa_human,
+        "preset": provenance.get("preset", ""),
+        "aggregation": provenance.get("aggregation", ""),
+        "weights": maker.weights,
+        "wilson_low": wilson.low,
+        "wilson_high": wilson.high,
+        "low_coverage": maker.coverage < measures.LOW_COVERAGE,
+        "kind": provenance.get("kind", ""),
+        "stimuli": provenance.get("stimuli", {}).get("label", ""),
+        "weights_source": model.get("weights", {}).get("source", ""),
+        "weights_sha256": model.get("weights", {}).get("sha256", ""),
+    }
+
+
+def category_table(makers: Sequence[DecisionMaker]) -> pd.DataFrame:
+    """Return a row per decision maker and shape category: counts and S / (S + T)."""
+    tables = []
+    for maker in makers:
+        table = maker.counts.by_category.reset_index(names="category")
+        table["shape_bias"] = measures.bias_by_category(maker.counts).to_numpy()
+        table.insert(0, "name", maker.name)
+        tables.append(table)
+    return pd.concat(tables, ignore_index=True)
+
+
+def accuracy_table(decisions: Sequence[Decisions]) -> pd.DataFrame:
+    """Return a row per network: accuracy over single-cue stimuli, all and by category."""
+    rows = []
+    for made in decisions:
+        estimate = measures.accuracy(made.frame)
+        model = made.provenance["model"]
+        rows.append(
+            {
+                "name": made.name,
+                "stimuli": len(made.frame),
+                "accuracy": estimate.value,
+                "wilson_low": estimate.low,
+                "wilson_high": estimate.high,
+                "preset": made.provenance["preset"],
+                "aggregation": made.provenance["aggregation"],
+                "weights": model["weights"]["label"],
+                "weights_sha256": model["weights"]["sha256"],
+                **measures.accuracy_by_category(made.frame).to_dict(),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def readable(table: pd.DataFrame) -> pd.DataFrame:
+    """Return :func:`shape_bias_table` as text for people."""
+    return pd.DataFrame(
+        {
+            "Name": table["name"],
+            "Weights": table["weights"],
+            "Shape": table["shape"].map(str),
+            "Texture": table["texture"].map(str),
+            "Total": table["total"].map(str),
+            "Coverage": [
+                _share(value) + (" LOW" if low else "")
+                for value, low in zip(table["coverage"], table["low_coverage"], strict=True)
+            ],
+            "Shape bias": table["shape_bias"].map(lambda value: _share(value, 4)),
+            "95 %": [
+                f"[{_share(low)}, {_share(high)}]"
+                for low, high in zip(table["ci_low"], table["ci_high"], strict=True)
+            ],
+            "Mean of categories": table["mean_of_categories"].map(_share),
+            "kappa, humans": table["kappa_human"].map(_share),
+            "Preset": table["preset"].replace("", NONE),
+            "Aggregation": table["aggregation"].replace("", NONE),
+        }
+    )
+
+
+def readable_accuracy(table: pd.DataFrame) -> pd.DataFrame:
+    """Return :func:`accuracy_table` as text for people."""
+    shown = pd.DataFrame(
+        {
+            "Name": table["name"],
+            "Weights": table["weights"],
+            "Stimuli": table["stimuli"].map(str),
+            "Accuracy": table["accuracy"].map(_share),
+            "95 % (Wilson)": [
+                f"[{_share(low)}, {_share(high)}]"
+                for low, high in zip(table["wilson_low"], table["wilson_high"], strict=True)
+            ],
+            "Preset": table["preset"],
+        }
+    )
+    for category in CATEGORIES:
+        shown[category] = table[category].map(lambda value: _share(value, 2))
+    return shown
+
+
+def as_text(shown: pd.DataFrame) -> str:
+    """Return a readable table as text for a terminal."""
+    return tabulate(
+        shown, headers="keys", tablefmt="simple", showindex=False, disable_numparse=True
+    )
+
+
+def notes(table: pd.DataFrame) -> list[str]:
+    """Return what a reader of :func:`shape_bias_table` has to know, a sentence or two each."""
+    found = [
+        "Shape bias: S / (S + T) over the stimuli whose shape and texture conflict; coverage: "
+        "(S + T) / total. 95 %: bootstrap over texture images, since stimuli that share one are "
+        "not independent.",
+    ]
+    for label in sorted(set(table["stimuli"]) - {""}):
+        found.append(f"Stimuli: {label}.")
+    if table["low_coverage"].any():
+        names = ", ".join(table.loc[table["low_coverage"], "name"])
+        found.append(
+            f"LOW coverage (below {measures.LOW_COVERAGE:g}, twice what guessing gives): the ratio "
+            f"of {names} rests on few decisions."
+        )
+    if (table["weights"] == "untrained").any():
+        names = ", ".join(table.loc[table["weights"] == "untrained", "name"])
+        found.append(f"untrained: {names} has random weights, and its ratio means nothing.")
+    if (table["kind"] == "published counts").any():
+        from erf_tools.cue_conflict.published import SOURCE
+
+        found.append(f"(published): {SOURCE}.")
+    return found
+
+
+def _share(value: float, digits: int = 3) -> str:
+    return f"{value:.{digits}f}" if value == value else NONE

