@@ -191,21 +191,22 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_the_set_is_fetched_once_and_only_its_folder_unpacked(
     cue_conflict: Path, cache: Path
 ) -> None:
+    folder = f"{PREFIX}/style-transfer-preprocessed-512"
     files = {
-        f"{PREFIX}/style-transfer-preprocessed-512/{path.parent.name}/{path.name}": path.read_bytes()
+        f"{folder}/{path.parent.name}/{path.name}": path.read_bytes()
         for path in cue_conflict.glob("*/*.png")
     }
     files[f"{PREFIX}/edges/cat/cat1.png"] = b"another set"
     files["texture-vs-shape-master/code/run.py"] = b"code"
     with Loopback() as server:
         server.answers["/master.zip"] = Answer(archive(files))
-        folder = stimuli.fetch("cue-conflict", address=server.address("/master.zip"))
-        assert folder.is_relative_to(cache)
-        assert open_stimuli(folder).label == "1280 stimuli, as published"
-        assert len(list(folder.rglob("*.png"))) == 1280
+        fetched = stimuli.fetch("cue-conflict", address=server.address("/master.zip"))
+        assert fetched.is_relative_to(cache)
+        assert open_stimuli(fetched).label == "1280 stimuli, as published"
+        assert len(list(fetched.rglob("*.png"))) == 1280
         assert not list(cache.rglob("run.py"))
         before = len(server.requests)
-        assert stimuli.fetch("cue-conflict", address=server.address("/master.zip")) == folder
+        assert stimuli.fetch("cue-conflict", address=server.address("/master.zip")) == fetched
         assert len(server.requests) == before
     assert not list(cache.rglob(".partial-*"))
 
