@@ -38,6 +38,7 @@ _BIAS_COLUMNS = [
     "low_coverage",
     "preset",
     "aggregation",
+    "stimuli",
     "weights_sha256",
 ]
 
@@ -87,6 +88,7 @@ def compare(erf: Path, shape_bias: Path, output: Path) -> Comparison:
     remarks = [
         "Effective side: of the smallest centred square with half of the linear ERF, input pixels. "
         "Shape bias: S / (S + T), 95 %: bootstrap over texture images.",
+        *(f"Stimuli: {label}." for label in sorted(set(joined["stimuli"].dropna()))),
         *(f"{name}: the two halves were measured with different weights." for name in other),
     ]
     files = write_tables(output / "comparison", joined, _readable(joined), remarks)

@@ -91,7 +91,8 @@ def test_models_on_a_part_of_the_stimuli(
     assert table.loc["resnet18", "weights"] == "untrained"
     assert "its ratio means nothing" in out
     assert "humans (published)" in table.index
-    for name in ("shape_bias.md", "shape_bias.tex", "shape_bias.csv", "provenance.json"):
+    written = ("shape_bias.md", "shape_bias.tex", "shape_bias.csv", "provenance.json")
+    for name in (*written, "shape_bias_by_category.csv", "differences.csv"):
         assert "PARTIAL: 32 of 1280 stimuli" in (output / name).read_text()
     record = json.loads((output / "decisions" / "resnet18.json").read_text())
     assert record["model"]["weights"]["sha256"]
@@ -177,6 +178,7 @@ def test_both_halves_joined(
     assert table["model"].tolist() == ["resnet18"]
     erf_row = pd.read_csv(erf / "erf_table.csv").set_index("model").loc["resnet18"]
     assert table["effective_side"][0] == erf_row["effective_side"]
+    assert "PARTIAL: 32 of 1280 stimuli" in (output / "comparison.md").read_text()
     for suffix in ("md", "tex", "png", "pdf"):
         assert (output / f"comparison.{suffix}").is_file()
     code, _, err = run(monkeypatch, capsys, "compare", "--erf", bias, "--shape-bias", bias)

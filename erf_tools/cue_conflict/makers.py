@@ -82,6 +82,11 @@ class DecisionMaker:
         return measures.bootstrap(self.counts)
 
     @property
+    def stimuli(self) -> str:
+        """Which stimuli were decided on, in words; empty where that is not recorded."""
+        return str(self.provenance.get("stimuli", {}).get("label", ""))
+
+    @property
     def weights(self) -> str:
         """Which weights decided, in a word or two; empty for humans."""
         model = self.provenance.get("model")
@@ -137,7 +142,8 @@ def paired_differences(makers: Sequence[DecisionMaker]) -> pd.DataFrame:
     part of the stimuli against published counts, which are of all) is left out.
 
     Returns:
-        Columns ``one``, ``other``, ``difference`` (one minus other), ``ci_low``, ``ci_high``.
+        Columns ``one``, ``other``, ``difference`` (one minus other), ``ci_low``, ``ci_high``,
+        ``stimuli`` (which, where that is recorded of either).
     """
     rows = []
     for index, one in enumerate(makers):
@@ -153,9 +159,10 @@ def paired_differences(makers: Sequence[DecisionMaker]) -> pd.DataFrame:
                     "difference": estimate.value,
                     "ci_low": estimate.low,
                     "ci_high": estimate.high,
+                    "stimuli": "; ".join(sorted({one.stimuli, other.stimuli} - {""})),
                 }
             )
-    columns = ["one", "other", "difference", "ci_low", "ci_high"]
+    columns = ["one", "other", "difference", "ci_low", "ci_high", "stimuli"]
     return pd.DataFrame(rows, columns=columns)
 
 

@@ -46,7 +46,7 @@ def _row(maker: DecisionMaker) -> dict[str, object]:
         "wilson_high": wilson.high,
         "low_coverage": maker.coverage < measures.LOW_COVERAGE,
         "kind": provenance.get("kind", ""),
-        "stimuli": provenance.get("stimuli", {}).get("label", ""),
+        "stimuli": maker.stimuli,
         "weights_source": model.get("weights", {}).get("source", ""),
         "weights_sha256": model.get("weights", {}).get("sha256", ""),
     }
@@ -58,6 +58,7 @@ def category_table(makers: Sequence[DecisionMaker]) -> pd.DataFrame:
     for maker in makers:
         table = maker.counts.by_category.reset_index(names="category")
         table["shape_bias"] = measures.bias_by_category(maker.counts).to_numpy()
+        table["stimuli"] = maker.stimuli
         table.insert(0, "name", maker.name)
         tables.append(table)
     return pd.concat(tables, ignore_index=True)
