@@ -5,6 +5,7 @@ Everything heavy is imported inside the commands, so that ``--help`` answers at 
 
 from __future__ import annotations
 
+import os
 import sys
 import traceback
 from collections.abc import Sequence
@@ -18,6 +19,7 @@ from erf_tools.errors import ErfToolsError, UsageError
 if TYPE_CHECKING:
     from erf_tools.erf.study import Study
     from erf_tools.images import Selection
+    from erf_tools.models.requests import Request
 
 app = typer.Typer(
     name="erf-tools",
@@ -59,7 +61,7 @@ def erf(
     weights: Annotated[
         list[str],
         typer.Option(
-            metavar="pretrained|random|FILE",
+            metavar="pretrained|random|FILE|ADDRESS",
             help="Once for all models, or once per model in the same order.",
         ),
     ] = ["pretrained"],  # noqa: B006 - Typer copies it
@@ -78,30 +80,44 @@ def erf(
             help="spread: seeded, over all subfolders; sequential: by name, as the paper's script."
         ),
     ] = "spread",
-    resolution: Annotated[int, typer.Option(min=1, help="Side of the input, in pixels.")] = 1024,
+    resolution: Annotated[
+        int | None,
+        typer.Option(min=1, help="Side of the input, in pixels.", show_default="1024"),
+    ] = None,
+    transform: Annotated[
+        Literal["protocol", "model"],
+        typer.Option(
+            help="protocol: warp to the resolution; model: the checkpoint's own evaluation "
+            "transform, at its own size."
+        ),
+    ] = "protocol",
     batch_size: Annotated[str, typer.Option(metavar="auto|N", help="Images at once.")] = "auto",
     device: Annotated[
         str, typer.Option(metavar="NAME", help="auto, cpu, cuda, cuda:1 or mps.")
     ] = "auto",
     seed: Annotated[int, typer.Option(help="Of random weights and of the order of images.")] = 0,
+    offline: Annotated[
+        bool, typer.Option("--offline", help="Fetch nothing; HF_HUB_OFFLINE=1 does the same.")
+    ] = False,
     output: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("results/erf"),
 ) -> None:
     """Measure effective receptive fields: a heatmap per model, and a table of all.
 
     Example: erf-tools erf --model replknet31b,resnet101 --weights random --resolution 512
     """
-    from erf_tools.erf import study
     from erf_tools.images import select
-    from erf_tools.models.requests import requests
 
-    wanted = requests(_split(model), _split(weights))
+    wanted = _wanted(model, weights, offline)
     selection = select(images, num_images, order, seed)
     _report_images(selection, num_images)
+    from erf_tools.erf import study
+
     outcome = study.measure_erfs(
         wanted,
         selection,
         output,
         resolution=resolution,
+        transform=transform,
         batch_size=_batch_size(batch_size),
         device=device,
         seed=seed,
@@ -124,7 +140,7 @@ def shape_bias(
     weights: Annotated[
         list[str],
         typer.Option(
-            metavar="pretrained|random|FILE",
+            metavar="pretrained|random|FILE|ADDRESS",
             help="Once for all models, or once per model in the same order.",
         ),
     ] = ["pretrained"],  # noqa: B006
@@ -170,6 +186,9 @@ def shape_bias(
         str, typer.Option(metavar="NAME", help="auto, cpu, cuda, cuda:1 or mps.")
     ] = "auto",
     seed: Annotated[int, typer.Option(help="Of random weights.")] = 0,
+    offline: Annotated[
+        bool, typer.Option("--offline", help="Fetch nothing; HF_HUB_OFFLINE=1 does the same.")
+    ] = False,
     output: Annotated[Path, typer.Option(help="Folder for the results.")] = Path(
         "results/shape_bias"
     ),
@@ -178,7 +197,6 @@ def shape_bias(
 
     Example: erf-tools shape-bias --models resnet152,replknet31b
     """
-    from erf_tools.cue_conflict import study, tables
     from erf_tools.cue_conflict.categories import read_label_map
     from erf_tools.cue_conflict.decisions import read_decisions
     from erf_tools.cue_conflict.stimuli import CITATION, open_stimuli
@@ -197,6 +215,8 @@ def shape_bias(
         for deviation in found.deviations:
             typer.echo(f"partial stimuli: {deviation}", err=True)
         typer.echo(CITATION, err=True)
+    from erf_tools.cue_conflict import study, tables
+
     outcome = study.measure_decisions(
         wanted,
         found,
@@ -303,16 +323,121 @@ def models() -> None:
                 entry.summary,
                 f"{entry.parameters / 1e6:.1f} M",
                 f"{size}x{size}",
+                entry.training,
+                f"{entry.accuracy:.1f}" if entry.accuracy else "",
                 "yes" if found else "no",
                 source,
+                entry.weights.licence,
             ]
         )
-    headers = ["name", "model", "parameters", "input", "weights here", "weights come from"]
+    headers = ["name", "model", "parameters", "input", "trained on", "top-1, %"]
+    headers += ["weights here", "weights come from", "licence"]
     typer.echo(tabulate(rows, headers=headers, tablefmt="simple", disable_numparse=True))
     typer.echo(
         f"\nWeight files are looked for in {catalogue.weights_folder()} "
         "(ERF_TOOLS_CACHE moves it). Any timm name works too, and package.module:factory."
     )
+
+
+weights_app = typer.Typer(
+    help="Manage the weight files on this machine.", no_args_is_help=True, rich_markup_mode=None
+)
+app.add_typer(weights_app, name="weights")
+
+
+@weights_app.command("list")
+def weights_list() -> None:
+    """List the weight files in the cache."""
+    from tabulate import tabulate
+
+    from erf_tools.models.catalogue import weights_folder
+    from erf_tools.models.weight_files import cached_files
+
+    rows = [
+        [file.path.name, f"{file.size / 1e6:.1f} MB", ", ".join(file.models), file.sha256[:16]]
+        for file in cached_files()
+    ]
+    headers = ["file", "size", "of", "sha256 first seen"]
+    typer.echo(tabulate(rows, headers=headers, tablefmt="simple", disable_numparse=True))
+    typer.echo(f"\n{len(rows)} files in {weights_folder()}")
+
+
+@weights_app.command("fetch")
+def weights_fetch(
+    models: Annotated[list[str], typer.Argument(metavar="MODEL...", help="As in `models`.")],
+) -> None:
+    """Fetch the trained weights of models, for machines that have no network later."""
+    from erf_tools.models.catalogue import ENTRIES
+    from erf_tools.models.weight_files import obtain
+
+    failures: list[ErfToolsError] = []
+    for name in _split(models):
+        try:
+            if name in ENTRIES and ENTRIES[name].weights.kind != "timm":
+                typer.echo(f"{name}: {obtain(ENTRIES[name], progress=True)}")
+            else:
+                from erf_tools.models.loading import load_model
+
+                typer.echo(f"{name}: {load_model(name).weights.source}")
+        except ErfToolsError as error:
+            failures.append(error)
+    _raise_failures(failures)
+
+
+@weights_app.command("verify")
+def weights_verify() -> None:
+    """Check every file in the cache against its published digest and the one first seen."""
+    from erf_tools.models.weight_files import cached_files, verify
+
+    failures: list[ErfToolsError] = []
+    for file in cached_files():
+        try:
+            typer.echo(f"{file.path.name}: {verify(file)}")
+        except ErfToolsError as error:
+            failures.append(error)
+    _raise_failures(failures)
+
+
+@weights_app.command("path")
+def weights_path(
+    name: Annotated[str, typer.Argument(help="A model or a file; without, the folder.")] = "",
+) -> None:
+    """Print where a weight file lies, or the folder of all."""
+    from erf_tools.models.catalogue import weights_folder
+    from erf_tools.models.weight_files import find_file
+
+    typer.echo(str(find_file(name).path if name else weights_folder()))
+
+
+@weights_app.command("remove")
+def weights_remove(
+    name: Annotated[str, typer.Argument(help="A model or a file.")],
+) -> None:
+    """Delete a weight file from the cache."""
+    from erf_tools.models.weight_files import find_file, remove
+
+    file = find_file(name)
+    remove(file)
+    typer.echo(f"removed {file.path}")
+
+
+def _wanted(models: list[str], weights: list[str], offline: bool) -> list[Request]:
+    """Check names, and fetch what is missing, before anything heavy is loaded for it."""
+    from erf_tools.models import weight_files
+    from erf_tools.models.catalogue import ENTRIES
+    from erf_tools.models.requests import requests
+
+    if offline:
+        os.environ["HF_HUB_OFFLINE"] = "1"  # before the hub's library reads it
+    wanted = requests(_split(models), _split(weights))
+    if others := [request.model for request in wanted if request.model not in ENTRIES]:
+        from erf_tools.models.loading import is_factory, resolve
+
+        for name in others:
+            if not is_factory(name):
+                resolve(name)
+    weight_files.prefetch({request.model: request.weights for request in wanted}, progress=True)
+    return wanted
 
 
 def _split(values: list[str]) -> list[str]:

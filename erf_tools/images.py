@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 import random
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from importlib import resources
 from math import floor
@@ -167,10 +167,12 @@ def select(
     return Selection(tuple(readable), described, order, seed, tuple(unreadable))
 
 
-def decode(images: Iterable[SourceImage], height: int, width: int) -> Iterator[np.ndarray]:
-    """Yield each image warped to ``height`` x ``width`` by bicubic resampling, uint8, RGB."""
+def decode(
+    images: Iterable[SourceImage], view: Callable[[Image.Image], Image.Image]
+) -> Iterator[np.ndarray]:
+    """Yield the ``view`` of each image as uint8 ``[height, width, 3]``."""
     for image in images:
-        yield np.asarray(image.open().resize((width, height), Image.Resampling.BICUBIC))
+        yield np.asarray(view(image.open()))
 
 
 def evaluation_view(image: Image.Image, preprocessing: Preprocessing) -> Image.Image:
@@ -180,26 +182,27 @@ def evaluation_view(image: Image.Image, preprocessing: Preprocessing) -> Image.I
     arithmetic; without a crop fraction the whole image is warped to ``size`` x ``size``.
     """
     if preprocessing.crop_fraction is None:
-        return warped(image, preprocessing)
+        return warped(image, (preprocessing.size,) * 2, preprocessing.interpolation)
     size = preprocessing.size
     short = floor(size / preprocessing.crop_fraction)
     if image.width <= image.height:
         resized = (short, int(short * image.height / image.width))
     else:
         resized = (int(short * image.width / image.height), short)
-    image = image.resize(resized, _resampling(preprocessing))
+    image = image.resize(resized, _resampling(preprocessing.interpolation))
     left, top = round((image.width - size) / 2), round((image.height - size) / 2)
     return image.crop((left, top, left + size, top + size))
 
 
-def warped(image: Image.Image, preprocessing: Preprocessing) -> Image.Image:
-    """Return the whole image at the checkpoint's size; unchanged where it has that size."""
-    size = (preprocessing.size, preprocessing.size)
-    return image if image.size == size else image.resize(size, _resampling(preprocessing))
+def warped(
+    image: Image.Image, size: tuple[int, int], interpolation: str = "bicubic"
+) -> Image.Image:
+    """Return the whole image at ``size`` (width, height); unchanged where it has that size."""
+    return image if image.size == size else image.resize(size, _resampling(interpolation))
 
 
-def _resampling(preprocessing: Preprocessing) -> Image.Resampling:
-    return Image.Resampling[preprocessing.interpolation.upper()]
+def _resampling(interpolation: str) -> Image.Resampling:
+    return Image.Resampling[interpolation.upper()]
 
 
 def _candidates(

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from erf_tools.erf.gradients import effective_receptive_field
 from erf_tools.erf.measures import area_ratio, legacy_area_ratio, measure
 from erf_tools.errors import ErfToolsError, UsageError
-from erf_tools.images import Preprocessing, decode, select
+from erf_tools.images import Preprocessing, decode, evaluation_view, select
 from erf_tools.models.loading import as_model, load_model
 from erf_tools.models.taps import Tap
 
@@ -45,7 +45,7 @@ def test_map_equals_central_finite_differences() -> None:
 
     step, expected = 1e-6, np.zeros((10, 10))
     with torch.no_grad():
-        for pixels in decode(select(images).images, 10, 10):
+        for pixels in decode(select(images).images, lambda image: image):
             base = pixels / 255
             for position in np.ndindex(base.shape):
                 plus, minus = base.copy(), base.copy()
@@ -237,6 +237,29 @@ def test_misuse_is_explained(arguments: dict[str, object], message: str) -> None
 def test_a_network_built_for_another_size_says_how_to_build_it() -> None:
     with pytest.raises(UsageError, match=r"load_model\('swin_t', resolution=\(64, 64\)\)"):
         effective_receptive_field(load_model("swin_t", "random"), resolution=64)
+
+
+def test_the_models_own_transform_at_its_own_size() -> None:
+    model = load_model("efficientnet_lite1", "random")
+    selection = select("builtin", 2)
+    result = effective_receptive_field(model, selection, transform="model")
+    assert result.map.shape == (240, 240)
+    assert result.setting["transform"] == "model"
+
+    def features(sample: Tensor) -> Tensor:
+        return model.module.forward_features(sample)
+
+    own = model.preprocessing
+    maps = [
+        ding2022_map(
+            features, evaluation_view(i.open(), own), 240, own.mean, own.std, torch.float32
+        )
+        for i in selection.images
+    ]
+    expected = np.mean(maps, axis=0)
+    assert np.linalg.norm(result.map - expected) < 5e-3 * np.linalg.norm(expected)
+    with pytest.raises(UsageError, match="leave --resolution out"):
+        effective_receptive_field(model, selection, transform="model", resolution=224)
 
 
 def test_a_failing_network_is_explained() -> None:

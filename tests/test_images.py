@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 from PIL import Image
 
 from erf_tools.errors import UsageError
-from erf_tools.images import BUILTIN, decode, select
+from erf_tools.images import BUILTIN, decode, select, warped
 
 
 def names(selection: object) -> list[str]:
@@ -79,7 +80,7 @@ def test_builtin_photographs_are_colour_and_distinct() -> None:
     selection = select("builtin", 50, "sequential")
     assert tuple(names(selection)) == BUILTIN
     assert len({image.sha256 for image in selection.images}) == len(BUILTIN)
-    for pixels in decode(selection.images, 32, 48):
+    for pixels in decode(selection.images, partial(warped, size=(48, 32))):
         assert pixels.shape == (32, 48, 3)
         assert np.ptp(pixels.astype(int).mean(axis=(0, 1))) > 1  # not grey
 
@@ -89,7 +90,10 @@ def test_modes_become_rgb(tmp_path: Path) -> None:
         Image.new(mode, (6, 6)).save(tmp_path / f"{mode}.tif")
     selection = select(tmp_path, 50)
     assert len(selection) == 5
-    assert all(pixels.shape == (8, 8, 3) for pixels in decode(selection.images, 8, 8))
+    assert all(
+        pixels.shape == (8, 8, 3)
+        for pixels in decode(selection.images, partial(warped, size=(8, 8)))
+    )
 
 
 def test_digest_is_of_the_content(image_folder: Path) -> None:

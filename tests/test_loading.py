@@ -28,6 +28,7 @@ def test_catalogue_rows_are_true(name: str) -> None:
 
         module = timm.create_model(entry.architecture)
         cfg = module.pretrained_cfg
+        assert entry.weights.licence.lower() == cfg["license"]
         assert entry.preprocessing.size == cfg["input_size"][-1]
         assert entry.preprocessing.mean == tuple(cfg["mean"])
         assert entry.preprocessing.std == tuple(cfg["std"])
@@ -102,23 +103,6 @@ def test_weights_from_a_file(tmp_path: Path) -> None:
     assert second.weights.kind == "file"
     assert second.weights.label == "mine.pth"
     assert torch.equal(second.module.conv1.weight, first.module.conv1.weight)
-
-
-def test_a_file_in_the_cache_is_the_pretrained_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("ERF_TOOLS_CACHE", str(tmp_path))
-    entry = catalogue.ENTRIES["replknet31b"]
-    with pytest.raises(ErfToolsError) as caught:
-        load_model("replknet31b")
-    for part in (entry.weights.address, str(tmp_path / "weights" / entry.weights.file)):
-        assert part in str(caught.value)
-    assert "--weights FILE" in str(caught.value)
-    assert "--weights random" in str(caught.value)
-    untrained = load_model("replknet31b", "random", seed=1)
-    (tmp_path / "weights").mkdir()
-    torch.save(untrained.module.state_dict(), tmp_path / "weights" / entry.weights.file)
-    assert load_model("replknet31b").weights.kind == "pretrained"
 
 
 def test_the_control_was_never_published() -> None:

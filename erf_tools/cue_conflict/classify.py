@@ -59,7 +59,7 @@ PRESETS: dict[str, Preset] = {
             "direct",
             "the whole stimulus at the network's size, not resized where that is 224; the "
             "network's own mean and std",
-            warped,
+            lambda image, own: warped(image, (own.size, own.size), own.interpolation),
         ),
         Preset(
             "mvh",

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -16,11 +17,15 @@ from tqdm import tqdm
 from erf_tools.erf.maps import ERF, MeasuredImage
 from erf_tools.erf.protocols import Protocol, find_protocol
 from erf_tools.errors import ErfToolsError, UsageError
-from erf_tools.images import Order, Selection, decode, select
+from erf_tools.images import Order, Selection, decode, evaluation_view, select, warped
 from erf_tools.models.devices import choose_device, device_name, normalise, ready
 from erf_tools.models.loading import Model, as_model
 from erf_tools.models.taps import read_features
 from erf_tools.provenance import versions
+
+Transform = Literal["protocol", "model"]
+
+DEFAULT_RESOLUTION = 1024
 
 #: Pixels of a batch that is chosen automatically. On a CPU more cost memory and gain nothing.
 _BATCH_PIXELS = {"cpu": 512 * 512, "cuda": 8 * 1024 * 1024, "mps": 512 * 512}
@@ -30,10 +35,11 @@ def effective_receptive_field(
     model: Model | nn.Module,
     images: str | Path | Sequence[str | Path | Image.Image] | Selection = "builtin",
     num_images: int = 50,
-    resolution: int | tuple[int, int] = 1024,
+    resolution: int | tuple[int, int] | None = None,
     order: Order = "spread",
     seed: int = 0,
     protocol: str = "ding2022",
+    transform: Transform = "protocol",
     batch_size: int | None = None,
     device: str = "auto",
     progress: bool = False,
@@ -47,10 +53,12 @@ def effective_receptive_field(
         images: ``"builtin"``, a folder, a file, a sequence of paths and PIL images, or a
             :class:`~erf_tools.images.Selection`, which settles ``num_images`` and ``order`` too.
         num_images: how many images at most.
-        resolution: side of the analysis input in pixels, or height and width.
+        resolution: side of the analysis input in pixels, or height and width; 1024 by default.
         order: ``spread`` or ``sequential``; see :func:`erf_tools.images.select`.
         seed: of the spread order.
         protocol: how the contribution map is defined; see :mod:`erf_tools.erf.protocols`.
+        transform: ``protocol`` warps images to ``resolution``; ``model`` applies the checkpoint's
+            own evaluation transform, at its own size.
         batch_size: images at once; by default as many as fit comfortably. On CUDA a batch that
             does not fit is halved.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps``. ``auto`` is CUDA where there is
@@ -67,9 +75,7 @@ def effective_receptive_field(
     if isinstance(model, nn.Module):
         model = as_model(model)
     chosen = find_protocol(protocol)
-    height, width = (resolution, resolution) if isinstance(resolution, int) else resolution
-    if min(height, width) < 1:
-        raise UsageError(f"--resolution is {resolution}; it has to be positive")
+    height, width = analysis_size(model, resolution, transform)
     if model.input_size and tuple(model.input_size) != (height, width):
         raise UsageError(
             f"{model.name} was built for {model.input_size[0]}x{model.input_size[1]} inputs; "
@@ -80,7 +86,12 @@ def effective_receptive_field(
     batch = batch_size or max(1, _BATCH_PIXELS.get(target.type, 0) // (height * width))
 
     preprocessing = model.preprocessing
-    pixels = decode(selection.images, height, width)
+    view = (
+        partial(evaluation_view, preprocessing=preprocessing)
+        if transform == "model"
+        else partial(warped, size=(width, height))
+    )
+    pixels = decode(selection.images, view)
     accumulator = _Accumulator(height, width, target)
     feature_shape: tuple[int, ...] = ()
     bar = tqdm(
@@ -89,8 +100,8 @@ def effective_receptive_field(
     with bar, torch.enable_grad(), ready(model.module, target) as dtype:
         while waiting := list(islice(pixels, batch)):
             while waiting:
-                part = np.stack(waiting[:batch])
-                inputs = normalise(part, preprocessing.mean, preprocessing.std, target, dtype)
+                stacked = np.stack(waiting[:batch])
+                inputs = normalise(stacked, preprocessing.mean, preprocessing.std, target, dtype)
                 try:
                     maps, feature_shape = _contribution_maps(model, chosen, inputs)
                 except torch.OutOfMemoryError as error:
@@ -102,8 +113,8 @@ def effective_receptive_field(
                     batch //= 2
                     continue
                 accumulator.add(maps)
-                bar.update(len(part))
-                waiting = waiting[len(part) :]
+                bar.update(len(stacked))
+                waiting = waiting[len(stacked) :]
 
     images_measured = tuple(
         MeasuredImage(image.name, image.sha256, outcome)
@@ -115,6 +126,7 @@ def effective_receptive_field(
         images=images_measured,
         setting={
             "protocol": chosen.record(),
+            "transform": transform,
             "model": model.record(),
             "tap": model.tap.record(),
             "feature_map": [channels, rows, columns],
@@ -131,6 +143,27 @@ def effective_receptive_field(
             },
         ),
     )
+
+
+def analysis_size(
+    model: Model, resolution: int | tuple[int, int] | None, transform: Transform
+) -> tuple[int, int]:
+    """Return height and width of the analysis input.
+
+    Raises:
+        UsageError: it is not positive, or was given although the model's transform decides it.
+    """
+    if transform not in ("protocol", "model"):
+        raise UsageError(f"--transform is {transform!r}; it is protocol or model")
+    if transform == "model":
+        if resolution is not None:
+            raise UsageError("--transform model has the model's own size; leave --resolution out")
+        return model.preprocessing.size, model.preprocessing.size
+    size = DEFAULT_RESOLUTION if resolution is None else resolution
+    height, width = (size, size) if isinstance(size, int) else size
+    if min(height, width) < 1:
+        raise UsageError(f"--resolution is {resolution}; it has to be positive")
+    return height, width
 
 
 def _contribution_maps(

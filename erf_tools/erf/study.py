@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from erf_tools.erf import figures, tables
-from erf_tools.erf.gradients import effective_receptive_field
+from erf_tools.erf.gradients import (
+    DEFAULT_RESOLUTION,
+    Transform,
+    analysis_size,
+    effective_receptive_field,
+)
 from erf_tools.erf.maps import ERF
 from erf_tools.erf.measures import measure
 from erf_tools.erf.protocols import find_protocol
 from erf_tools.errors import ErfToolsError, UsageError
 from erf_tools.figures import save_figure
 from erf_tools.images import Selection
-from erf_tools.models.loading import Model, load_model
+from erf_tools.models.loading import load_model
 from erf_tools.models.requests import Request, folder_name
 from erf_tools.provenance import canonical_json, versions, write_json
 
@@ -44,8 +50,9 @@ def measure_erfs(
     wanted: Sequence[Request],
     selection: Selection,
     output: Path,
-    resolution: int = 1024,
+    resolution: int | None = None,
     protocol: str = "ding2022",
+    transform: Transform = "protocol",
     batch_size: int | None = None,
     device: str = "auto",
     seed: int = 0,
@@ -66,8 +73,16 @@ def measure_erfs(
     for request in wanted:
         folder = output / folder_name(request.model)
         try:
-            model = load_model(request.model, request.weights, seed, resolution)
-            result = _finished(folder / "erf.npz", model, selection, resolution, protocol)
+            built_for = None if transform == "model" else resolution or DEFAULT_RESOLUTION
+            model = load_model(request.model, request.weights, seed, built_for)
+            expected = {
+                "protocol": find_protocol(protocol).record(),
+                "transform": transform,
+                "model": model.record(),
+                "tap": model.tap.record(),
+                "resolution": list(analysis_size(model, resolution, transform)),
+            }
+            result = _finished(folder / "erf.npz", expected, selection)
             if result:
                 reused.append(request.model)
             else:
@@ -76,6 +91,7 @@ def measure_erfs(
                     selection,
                     resolution=resolution,
                     protocol=protocol,
+                    transform=transform,
                     batch_size=batch_size,
                     device=device,
                     progress=progress,
@@ -99,9 +115,7 @@ def _write_erf(result: ERF, folder: Path) -> None:
     save_figure(figures.heatmap(result), folder / "heatmap", result.record())
 
 
-def _finished(
-    path: Path, model: Model, selection: Selection, resolution: int, protocol: str
-) -> ERF | None:
+def _finished(path: Path, expected: Mapping[str, Any], selection: Selection) -> ERF | None:
     """Return the result at ``path`` if measuring again would give the same one."""
     if not path.is_file():
         return None
@@ -109,12 +123,6 @@ def _finished(
         found = ERF.load(path)
     except UsageError:
         return None
-    expected = {
-        "protocol": find_protocol(protocol).record(),
-        "model": model.record(),
-        "tap": model.tap.record(),
-        "resolution": [resolution, resolution],
-    }
     same = (
         all(
             canonical_json(found.setting.get(key)) == canonical_json(value)

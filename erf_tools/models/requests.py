@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from erf_tools.errors import UsageError
-from erf_tools.models.loading import is_factory, resolve
 
 
 @dataclass(frozen=True)
@@ -22,15 +21,13 @@ def requests(models: Sequence[str], weights: Sequence[str]) -> list[Request]:
     """Pair models with weights: one choice for all of them, or one each.
 
     Raises:
-        UsageError: a model is named twice or not known, or the numbers do not fit.
+        UsageError: a model is named twice, or the numbers do not fit.
     """
     if not models:
         raise UsageError("--model is missing; `erf-tools models` lists what there is")
     for name in models:
         if models.count(name) > 1:
             raise UsageError(f"--model names {name} twice")
-        if not is_factory(name):
-            resolve(name)
     folders = [folder_name(name) for name in models]
     for name, folder in zip(models, folders, strict=True):
         if folders.count(folder) > 1:

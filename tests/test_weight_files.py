@@ -1,0 +1,388 @@
+"""Weights from where they are published to a loaded network, against a server on this machine."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import re
+import socket
+import sys
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+from loopback import Answer, Loopback
+from reference import randomise_norms
+from torch import Tensor, nn
+
+from erf_tools import cli
+from erf_tools.errors import ErfToolsError, UsageError
+from erf_tools.models import catalogue, weight_files
+from erf_tools.models.catalogue import WeightSource
+from erf_tools.models.loading import load_model
+from erf_tools.models.replknet import VARIANTS, RepLKNet
+
+TINY = replace(
+    VARIANTS["31b"], kernel_sizes=(9, 7, 7, 5), channels=(8, 12, 16, 20), layers=(1, 1, 2, 1)
+)
+
+
+def to_mmpretrain(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Lay a state dict out by hand as mmpretrain's ImageClassifier names it."""
+    renamed = OrderedDict()
+    for key, value in state.items():
+        if key.startswith("head."):
+            renamed[key.replace("head.", "head.fc.")] = value
+        elif key.startswith("norm."):
+            renamed[f"backbone.stages.3.{key}"] = value
+        else:
+            renamed[f"backbone.{key}"] = value
+    return renamed
+
+
+def as_bytes(content: object) -> bytes:
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    return buffer.getvalue()
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("ERF_TOOLS_CACHE", str(tmp_path / "cache"))
+    for name in ("ERF_TOOLS_OFFLINE", "HF_HUB_OFFLINE"):
+        monkeypatch.delenv(name, raising=False)
+    return tmp_path / "cache" / "weights"
+
+
+@pytest.fixture
+def network() -> RepLKNet:
+    torch.manual_seed(0)
+    return randomise_norms(RepLKNet(TINY)).eval()  # type: ignore[return-value]
+
+
+@pytest.fixture
+def server() -> Iterator[Loopback]:
+    with Loopback() as running:
+        yield running
+
+
+Publish = Callable[..., str]
+
+
+@pytest.fixture
+def publish(server: Loopback, cache: Path, monkeypatch: pytest.MonkeyPatch) -> Publish:
+    """Put a model `tiny` into the catalogue whose weights the server has."""
+
+    def do(body: bytes, prefix: str | None = None) -> str:
+        prefix = prefix or hashlib.sha256(body).hexdigest()[:8]
+        base = server.address("/replknet/")
+        file = f"tiny-{prefix}.pth"
+        server.answers[f"/replknet/{file}"] = Answer(body)
+        monkeypatch.setattr(catalogue, "_OPENMMLAB", base)
+        entry = replace(
+            catalogue.ENTRIES["replknet31b"],
+            name="tiny",
+            architecture="tiny",
+            weights=WeightSource("file", file=file, address=base + file),
+        )
+        monkeypatch.setitem(catalogue.ENTRIES, "tiny", entry)
+        monkeypatch.setitem(VARIANTS, "tiny", TINY)
+        return file
+
+    return do
+
+
+def outputs(module: nn.Module) -> Tensor:
+    with torch.no_grad():
+        return module(torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0)))
+
+
+def command(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
+    monkeypatch.setattr(sys, "argv", ["erf-tools", *map(str, arguments)])
+    with pytest.raises(SystemExit) as stopped:
+        cli.main()
+    return int(stopped.value.code or 0)
+
+
+def test_weights_are_fetched_once_verified_and_named_in_the_record(
+    publish: Publish, network: RepLKNet, server: Loopback, cache: Path
+) -> None:
+    body = as_bytes({"state_dict": to_mmpretrain(network.state_dict())})
+    file = publish(body)
+    model = load_model("tiny")
+    assert torch.equal(outputs(model.module), outputs(network))
+    assert model.weights.kind == "pretrained"
+    assert model.weights.sha256 == hashlib.sha256(body).hexdigest()
+    assert file in model.weights.source
+    assert "127.0.0.1" in model.weights.source
+    requests = len(server.requests)
+    load_model("tiny")
+    assert len(server.requests) == requests
+    (listed,) = weight_files.cached_files()
+    assert (listed.models, listed.sha256) == (("tiny",), hashlib.sha256(body).hexdigest())
+
+
+def test_a_wrong_digest_never_enters_the_cache(publish: Publish, cache: Path) -> None:
+    publish(as_bytes({"weight": torch.ones(3)}), prefix="0badf00d")
+    with pytest.raises(ErfToolsError) as caught:
+        load_model("tiny")
+    assert "0badf00d" in str(caught.value)
+    assert "--weights random" in str(caught.value)
+    assert not list(cache.glob("*.pth"))
+
+
+def test_a_wrong_file_put_there_by_hand_is_refused(publish: Publish, cache: Path) -> None:
+    file = publish(as_bytes({"weight": torch.ones(3)}))
+    cache.mkdir(parents=True)
+    (cache / file).write_bytes(b"something else")
+    with pytest.raises(ErfToolsError, match="delete it"):
+        load_model("tiny")
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda state: state,
+        lambda state: {"model": state},
+        lambda state: {"state_dict": to_mmpretrain(state)},
+        lambda state: {"state_dict": {f"module.{k}": v for k, v in state.items()}},
+        lambda state: {
+            "model": {k: torch.zeros_like(v) for k, v in state.items()},
+            "model_ema": state,
+        },
+        lambda state: {
+            "state_dict": {k: torch.zeros_like(v) for k, v in to_mmpretrain(state).items()},
+            "ema_state_dict": {
+                "steps": torch.tensor(7),
+                **{f"module.{k}": v for k, v in to_mmpretrain(state).items()},
+            },
+        },
+    ],
+    ids=["official", "model", "mmpretrain", "module.", "EMA", "mmpretrain EMA"],
+)
+def test_every_naming_gives_bit_identical_outputs(
+    wrap: Callable[[dict], dict], publish: Publish, network: RepLKNet, tmp_path: Path
+) -> None:
+    publish(b"unused")
+    torch.save(wrap(network.state_dict()), tmp_path / "file.pth")
+    model = load_model("tiny", tmp_path / "file.pth")
+    assert torch.equal(outputs(model.module), outputs(network))
+    assert set(model.module.state_dict()) == set(network.state_dict())  # official names out
+
+
+@pytest.mark.parametrize("naming", [lambda state: state, to_mmpretrain], ids=["official", "mm"])
+def test_merged_files(
+    naming: Callable[[dict], dict], publish: Publish, network: RepLKNet, tmp_path: Path
+) -> None:
+    publish(b"unused")
+    merged = network.merge_large_kernels()
+    torch.save(naming(merged.state_dict()), tmp_path / "deploy.pth")
+    model = load_model("tiny", tmp_path / "deploy.pth")
+    assert model.arguments == {"merged": True}
+    assert torch.equal(outputs(model.module), outputs(merged))
+
+
+def test_31b_from_either_naming_is_bit_identical(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    state = randomise_norms(RepLKNet(VARIANTS["31b"])).state_dict()
+    results = []
+    for name, content in (("official", state), ("mmpretrain", to_mmpretrain(state))):
+        torch.save({"state_dict": content}, tmp_path / f"{name}.pth")
+        results.append(outputs(load_model("replknet31b", tmp_path / f"{name}.pth").module))
+    assert torch.equal(*results)
+
+
+def test_names_of_mmpretrain_itself(publish: Publish, tmp_path: Path) -> None:
+    """Against mmpretrain's own RepLKNet, where it is installed."""
+    backbones = pytest.importorskip(
+        "mmpretrain.models.backbones", reason="mmpretrain is not installed"
+    )
+    theirs = backbones.RepLKNet(arch="31B", small_kernel=5).eval()
+    randomise_norms(theirs)
+    state = {f"backbone.{key}": value for key, value in theirs.state_dict().items()}
+    state["head.fc.weight"], state["head.fc.bias"] = torch.randn(1000, 1024), torch.randn(1000)
+    torch.save({"state_dict": state}, tmp_path / "mm.pth")
+    model = load_model("replknet31b", tmp_path / "mm.pth")
+    images = torch.randn(1, 3, 64, 64)
+    with torch.no_grad():
+        expected = theirs(images)[-1]
+        features = model.module.norm(model.module.forward_features(images))
+    torch.testing.assert_close(features, expected)
+
+
+def test_an_address_of_the_users_own(
+    publish: Publish, network: RepLKNet, server: Loopback, cache: Path
+) -> None:
+    publish(b"unused")
+    server.answers["/mine/net.pth"] = Answer(as_bytes(network.state_dict()))
+    address = server.address("/mine/net.pth")
+    model = load_model("tiny", address)
+    assert torch.equal(outputs(model.module), outputs(network))
+    assert (model.weights.source, model.weights.label) == (address, "net.pth")
+    server.answers["/mine/net.pth"] = Answer(status=500)
+    assert load_model("tiny", address).weights.sha256 == model.weights.sha256
+
+
+@pytest.mark.parametrize(
+    "address", ["http://example.com/net.pth", "http://127.0.0.1@example.com/net.pth"]
+)
+def test_other_addresses_are_refused(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UsageError):
+        load_model("replknet31b", address)
+    assert command(monkeypatch, "erf", "--model", "replknet31b", "--weights", address) == 2
+
+
+@pytest.mark.parametrize("variable", ["HF_HUB_OFFLINE", "ERF_TOOLS_OFFLINE"])
+def test_offline_opens_no_connection(
+    variable: str, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*arguments: object, **options: object) -> None:
+        raise AssertionError("the network was touched")
+
+    monkeypatch.setenv(variable, "1")
+    for name in ("connect", "connect_ex"):
+        monkeypatch.setattr(socket.socket, name, refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    for name in ("replknet31b", "replknet13_120e", "resnet101"):
+        with pytest.raises(ErfToolsError, match="offline mode is on"):
+            load_model(name)
+    with pytest.raises(ErfToolsError, match="offline mode is on"):
+        load_model("replknet31b", "https://example.com/net.pth")
+
+
+def test_the_option_offline_is_the_same(
+    cache: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "")  # put back afterwards
+    assert command(monkeypatch, "erf", "--model", "replknet31b", "--offline") == 1
+    assert "offline mode is on" in capsys.readouterr().err
+
+
+def test_missing_weights_are_one_message_with_all_that_can_be_done(
+    cache: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(catalogue, "_OPENMMLAB", "http://127.0.0.1:9/")
+    entry = catalogue.ENTRIES["replknet31b"]
+    closed = replace(entry.weights, address="http://127.0.0.1:9/" + entry.weights.file)
+    monkeypatch.setitem(catalogue.ENTRIES, "replknet31b", replace(entry, weights=closed))
+    assert command(monkeypatch, "erf", "--model", "replknet31b") == 1
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    for part in (closed.address, str(cache / closed.file), "--weights FILE", "--weights random"):
+        assert part in error
+
+
+def test_google_drive_through_gdown(
+    publish: Publish,
+    network: RepLKNet,
+    server: Loopback,
+    cache: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    publish(b"unused")
+    monkeypatch.setattr(weight_files, "_SMALLEST", 1000)
+    monkeypatch.setattr(catalogue, "_GOOGLE_DRIVE", server.address("/drive"))
+    address = server.address("/drive/net")
+    source = WeightSource("file", file="drive.pth", address=address)
+    entry = replace(catalogue.ENTRIES["tiny"], weights=source)
+    monkeypatch.setitem(catalogue.ENTRIES, "tiny", entry)
+    server.answers["/drive/net"] = Answer(b"<html>too many downloads</html>")
+    with pytest.raises(ErfToolsError, match="gave a web page instead of the file"):
+        load_model("tiny")
+    assert not (cache / "drive.pth").exists()
+    body = as_bytes(network.state_dict())
+    server.answers["/drive/net"] = Answer(body)
+    model = load_model("tiny")
+    assert torch.equal(outputs(model.module), outputs(network))
+    assert weight_files.find_file("tiny").sha256 == hashlib.sha256(body).hexdigest()
+
+
+def test_commands_manage_the_cache(
+    publish: Publish,
+    network: RepLKNet,
+    cache: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    body = as_bytes(network.state_dict())
+    file = publish(body)
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        code = command(monkeypatch, "weights", *arguments)
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    assert run("fetch", "tiny")[0] == 0
+    assert str(cache) in run("path")[1]
+    assert run("path", "tiny")[1].strip() == str(cache / file)
+    code, out, _ = run("list")
+    assert code == 0
+    assert file in out
+    assert hashlib.sha256(body).hexdigest()[:16] in out
+    code, out, _ = run("verify")
+    assert code == 0
+    assert hashlib.sha256(body).hexdigest() in out
+    command(monkeypatch, "models")
+    assert re.search(r"tiny .* yes ", capsys.readouterr().out)
+
+    (cache / file).write_bytes(body[:-1] + b"x")
+    code, _, err = run("verify")
+    assert code == 1
+    assert f"erf-tools weights remove {file}" in err
+    assert run("remove", "tiny")[0] == 0
+    assert not (cache / file).exists()
+    assert run("path", "tiny")[0] == 2
+    assert run("list")[1].strip().endswith(f"0 files in {cache}")
+    assert run("fetch", "nosuch")[0] == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "size"), [("vit_tiny_patch16_224", (64, 96)), ("swinv2_cr_tiny_ns_224", (256, 256))]
+)
+def test_position_tables_are_resized_by_timm_and_recorded(
+    name: str, size: tuple[int, int], tmp_path: Path
+) -> None:
+    native = load_model(name, "random")
+    torch.save(native.module.state_dict(), tmp_path / "native.pth")
+    model = load_model(name, tmp_path / "native.pth", resolution=size)
+    expected = timm.create_model(name, img_size=size).eval()
+    source = sys.modules[type(expected).__module__]
+    fitted = source.checkpoint_filter_fn(dict(native.module.state_dict()), expected)
+    expected.load_state_dict(fitted)
+    images = torch.randn(1, 3, *size)
+    with torch.no_grad():
+        assert torch.equal(model.module(images), expected(images))
+    assert model.arguments["img_size"] == list(size)
+    if name.startswith("vit"):
+        assert model.arguments["resized_by_timm"] == ["pos_embed"]
+
+
+def test_preprocessing_belongs_to_the_checkpoint() -> None:
+    entries = catalogue.ENTRIES
+    assert entries["replknetxl_320"].preprocessing.mean == (0.5, 0.5, 0.5)
+    assert entries["replknetxl_320"].preprocessing.size == 320
+    assert entries["replknet31b"].preprocessing.mean == (0.485, 0.456, 0.406)
+    for name in ("replknet31b_384", "replknet31b_22k_384", "replknet31l_22k_384"):
+        assert entries[name].preprocessing.crop_fraction is None  # warped
+        assert entries[name].preprocessing.size == 384
+
+
+def test_published_digests_are_in_the_names() -> None:
+    published = {
+        "replknet31b": "fd08e268",
+        "replknet31b_384": "03a170ce",
+        "replknet31b_22k": "54ed5c46",
+        "replknet31b_22k_384": "76c92b24",
+        "replknet31l_22k_384": "dc3fc07c",
+        "replknetxl_320": "88259b1d",
+    }
+    for name, prefix in published.items():
+        source = catalogue.ENTRIES[name].weights
+        assert source.sha256_prefix == prefix
+        assert source.address.startswith("https://download.openmmlab.com/mmclassification/v0/")
+    for name in ("replknet13_120e", "replknet31_120e"):
+        assert catalogue.ENTRIES[name].weights.google_drive
