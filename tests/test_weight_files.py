@@ -10,16 +10,17 @@ import sys
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 import timm
 import torch
+from conftest import Command
 from loopback import Answer, Loopback
 from reference import randomise_norms
 from torch import Tensor, nn
 
-from erf_tools import cli
 from erf_tools.errors import ErfToolsError, UsageError
 from erf_tools.models import catalogue, weight_files
 from erf_tools.models.catalogue import WeightSource
@@ -99,13 +100,6 @@ def publish(server: Loopback, cache: Path, monkeypatch: pytest.MonkeyPatch) -> P
 def outputs(module: nn.Module) -> Tensor:
     with torch.no_grad():
         return module(torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0)))
-
-
-def command(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
-    monkeypatch.setattr(sys, "argv", ["erf-tools", *map(str, arguments)])
-    with pytest.raises(SystemExit) as stopped:
-        cli.main()
-    return int(stopped.value.code or 0)
 
 
 def test_weights_are_fetched_once_verified_and_named_in_the_record(
@@ -230,10 +224,10 @@ def test_an_address_of_the_users_own(
 @pytest.mark.parametrize(
     "address", ["http://example.com/net.pth", "http://127.0.0.1@example.com/net.pth"]
 )
-def test_other_addresses_are_refused(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_addresses_are_refused(address: str, run_command: Command) -> None:
     with pytest.raises(UsageError):
         load_model("replknet31b", address)
-    assert command(monkeypatch, "erf", "--model", "replknet31b", "--weights", address) == 2
+    assert run_command("erf", "--model", "replknet31b", "--weights", address)[0] == 2
 
 
 @pytest.mark.parametrize("variable", ["HF_HUB_OFFLINE", "ERF_TOOLS_OFFLINE"])
@@ -255,22 +249,23 @@ def test_offline_opens_no_connection(
 
 
 def test_the_option_offline_is_the_same(
-    cache: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    cache: Path, monkeypatch: pytest.MonkeyPatch, run_command: Command
 ) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "")  # put back afterwards
-    assert command(monkeypatch, "erf", "--model", "replknet31b", "--offline") == 1
-    assert "offline mode is on" in capsys.readouterr().err
+    code, _, error = run_command("erf", "--model", "replknet31b", "--offline")
+    assert code == 1
+    assert "offline mode is on" in error
 
 
 def test_missing_weights_are_one_message_with_all_that_can_be_done(
-    cache: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    cache: Path, monkeypatch: pytest.MonkeyPatch, run_command: Command
 ) -> None:
     monkeypatch.setattr(catalogue, "_OPENMMLAB", "http://127.0.0.1:9/")
     entry = catalogue.ENTRIES["replknet31b"]
     closed = replace(entry.weights, address="http://127.0.0.1:9/" + entry.weights.file)
     monkeypatch.setitem(catalogue.ENTRIES, "replknet31b", replace(entry, weights=closed))
-    assert command(monkeypatch, "erf", "--model", "replknet31b") == 1
-    error = capsys.readouterr().err
+    code, _, error = run_command("erf", "--model", "replknet31b")
+    assert code == 1
     assert error.count("\n") == 1
     for part in (closed.address, str(cache / closed.file), "--weights FILE", "--weights random"):
         assert part in error
@@ -305,16 +300,11 @@ def test_commands_manage_the_cache(
     publish: Publish,
     network: RepLKNet,
     cache: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    run_command: Command,
 ) -> None:
     body = as_bytes(network.state_dict())
     file = publish(body)
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        code = command(monkeypatch, "weights", *arguments)
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
+    run = partial(run_command, "weights")
 
     assert run("fetch", "tiny")[0] == 0
     assert str(cache) in run("path")[1]
@@ -326,8 +316,7 @@ def test_commands_manage_the_cache(
     code, out, _ = run("verify")
     assert code == 0
     assert hashlib.sha256(body).hexdigest() in out
-    command(monkeypatch, "models")
-    assert re.search(r"tiny .* yes ", capsys.readouterr().out)
+    assert re.search(r"tiny .* yes ", run_command("models")[1])
 
     (cache / file).write_bytes(body[:-1] + b"x")
     code, _, err = run("verify")

@@ -193,28 +193,26 @@ def _open_conflict(folder: Path, allow_partial: bool) -> StimulusSet:
             f"the folder {stray} is none of the 16 categories: {suggestion(stray, CATEGORIES, 1)}"
         )
     stimuli, strays, broken, sized = [], [], [], []
-    for category in sorted(folders & set(CATEGORIES)):
-        for path in sorted((folder / category).iterdir()):
-            parsed = parse_name(path.name)
-            if parsed is None or parsed[0] != category:
-                strays.append(f"{category}/{path.name}")
-                continue
-            try:
-                pixels = _pixels(path)
-            except Exception:  # Pillow's decoders raise a dozen kinds
-                broken.append(f"{category}/{path.name}")
-                continue
-            if pixels.shape[:2] != (SIDE, SIDE):
-                sized.append(f"{category}/{path.name} ({pixels.shape[1]}x{pixels.shape[0]})")
-                continue
-            stimuli.append(Stimulus(path.stem, *parsed, path, _sha256(pixels)))
-    there = {stimulus.path.name for stimulus in stimuli}
-    unusable = {Path(name.split(" ")[0]).name for name in broken + sized}
-    missing = sorted(
-        name
-        for name in published_names() - there - unusable
-        if _CONFLICT.fullmatch(name)[1] not in absent  # type: ignore[index]
-    )
+    found: set[str] = set()
+    known = folders & set(CATEGORIES)
+    for path in sorted(path for name in known for path in (folder / name).iterdir()):
+        place = f"{path.parent.name}/{path.name}"
+        parsed = parse_name(path.name)
+        if parsed is None or parsed[0] != path.parent.name:
+            strays.append(place)
+            continue
+        found.add(path.name)
+        try:
+            pixels = _pixels(path)
+        except Exception:  # Pillow's decoders raise a dozen kinds
+            broken.append(place)
+            continue
+        if pixels.shape[:2] != (SIDE, SIDE):
+            sized.append(f"{place} ({pixels.shape[1]}x{pixels.shape[0]})")
+            continue
+        stimuli.append(Stimulus(path.stem, *parsed, path, _sha256(pixels)))
+    elsewhere = tuple(f"{category}{digit}" for category in absent for digit in range(1, 10))
+    missing = sorted(name for name in published_names() - found if not name.startswith(elsewhere))
     pairs = Counter((stimulus.shape, stimulus.texture) for stimulus in stimuli)
     crowded = [f"{shape}-{texture}" for (shape, texture), n in pairs.items() if n > PER_PAIR]
     for kind, names, one, many in (
@@ -222,12 +220,7 @@ def _open_conflict(folder: Path, allow_partial: bool) -> StimulusSet:
         ("file", broken, "cannot be decoded", "cannot be decoded"),
         ("file", sized, f"is not {SIDE}x{SIDE}", f"are not {SIDE}x{SIDE}"),
         ("file", strays, "is no stimulus of its folder", "are no stimuli of their folder"),
-        (
-            "pair",
-            crowded,
-            f"has over {PER_PAIR} stimuli",
-            f"have over {PER_PAIR} stimuli",
-        ),
+        ("pair", crowded, f"has over {PER_PAIR} stimuli", f"have over {PER_PAIR} stimuli"),
     ):
         if names:
             deviations.append(_listed(kind, names, one, many))
