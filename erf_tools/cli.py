@@ -62,7 +62,8 @@ def erf(
         list[str],
         typer.Option(
             metavar="pretrained|random|FILE|ADDRESS",
-            help="Once for all models, or once per model in the same order.",
+            help="Once for all models, or once per model in the same order; a pattern as in "
+            "'run/epoch_*.pth' is a series of checkpoints.",
         ),
     ] = ["pretrained"],  # noqa: B006 - Typer copies it
     images: Annotated[
@@ -82,15 +83,77 @@ def erf(
     ] = "spread",
     resolution: Annotated[
         int | None,
-        typer.Option(min=1, help="Side of the input, in pixels.", show_default="1024"),
+        typer.Option(
+            min=1,
+            help="Side of the input, in pixels.",
+            show_default="1024, or as the protocol says",
+        ),
+    ] = None,
+    protocol: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="ding2022 (RepLKNet), kim2023 (OpenERF), vmamba2024 or luo2016. The next five "
+            "options vary one choice of it each.",
+        ),
+    ] = "ding2022",
+    scalar: Annotated[
+        Literal["relu-sum", "sum", "mean"] | None,
+        typer.Option(help="What is differentiated: over the unit's channels."),
+    ] = None,
+    gradient: Annotated[
+        Literal["relu", "abs", "signed"] | None,
+        typer.Option(help="Positive parts, sizes, or (signed) the size of the mean over images."),
+    ] = None,
+    rgb: Annotated[
+        Literal["sum", "mean"] | None,
+        typer.Option(help="sum: colour channels one by one; mean: averaged first, so they cancel."),
     ] = None,
     transform: Annotated[
-        Literal["protocol", "model"],
+        Literal["warp", "crop", "model"] | None,
         typer.Option(
-            help="protocol: warp to the resolution; model: the checkpoint's own evaluation "
-            "transform, at its own size."
+            help="warp: to the resolution; crop: short side and centre crop; model: the "
+            "checkpoint's own evaluation transform."
         ),
-    ] = "protocol",
+    ] = None,
+    display: Annotated[
+        Literal["log", "linear", "power"] | None,
+        typer.Option(help="How heatmaps show the map A: log10(A + 1), A, or A ** 0.2."),
+    ] = None,
+    layer: Annotated[
+        list[str],
+        typer.Option(
+            metavar="NAME",
+            help="A layer, or a pattern as in 'layer*'; repeatable. `erf-tools layers MODEL` lists "
+            "them. Without it: the last map before pooling.",
+        ),
+    ] = [],  # noqa: B006
+    output_key: Annotated[
+        str | None,
+        typer.Option(metavar="KEY", help="Which part of a layer's tuple, list or dictionary."),
+    ] = None,
+    stages: Annotated[
+        bool, typer.Option("--stages", help="Measure each stage, and draw how the ERF grows.")
+    ] = False,
+    unit: Annotated[
+        str,
+        typer.Option(
+            metavar="center|Y,X|grid:N",
+            help="Which unit is looked from; grid:N averages over N x N, aligned at their centres.",
+        ),
+    ] = "center",
+    square: Annotated[
+        Literal["center", "unit"],
+        typer.Option(help="Centre of the squares (but legacy ones): of the image, or the unit's."),
+    ] = "center",
+    labels: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="CSV with the columns image and label (class index or synset), for top-1; folders "
+            "named by synsets need none.",
+        ),
+    ] = None,
     batch_size: Annotated[str, typer.Option(metavar="auto|N", help="Images at once.")] = "auto",
     device: Annotated[
         str, typer.Option(metavar="NAME", help="auto, cpu, cuda, cuda:1 or mps.")
@@ -111,13 +174,19 @@ def erf(
     selection = select(images, num_images, order, seed)
     _report_images(selection, num_images)
     from erf_tools.erf import study
+    from erf_tools.erf.gradients import Procedure
+    from erf_tools.erf.protocols import find_protocol
 
+    varied = find_protocol(
+        protocol, scalar=scalar, gradient=gradient, rgb=rgb, transform=transform, display=display
+    )
     outcome = study.measure_erfs(
         wanted,
         selection,
         output,
-        resolution=resolution,
-        transform=transform,
+        Procedure(varied, unit, square, resolution),
+        study.Layers(tuple(layer), stages, output_key),
+        labels=labels,
         batch_size=_batch_size(batch_size),
         device=device,
         seed=seed,
@@ -273,6 +342,7 @@ def demo(
 ) -> None:
     """Measure four networks on built-in photographs: no network, about two minutes on two cores."""
     from erf_tools.erf import study
+    from erf_tools.erf.gradients import Procedure
     from erf_tools.images import select
     from erf_tools.models.requests import requests
 
@@ -280,7 +350,7 @@ def demo(
         requests(list(_DEMO_MODELS), list(_DEMO_MODELS.values())),
         select("builtin"),
         output,
-        resolution=_DEMO_RESOLUTION,
+        Procedure(resolution=_DEMO_RESOLUTION),
         progress=True,
     )
     _print_study(outcome, output)
@@ -337,6 +407,35 @@ def models() -> None:
         f"\nWeight files are looked for in {catalogue.weights_folder()} "
         "(ERF_TOOLS_CACHE moves it). Any timm name works too, and package.module:factory."
     )
+
+
+@app.command()
+def layers(
+    model: Annotated[str, typer.Argument(help="As in `erf-tools erf`.")],
+    pattern: Annotated[
+        str,
+        typer.Argument(
+            help="Which layers, as in 'layer4.*'; without it all that are made of others."
+        ),
+    ] = "",
+    resolution: Annotated[
+        int | None, typer.Option(min=1, help="Side of the input.", show_default="the model's own")
+    ] = None,
+) -> None:
+    """List a model's layers that can be measured: shape, stride, theoretical receptive field."""
+    from tabulate import tabulate
+
+    from erf_tools.models.layers import describe_layers
+    from erf_tools.models.loading import load_model
+
+    weights = "pretrained" if ":" in model else "random"  # a factory initialises its own network
+    loaded = load_model(model, weights, resolution=resolution)
+    rows = [
+        [layer.tap.name, layer.kind, "x".join(map(str, layer.shape)), layer.stride, layer.reach]
+        for layer in describe_layers(loaded, pattern, resolution)
+    ]
+    headers = ["layer", "module", "C x H x W", "stride, px", "theoretical receptive field, px"]
+    typer.echo(tabulate(rows, headers=headers, tablefmt="simple", disable_numparse=True))
 
 
 weights_app = typer.Typer(

@@ -10,7 +10,7 @@ import hashlib
 import io
 import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib import resources
 from math import floor
 from pathlib import Path
@@ -22,6 +22,9 @@ from PIL import Image
 from erf_tools.errors import UsageError
 
 Order = Literal["spread", "sequential"]
+
+#: Makes an image ready for a network, but for its mean and standard deviation.
+View = Callable[[Image.Image], Image.Image]
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -60,6 +63,10 @@ class Preprocessing:
     std: tuple[float, float, float] = IMAGENET_STD
     interpolation: str = "bicubic"
     crop_fraction: float | None = 0.875
+
+    def resized(self, size: int) -> Preprocessing:
+        """Return the same transform for inputs of another size."""
+        return replace(self, size=size)
 
     def record(self) -> dict[str, Any]:
         """Return the fields as JSON values."""
@@ -167,9 +174,7 @@ def select(
     return Selection(tuple(readable), described, order, seed, tuple(unreadable))
 
 
-def decode(
-    images: Iterable[SourceImage], view: Callable[[Image.Image], Image.Image]
-) -> Iterator[np.ndarray]:
+def decode(images: Iterable[SourceImage], view: View) -> Iterator[np.ndarray]:
     """Yield the ``view`` of each image as uint8 ``[height, width, 3]``."""
     for image in images:
         yield np.asarray(view(image.open()))

@@ -32,6 +32,55 @@ def ding2022_map(
     return grad.sum((0, 1)).double().numpy()
 
 
+def kim2023_map(
+    features: Callable[[Tensor], Tensor], sample: Tensor, tokens: tuple[int, int] | None
+) -> np.ndarray:
+    """One prepared image ``[1, 3, h, w]`` by OpenERF's procedure.
+
+    ``tokens`` are rows and columns of the grid of a transformer, whose ``features`` are then
+    ``[1, L, C]`` without prefix tokens; else they are ``[1, C, H, W]``.
+    """
+    sample = sample.clone().requires_grad_(True)
+    outputs = features(sample)
+    if tokens:
+        rows, columns = tokens
+        row = rows // 2 if rows % 2 else rows // 2 - 1
+        column = columns // 2 if columns % 2 else columns // 2 - 1
+        activation = outputs[0, row * columns + column, :].mean()
+    else:
+        activation = outputs[0, :, outputs.shape[2] // 2, outputs.shape[3] // 2].mean()
+    (grad,) = torch.autograd.grad(activation, sample)
+    return grad.mean(dim=(0, 1)).clamp(min=0).double().numpy()
+
+
+def vmamba2024_view(image: Image.Image, resolution: int) -> Image.Image:
+    """Short side to the resolution, bicubic, and the centre cut out (torchvision's rounding)."""
+    image = image.convert("RGB")
+    width, height = image.size
+    if width <= height:
+        image = image.resize((resolution, int(resolution * height / width)), Image.BICUBIC)
+    else:
+        image = image.resize((int(resolution * width / height), resolution), Image.BICUBIC)
+    left = round((image.width - resolution) / 2.0)
+    top = round((image.height - resolution) / 2.0)
+    return image.crop((left, top, left + resolution, top + resolution))
+
+
+def luo2016_map(features: Callable[[Tensor], Tensor], samples: list[Tensor]) -> np.ndarray:
+    """Prepared images: 1 at the central unit of every channel, sent back; signs are kept."""
+    total = 0.0
+    for sample in samples:
+        sample = sample.clone().requires_grad_(True)
+        outputs = features(sample)
+        signal = torch.zeros_like(outputs)
+        signal[0, :, outputs.shape[2] // 2, outputs.shape[3] // 2] = 1
+        outputs.backward(signal)
+        assert sample.grad is not None
+        total = total + sample.grad[0].double().numpy()
+    mean = total / len(samples)
+    return np.abs(mean.mean(axis=0))
+
+
 def published_rectangle(data: np.ndarray, threshold: float) -> float | None:
     """The published area ratio of a map that is already displayed, or None if not reached."""
     h, w = data.shape

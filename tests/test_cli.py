@@ -168,3 +168,80 @@ def test_models_lists_the_catalogue(
     assert code == 0
     for text in ("replknet31b", "79.9 M", "384x384", "never published", str(tmp_path / "weights")):
         assert text in out
+
+
+def test_stages_units_and_protocols_together(tmp_path: Path) -> None:
+    """The acceptance command on a smaller network, twice: the same measures both times."""
+    tables = []
+    for folder in ("one", "two"):
+        done = erf_tools(
+            *("erf", "--model", "resnet18", "--weights", "random", "--stages", "--unit", "grid:2"),
+            *("--protocol", "kim2023", "--num-images", 3, "--resolution", 96),
+            *("--output", tmp_path / folder),
+        )
+        assert done.returncode == 0, done.stderr
+        tables.append((tmp_path / folder / "erf_table.csv").read_text())
+    assert tables[0] == tables[1]
+    table = pd.read_csv(tmp_path / "one" / "erf_table.csv")
+    assert list(table["layer"]) == [f"stage {number}" for number in range(5)]
+    assert list(table["theoretical_width"]) == [7, 43, 99, 211, 435]
+    assert table["effective_side"].is_monotonic_increasing
+    assert (table["effective_side_low"] <= table["effective_side_high"]).all()
+    assert (tmp_path / "one" / "erf_stages.png").is_file()
+    assert (tmp_path / "one" / "resnet18" / "stage_3" / "heatmap.png").is_file()
+    assert "kim2023" in done.stdout
+
+
+def test_a_varied_protocol_and_a_layer_are_named_in_what_is_written(
+    tmp_path: Path, run_command: Command
+) -> None:
+    code, out, error = run_command(
+        *("erf", "--model", "resnet18", "--weights", "random", "--layer", "layer[23]"),
+        *("--gradient", "abs", "--square", "unit", "--unit", "1,1", "--num-images", 2),
+        *("--resolution", 64, "--output", tmp_path),
+    )
+    assert code == 0, error
+    table = pd.read_csv(tmp_path / "erf_table.csv")
+    assert set(table["protocol"]) == {"ding2022+gradient=abs"}
+    assert list(table["layer"]) == ["layer2", "layer3"]
+    assert list(table["centre_y"]) == [8, 16]
+    assert "layer3" in out
+    assert "centred at the unit" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--protocol", "ding2002"), "did you mean ding2022"),
+        (("--unit", "corner"), "--unit is 'corner'"),
+        (("--unit", "9,9"), "outside the feature map, which has 2x2 units"),
+        (("--layer", "stage9"), "--layer stage9: the network has no such layer"),
+        (("--layer", "layer1", "--stages"), "exclude each other"),
+        (("--output-key", "0"), "name it with --layer"),
+        (("--labels", "nowhere.csv"), "cannot be read as CSV"),
+    ],
+)
+def test_misuse_of_the_new_options_exits_2(
+    arguments: tuple[str, ...], message: str, tmp_path: Path, run_command: Command
+) -> None:
+    code, _, error = run_command(
+        *("erf", "--model", "resnet18", "--weights", "random", "--num-images", 1),
+        *("--resolution", 64, "--output", tmp_path, *arguments),
+    )
+    assert code == 2
+    assert message in error
+
+
+def test_layers_lists_what_can_be_measured(run_command: Command) -> None:
+    code, out, _ = run_command("layers", "resnet18")
+    assert code == 0
+    assert any(
+        line.split() == ["layer4", "Sequential", "512x7x7", "32", "435"]
+        for line in out.splitlines()
+    )
+    code, out, _ = run_command("layers", "vit_tiny_patch16_224", "blocks.1*")
+    assert code == 0
+    assert out.count("unbounded") == 3
+    code, _, error = run_command("layers", "resnet18", "nosuch*")
+    assert code == 2
+    assert "the network has no such layer" in error

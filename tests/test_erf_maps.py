@@ -17,7 +17,9 @@ from erf_tools.models.loading import load_model
 
 SETTING = {
     "model": {"name": "net", "weights": {"kind": "random"}},
-    "unit": [1, 1],
+    "units": [[1, 1]],
+    "centre": [1, 1],
+    "square": "center",
     "protocol": {"name": "ding2022"},
 }
 
@@ -121,8 +123,8 @@ def test_parts_merge_to_the_whole() -> None:
 def test_merging_refuses_shared_images_and_other_settings() -> None:
     with pytest.raises(UsageError, match=r"1 images are in two results.* first is b"):
         merge([result({"a": 1, "b": 2}), result({"b": 2})])
-    other = dataclasses.replace(result({"c": 1}), setting={**SETTING, "unit": [2, 2]})
-    with pytest.raises(UsageError, match=r"differ in unit .*\[1, 1\] and \[2, 2\]"):
+    other = dataclasses.replace(result({"c": 1}), setting={**SETTING, "units": [[2, 2]]})
+    with pytest.raises(UsageError, match=r"differ in units .*1, 1.* and .*2, 2"):
         merge([result({"a": 1}), other])
     with pytest.raises(UsageError, match="nothing to merge"):
         merge([])

@@ -10,13 +10,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from reference import brute_force_ratio, published_rectangle
+from scipy.optimize import curve_fit
 
+from erf_tools.erf.gaussian import fit_gaussian
 from erf_tools.erf.measures import (
+    anisotropy,
     area_ratio,
+    cross_share,
     displayed,
     effective_side,
+    extent,
     legacy_area_ratio,
     measure,
+    participation_ratio,
+    radial_profile,
     second_moment_radius,
     smallest_square,
 )
@@ -144,3 +151,151 @@ def test_threshold_outside_its_range_is_named(threshold: float) -> None:
 def test_a_map_has_two_dimensions() -> None:
     with pytest.raises(UsageError, match=r"\[height, width\]; got shape \[2, 3, 4\]"):
         area_ratio(np.ones((2, 3, 4)), 0.5)
+
+
+def gaussian(
+    size: tuple[int, int], centre: tuple[float, float], sigma: tuple[float, float]
+) -> np.ndarray:
+    y, x = np.mgrid[: size[0], : size[1]]
+    return np.exp(-(((y - centre[0]) / sigma[0]) ** 2 + ((x - centre[1]) / sigma[1]) ** 2) / 2)
+
+
+@pytest.mark.parametrize("centre", [(3.0, 5.0), (3.5, 5.5), (3.5, 4.0), (0.0, 8.0)])
+@pytest.mark.parametrize("threshold", [0.2, 0.5, 0.99])
+def test_squares_about_any_half_pixel_equal_brute_force(
+    centre: tuple[float, float], threshold: float
+) -> None:
+    contribution = np.random.default_rng(0).integers(1, 50, (8, 9)).astype(float)
+    y, x = np.mgrid[:8, :9]
+    for reach in range(1, 20):
+        # Sides of 2 reach + 1 about a pixel, of 2 reach between two.
+        half_y = reach if centre[0] % 1 == 0 else reach - 0.5
+        half_x = reach if centre[1] % 1 == 0 else reach - 0.5
+        inside = (np.abs(y - centre[0]) <= half_y) & (np.abs(x - centre[1]) <= half_x)
+        if contribution[inside].sum() > threshold * contribution.sum():
+            break
+    assert area_ratio(contribution, threshold, centre) == inside.sum() / 72
+
+
+def test_the_published_square_is_that_about_the_middle_pixel() -> None:
+    contribution = np.random.default_rng(0).random((16, 16))
+    assert area_ratio(contribution, 0.5) == area_ratio(contribution, 0.5, (8.0, 8.0))
+    shifted = gaussian((64, 64), (20, 40), (4, 4))
+    assert area_ratio(shifted, 0.5, (20, 40)) < area_ratio(shifted, 0.5) / 4
+    assert measure(shifted, (20, 40)).legacy == measure(shifted).legacy
+
+
+def test_a_centre_outside_the_map_is_refused() -> None:
+    with pytest.raises(UsageError, match="cannot be centred at pixel 9,3, outside the 8x8 map"):
+        area_ratio(np.ones((8, 8)), 0.5, (9, 3))
+
+
+@given(maps)
+def test_turning_a_map_swaps_its_axes(contribution: np.ndarray) -> None:
+    turned = contribution.T
+    assert anisotropy(turned) == pytest.approx(anisotropy(contribution), nan_ok=True)
+    assert participation_ratio(turned) == pytest.approx(participation_ratio(contribution))
+    assert extent(turned) == extent(contribution)
+    assert cross_share(turned) == pytest.approx(cross_share(contribution), nan_ok=True)
+    assert second_moment_radius(turned) == pytest.approx(second_moment_radius(contribution)[::-1])
+
+
+@given(maps, st.sampled_from([2.0**-20, 4.0, 2.0**30]))
+def test_shape_measures_do_not_depend_on_scale_and_stay_in_range(
+    contribution: np.ndarray, factor: float
+) -> None:
+    values, scaled = measure(contribution).values(), measure(factor * contribution).values()
+    for name in ("anisotropy", "cross_share", "participation", "extent"):
+        assert scaled[name] == pytest.approx(values[name], nan_ok=True)
+    assert 1 / contribution.size <= values["participation"] <= 1 + 1e-12
+    assert not values["anisotropy"] < 1
+    assert not values["cross_share"] > 1 + 1e-12
+    assert 1 <= values["extent"] <= math.sqrt(contribution.size)
+
+
+def test_anisotropy_of_a_turned_ellipse_and_of_a_line() -> None:
+    y, x = np.mgrid[:101, :101] - 50
+    along, across = (x + y) / math.sqrt(2), (x - y) / math.sqrt(2)
+    ellipse = np.exp(-((along / 12) ** 2 + (across / 4) ** 2) / 2)
+    assert anisotropy(ellipse) == pytest.approx(3, rel=0.01)
+    assert anisotropy(np.eye(20)) == math.inf
+    assert math.isnan(anisotropy(np.eye(1)))
+
+
+def test_cross_share_tells_a_cross_from_a_disc_and_a_saltire() -> None:
+    y, x = np.mgrid[:101, :101] - 50
+    disc = (np.hypot(x, y) <= 40).astype(float)
+    assert cross_share(disc) == pytest.approx(0.5, abs=0.01)
+    cross = ((np.abs(x) <= 1) | (np.abs(y) <= 1)).astype(float)
+    assert cross_share(cross) > 0.97
+    assert cross_share((np.abs(x) == np.abs(y)).astype(float)) == 0
+    assert cross_share(np.ones((101, 101))) == pytest.approx(math.tan(math.pi / 8), abs=0.01)
+
+
+def test_participation_and_extent_of_known_maps() -> None:
+    single = np.zeros((10, 10))
+    single[2, 3] = 7
+    assert participation_ratio(single) == pytest.approx(0.01)
+    assert participation_ratio(np.ones((10, 10))) == pytest.approx(1)
+    assert extent(single) == 1
+    # A Gaussian is above 4.55 % of its peak within sqrt(-2 ln 0.0455) standard deviations.
+    wide = extent(gaussian((201, 201), (100, 100), (20, 20)))
+    assert wide == pytest.approx(20 * math.sqrt(math.pi * -2 * math.log(0.0455)), rel=0.005)
+
+
+@pytest.mark.parametrize("sigma", [(3.0, 5.0), (30.0, 20.0), (100.0, 60.0)])
+def test_gaussian_fit_equals_a_full_resolution_fit(sigma: tuple[float, float]) -> None:
+    """A Gaussian on a ramp with noise, so that no fit is perfect."""
+    generator = np.random.default_rng(0)
+    contribution = gaussian((192, 230), (80.3, 120.7), sigma)
+    contribution += np.linspace(0, 0.02, 230) + 0.01 * generator.random((192, 230))
+    ours = fit_gaussian(contribution)
+    y, x = np.mgrid[:192, :230]
+
+    def surface(_: object, a: float, row: float, column: float, s: float, t: float) -> np.ndarray:
+        return (a * np.exp(-(((y - row) / s) ** 2 + ((x - column) / t) ** 2) / 2)).ravel()
+
+    normalised = (contribution / contribution.sum()).ravel()
+    start = (normalised.max(), 80, 120, *sigma)
+    fitted, _ = curve_fit(surface, None, normalised, start)
+    assert (ours.y, ours.x) == pytest.approx(fitted[1:3], abs=0.2)
+    assert (ours.sigma_y, ours.sigma_x) == pytest.approx(np.abs(fitted[3:]), rel=0.01)
+    assert ours.amplitude == pytest.approx(fitted[0], rel=0.02)
+
+
+def test_gaussian_fit_equals_that_of_openerf() -> None:
+    pytest.importorskip("lmfit", reason="the extra `test` is missing")
+    openerf = pytest.importorskip("openerf.fit", reason="the extra `test` is missing")
+    contribution = gaussian((64, 64), (30, 33), (6, 9)) + 0.1 * gaussian(
+        (64, 64), (30, 33), (25, 20)
+    )
+    ours, theirs = fit_gaussian(contribution), openerf.fit_2d_gaussian(contribution)
+    assert (ours.y, ours.x) == pytest.approx((theirs.yc, theirs.xc), abs=0.02)
+    assert (ours.sigma_y, ours.sigma_x) == pytest.approx((theirs.sigma_y, theirs.sigma_x), rel=0.01)
+    assert ours.r_squared == pytest.approx(theirs.r_squared, abs=0.005)
+
+
+def test_gaussian_fit_finds_a_narrow_peak_on_wide_noise() -> None:
+    contribution = gaussian((256, 256), (90, 200), (1, 1))
+    contribution += 1e-3 * np.random.default_rng(0).random((256, 256))
+    fitted = fit_gaussian(contribution)
+    assert (fitted.y, fitted.x) == pytest.approx((90, 200), abs=0.5)
+    assert fitted.sigma_y == pytest.approx(1, abs=0.3)
+
+
+def test_radial_profile_of_a_gaussian_and_its_mass() -> None:
+    contribution = gaussian((61, 81), (25, 40), (8, 8))
+    profile = radial_profile(contribution, (25, 40))
+    expected = np.exp(-(profile.radius[1:30] ** 2) / 128)
+    assert profile.mean[1:30] == pytest.approx(expected, rel=0.03)
+    assert profile.mean[0] == 1
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 5), (7, 1)])
+@pytest.mark.parametrize("value", [0.0, 1.0, math.nan, math.inf])
+def test_odd_maps_have_values_or_nan_and_never_raise(shape: tuple[int, int], value: float) -> None:
+    values = measure(np.full(shape, value)).values()
+    if value != 1:
+        assert all(math.isnan(each) for each in values.values())
+    else:
+        assert values["participation"] == 1

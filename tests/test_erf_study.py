@@ -12,11 +12,13 @@ import torch
 from PIL import Image
 
 from erf_tools.erf import study, tables
+from erf_tools.erf.gradients import Procedure
 from erf_tools.erf.maps import ERF
 from erf_tools.errors import ErfToolsError, UsageError
 from erf_tools.images import select
 from erf_tools.models.requests import requests
 
+SMALL = Procedure(resolution=32)
 MODELS = ["replknet3", "resnet18", "swin_t"]
 
 
@@ -24,14 +26,18 @@ MODELS = ["replknet3", "resnet18", "swin_t"]
 def written(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, study.Study]:
     output = tmp_path_factory.mktemp("study")
     wanted = requests(MODELS, ["random"])
-    return output, study.measure_erfs(wanted, select("builtin", 2), output, resolution=64)
+    return output, study.measure_erfs(
+        wanted, select("builtin", 2), output, Procedure(resolution=64)
+    )
 
 
 def test_the_files_are_those_promised(written: tuple[Path, study.Study]) -> None:
     output, _ = written
     found = {path.relative_to(output).as_posix() for path in output.rglob("*") if path.is_file()}
     expected = {f"erf_table.{suffix}" for suffix in ("csv", "md", "tex")}
-    expected |= {f"erf_comparison.{suffix}" for suffix in ("png", "pdf")}
+    expected |= {"erf_convergence.csv", "erf_differences.csv"}
+    for figure in ("comparison", "radial", "convergence"):
+        expected |= {f"erf_{figure}.{suffix}" for suffix in ("png", "pdf")}
     for model in MODELS:
         expected |= {f"{model}/{name}" for name in ("erf.npz", "erf.json")}
         expected |= {f"{model}/heatmap.{suffix}" for suffix in ("png", "pdf")}
@@ -71,7 +77,10 @@ def test_table_has_the_papers_values_in_columns_of_their_own(
 
 def test_published_values_are_marked_by_their_standing(tmp_path: Path) -> None:
     outcome = study.measure_erfs(
-        requests(["resnet101"], ["random"]), select("builtin", 1), tmp_path, resolution=32
+        requests(["resnet101"], ["random"]),
+        select("builtin", 1),
+        tmp_path,
+        SMALL,
     )
     assert outcome.table["paper_99"][0] == 0.224
     assert "recalled from memory" in outcome.table["paper_standing"][0]
@@ -93,7 +102,7 @@ def test_a_result_that_is_there_is_used_again_only_if_nothing_changed(tmp_path: 
             wanted,
             selection,
             tmp_path,
-            resolution=arguments["resolution"],  # type: ignore[arg-type]
+            Procedure(resolution=arguments["resolution"]),  # type: ignore[arg-type]
             seed=arguments["seed"],  # type: ignore[arg-type]
         )
         return outcome.reused == ("resnet18",)
@@ -113,12 +122,12 @@ def test_a_failing_model_costs_no_other_its_result(tmp_path: Path) -> None:
     wrong = tmp_path / "wrong.pth"
     torch.save({"weight": torch.ones(3)}, wrong)
     wanted = requests(["resnet18", "resnet34"], [str(wrong), "random"])
-    outcome = study.measure_erfs(wanted, select("builtin", 1), tmp_path / "out", resolution=32)
+    outcome = study.measure_erfs(wanted, select("builtin", 1), tmp_path / "out", SMALL)
     assert [result.name for result in outcome.results] == ["resnet34"]
     assert "does not fit the network" in str(outcome.failures[0])
     assert (tmp_path / "out" / "erf_table.csv").is_file()
     with pytest.raises(ErfToolsError, match="does not fit"):
-        study.measure_erfs(wanted[:1], select("builtin", 1), tmp_path / "out", resolution=32)
+        study.measure_erfs(wanted[:1], select("builtin", 1), tmp_path / "out", SMALL)
 
 
 @pytest.mark.parametrize(
@@ -148,7 +157,7 @@ def test_an_all_zero_map_is_written_and_drawn(
     )
     monkeypatch.chdir(tmp_path)
     wanted = requests(["dead:network"], ["pretrained"])
-    outcome = study.measure_erfs(wanted, select("builtin", 2), tmp_path / "out", resolution=32)
+    outcome = study.measure_erfs(wanted, select("builtin", 2), tmp_path / "out", SMALL)
     assert outcome.table["zero_maps"][0] == 2
     assert np.isnan(outcome.table["linear_50"][0])
     assert "2 images gave a map of zeros" in (tmp_path / "out" / "erf_table.md").read_text()
@@ -163,5 +172,5 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
             requests(["resnet18"], ["random"]),
             select("builtin", 1),
             tmp_path / "file" / "out",
-            resolution=32,
+            SMALL,
         )

@@ -1,9 +1,10 @@
-"""ERFs as figures: a heatmap of one, a comparison of several."""
+"""ERFs as figures: a heatmap of one, a comparison of several, profiles and curves."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from math import ceil
+from collections.abc import Callable, Mapping, Sequence
+from math import ceil, hypot, isfinite, sqrt
+from typing import Any
 
 import numpy as np
 from matplotlib import rc_context
@@ -14,28 +15,44 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
 from erf_tools.erf.maps import ERF
-from erf_tools.erf.measures import displayed, smallest_square
+from erf_tools.erf.measures import displayed, radial_profile, smallest_square
 from erf_tools.figures import COLUMN, PAGE, STYLE
+from erf_tools.statistics import Estimate
 
 _COLOUR_MAP = "magma"
 _DRAWN = {0.5: ("#56B4E9", "-"), 0.99: ("#FFFFFF", "--")}
+_UNIT = "#009E73"
 _FLOOR = 1e-3
 _ACROSS = 4
 
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+
+_DISPLAYS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "log": displayed,
+    "linear": lambda contribution: _to_one(contribution),
+    "power": lambda contribution: _to_one(contribution) ** 0.2,
+}
+_LABELS = {"log": "log10(A + 1)", "linear": "A", "power": "A ** 0.2"}
+
 
 def heatmap(result: ERF) -> Figure:
-    """Draw one ERF as the protocol shows it, ``log10(A + 1) / max``, with the legacy squares."""
+    """Draw one ERF as its protocol shows it, with squares, unit and theoretical outline."""
     with rc_context(STYLE):
         figure = Figure(figsize=(COLUMN, COLUMN), layout="constrained")
         axes = figure.add_subplot()
-        shown = displayed(result.map)
+        display = result.setting["protocol"]["display"]
+        shown = _DISPLAYS[display](result.map)
         image = axes.imshow(shown, cmap=_COLOUR_MAP, vmin=0, vmax=1, interpolation="antialiased")
         colour_bar = figure.colorbar(image, ax=axes, shrink=0.8)
-        colour_bar.set_label("log10(A + 1) / max")
-        axes.set_title(f"{result.label}, {_resolution(result)}, {_images(result)}")
-        ratios = _draw_squares(axes, shown)
+        colour_bar.set_label(f"{_LABELS[display]} / max")
+        axes.set_title(f"{result.label}\n{_resolution(result)}, {_images(result)}")
+        squared = shown if display == "log" else result.map
+        ratios = _draw_squares(axes, squared, None if display == "log" else result.square_centre)
+        handles = [*_square_handles(ratios), *_draw_unit(axes, result)]
         _label_pixels(axes)
-        _legend(figure, ratios, "smallest square of log10(A + 1)")
+        _legend(
+            figure, handles, f"smallest square of {'log10(A + 1)' if display == 'log' else 'A'}"
+        )
         return figure
 
 
@@ -56,6 +73,7 @@ def comparison(results: Sequence[ERF]) -> Figure:
         peak = max((float(density.max()) for density in densities), default=1.0)
         scale = LogNorm(_FLOOR, max(peak, 10 * _FLOOR))
         image = None
+        handles: dict[object, Line2D] = {}
         for axes, result, density in zip(grid.flat, results, densities, strict=False):
             image = axes.imshow(
                 np.maximum(density, _FLOOR),
@@ -63,12 +81,15 @@ def comparison(results: Sequence[ERF]) -> Figure:
                 norm=scale,
                 interpolation="antialiased",
             )
-            ratios = _draw_squares(axes, density)
-            trained = "" if result.trained else "\n(untrained)"
+            ratios = _draw_squares(axes, density, result.square_centre)
+            drawn = _draw_unit(axes, result)
+            handles = {handle.get_label(): handle for handle in [*handles.values(), *drawn]}
             lines = [
                 f"{threshold * 100:g} %: r = {_per_cent(r)}" for threshold, r in ratios.items()
             ]
-            axes.set_title("\n".join([result.name + (trained or "\n"), *lines]), fontsize=7)
+            name = result.label.replace(" (untrained)", "")
+            trained = "" if result.trained else "(untrained)"
+            axes.set_title("\n".join([name, trained, *lines]), fontsize=7)
             _label_pixels(axes)
         for axes in grid.flat[len(results) :]:
             axes.set_axis_off()
@@ -77,8 +98,152 @@ def comparison(results: Sequence[ERF]) -> Figure:
         if image is not None:
             colour_bar = figure.colorbar(image, ax=grid, shrink=0.8, extend="min", pad=0.01)
             colour_bar.set_label("contribution, uniform map = 1")
-        _legend(figure, None, "smallest centred square, linear map; r: its share of the area")
+        _legend(
+            figure,
+            [*_square_handles(None), *handles.values()],
+            "smallest centred square, linear map; r: its share of the area",
+        )
         return figure
+
+
+def radial_profiles(results: Sequence[ERF]) -> Figure:
+    """Draw the mean contribution at each distance from the unit, on a logarithmic axis."""
+    with rc_context(STYLE):
+        figure, axes = _plot()
+        for result, line in zip(results, _lines(len(results)), strict=True):
+            profile = radial_profile(_density(result.map), result.centre)
+            axes.semilogy(
+                profile.radius, np.maximum(profile.mean, 1e-12), label=result.label, **line
+            )
+        peak = max((float(_density(result.map).max()) for result in results), default=1.0)
+        axes.set_ylim(max(peak * 1e-8, 1e-6), max(peak * 2, 1e-5))
+        axes.set_xlabel("distance from the unit's centre, pixels")
+        axes.set_ylabel("contribution, uniform map = 1")
+        axes.legend(loc="upper right")
+        return figure
+
+
+def stage_growth(results: Sequence[ERF]) -> Figure:
+    """Draw how the effective side grows from stage to stage, a line per model.
+
+    Args:
+        results: in the order of the stages, of one or several models.
+    """
+    with rc_context(STYLE):
+        figure, axes = _plot()
+        models = list(dict.fromkeys(result.name for result in results))
+        for model, line in zip(models, _lines(len(models)), strict=True):
+            own = [result for result in results if result.name == model]
+            untrained = "" if own[0].trained else " (untrained)"
+            _draw_with_interval(axes, range(len(own)), own, f"{model}{untrained}", line)
+            bounds = [hypot(*result.theoretical_size) / sqrt(2) for result in own]
+            finite = [bound if isfinite(bound) else np.nan for bound in bounds]
+            axes.plot(range(len(own)), finite, color=line["color"], linestyle=":", linewidth=0.8)
+        axes.set_yscale("log")
+        depth = max(sum(result.name == model for result in results) for model in models)
+        axes.set_xticks(range(0, depth, ceil(depth / 12)))
+        axes.set_xlabel("stage (0: nearest to the image)")
+        axes.set_ylabel("effective side, pixels")
+        axes.plot([], [], color="#555555", linestyle=":", label="theoretical receptive field")
+        axes.legend(loc="best")
+        return figure
+
+
+def convergence(results: Sequence[ERF]) -> Figure:
+    """Draw the effective side against the number of images: median and 95 % range."""
+    with rc_context(STYLE):
+        figure, axes = _plot()
+        for result, line in zip(results, _lines(len(results)), strict=True):
+            curve = result.resamples.convergence("effective_side") if result.resamples else []
+            if not curve:
+                continue
+            images = [count for count, _ in curve]
+            axes.semilogx(images, [s.value for _, s in curve], label=result.label, **line)
+            axes.fill_between(
+                images,
+                [spread.low for _, spread in curve],
+                [spread.high for _, spread in curve],
+                color=line["color"],
+                alpha=0.2,
+                linewidth=0,
+            )
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.set_ylim(bottom=0)
+        axes.set_xlabel("number of images")
+        axes.set_ylabel("effective side, pixels")
+        axes.legend(loc="best")
+        return figure
+
+
+def series(results: Sequence[ERF]) -> Figure:
+    """Draw the effective side over the checkpoints of a training, a line per model.
+
+    Args:
+        results: in the order of training.
+    """
+    with rc_context(STYLE):
+        figure, axes = _plot()
+        models = list(dict.fromkeys(result.name for result in results))
+        for model, line in zip(models, _lines(len(models)), strict=True):
+            own = [result for result in results if result.name == model]
+            _draw_with_interval(axes, range(len(own)), own, model, line)
+        names = [result.setting["model"]["weights"]["label"] for result in results]
+        every = ceil(len(names) / 10)
+        axes.set_xticks(range(0, len(names), every), names[::every], rotation=45, ha="right")
+        axes.set_xlabel("checkpoint")
+        axes.set_ylabel("effective side, pixels")
+        axes.set_ylim(bottom=0)
+        axes.legend(loc="best")
+        return figure
+
+
+def _plot() -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(COLUMN, COLUMN * 0.75), layout="constrained")
+    axes = figure.add_subplot()
+    axes.grid(color="#DDDDDD", linewidth=0.5)
+    axes.set_axisbelow(True)
+    return figure, axes
+
+
+def _lines(count: int) -> list[dict[str, Any]]:
+    """Return colours that colour-blind readers can tell apart (Okabe & Ito), then other dashes."""
+    styles = ["-", "--", "-.", (0, (1, 1))]
+    return [
+        {
+            "color": _COLOURS[index % len(_COLOURS)],
+            "linestyle": styles[index // len(_COLOURS) % len(styles)],
+            "linewidth": 1.2,
+        }
+        for index in range(count)
+    ]
+
+
+def _draw_with_interval(
+    axes: Axes, places: Sequence[int], results: Sequence[ERF], label: str, line: Mapping[str, Any]
+) -> None:
+    sides = [result.measures.effective_side for result in results]
+    spreads = [
+        result.resamples.estimate("effective_side", side) if result.resamples else Estimate(side)
+        for result, side in zip(results, sides, strict=True)
+    ]
+    # The interval of a ratio's quantile need not hold the value itself.
+    below = [max(side - spread.low, 0) for side, spread in zip(sides, spreads, strict=True)]
+    above = [max(spread.high - side, 0) for side, spread in zip(sides, spreads, strict=True)]
+    axes.errorbar(
+        places,
+        sides,
+        yerr=np.nan_to_num([below, above]),
+        label=label,
+        marker="o",
+        markersize=3,
+        capsize=2,
+        **line,
+    )
+
+
+def _to_one(contribution: np.ndarray) -> np.ndarray:
+    peak = contribution.max()
+    return contribution / peak if peak > 0 else contribution
 
 
 def _density(contribution: np.ndarray) -> np.ndarray:
@@ -89,39 +254,58 @@ def _density(contribution: np.ndarray) -> np.ndarray:
     return contribution / total * contribution.size
 
 
-def _draw_squares(axes: Axes, contribution: np.ndarray) -> dict[float, float | None]:
+def _draw_squares(
+    axes: Axes, contribution: np.ndarray, centre: tuple[float, float] | None
+) -> dict[float, float | None]:
     """Draw the squares on a map and return their ratios; ``None`` where there is no square."""
     ratios: dict[float, float | None] = {}
     for threshold, (colour, style) in _DRAWN.items():
-        square = smallest_square(contribution, threshold)
+        square = smallest_square(contribution, threshold, centre)
         ratios[threshold] = square.ratio if square else None
         if square:
-            axes.add_patch(
-                Rectangle(
-                    (square.left - 0.5, square.top - 0.5),
-                    square.right - square.left,
-                    square.bottom - square.top,
-                    fill=False,
-                    edgecolor=colour,
-                    linestyle=style,
-                    linewidth=1.0,
-                )
-            )
+            box = (square.top, square.bottom, square.left, square.right)
+            _draw_box(axes, box, edgecolor=colour, linestyle=style, linewidth=1.0)
     return ratios
 
 
-def _legend(figure: Figure, ratios: Mapping[float, float | None] | None, title: str) -> None:
+def _draw_unit(axes: Axes, result: ERF) -> list[Line2D]:
+    """Mark the unit's true centre and the theoretical receptive field; return what they are."""
+    height, width = result.total.shape
+    row, column = result.centre
+    axes.set_autoscale_on(False)
+    mark: dict[str, Any] = {"marker": "+", "color": _UNIT, "markersize": 5, "linestyle": "none"}
+    axes.plot([column], [row], markeredgewidth=0.8, **mark)
+    handles = [Line2D([], [], label="unit", **mark)]
+    box = result.theoretical_box
+    if box and (box[0] > 0 or box[2] > 0 or box[1] < height or box[3] < width):
+        _draw_box(axes, box, edgecolor=_UNIT, linestyle=":", linewidth=0.9)
+        handles.append(Line2D([], [], color=_UNIT, linestyle=":", label="theoretical"))
+    return handles
+
+
+def _draw_box(axes: Axes, box: tuple[int, int, int, int], **style: Any) -> None:
+    top, bottom, left, right = box
+    axes.add_patch(
+        Rectangle((left - 0.5, top - 0.5), right - left, bottom - top, fill=False, **style)
+    )
+
+
+def _square_handles(ratios: Mapping[float, float | None] | None) -> list[Line2D]:
     handles = []
     for threshold, (colour, style) in _DRAWN.items():
         label = f"{threshold * 100:g} %"
         if ratios is not None:
             label += f": r = {_per_cent(ratios[threshold])}"
         handles.append(Line2D([], [], color=colour, linestyle=style, label=label))
+    return handles
+
+
+def _legend(figure: Figure, handles: Sequence[Line2D], title: str) -> None:
     figure.legend(
         handles=handles,
         title=title,
         loc="outside lower center",
-        ncols=len(handles),
+        ncols=min(len(handles), 4 if figure.get_figwidth() > COLUMN else 2),
         facecolor="#444444",
         labelcolor="white",
         title_fontsize=7,

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from math import inf, isfinite, nan
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
+from erf_tools.erf.intervals import Resamples, resample
+from erf_tools.erf.measures import Measures, measure
 from erf_tools.errors import UsageError
 from erf_tools.provenance import canonical_json, read_archive, write_archive
 
-_FORMAT = "erf-tools ERF, version 1"
+_FORMAT = "erf-tools ERF, version 2"
 
 Outcome = Literal["counted", "zero", "nan"]
 
@@ -27,11 +30,17 @@ class MeasuredImage:
         sha256: of its content.
         outcome: ``counted``; ``zero`` if its map is zero everywhere (counted as well: the mean is
             over these too); ``nan`` if its map has a value that is not finite (left out).
+        label: its class, where it is known.
+        predicted: the class the network gives it at the analysis resolution.
+        predicted_natively: the class the network gives it as in its own evaluation.
     """
 
     name: str
     sha256: str
     outcome: Outcome
+    label: int | None = None
+    predicted: int | None = None
+    predicted_natively: int | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,17 +48,20 @@ class ERF:
     """An effective receptive field: the mean contribution map over images.
 
     Attributes:
-        total: sum of the images' maps, float64 ``[height, width]``, not negative, read-only.
+        total: sum of the images' maps, float64 ``[height, width]``, read-only; negative values are
+            those of a protocol that averages with the sign.
         images: every image that was run, in order.
         setting: what was measured: protocol, model, weights, tap, unit, resolution. Results merge
             only where this is equal.
         runs: how it was computed, once per merged part: versions, device, image source.
+        resamples: of the images, for intervals; ``None`` where there are too few.
     """
 
     total: np.ndarray
     images: tuple[MeasuredImage, ...]
     setting: Mapping[str, Any]
     runs: tuple[Mapping[str, Any], ...] = ()
+    resamples: Resamples | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         total = np.array(self.total, dtype=np.float64)
@@ -65,7 +77,8 @@ class ERF:
     def map(self) -> np.ndarray:
         """The ERF itself, float64 ``[height, width]``; NaN where no image counted."""
         count = self.count
-        return self.total / count if count else np.full_like(self.total, np.nan)
+        # The size of the mean: a protocol that averages with the sign takes it here.
+        return np.abs(self.total) / count if count else np.full_like(self.total, np.nan)
 
     @property
     def count(self) -> int:
@@ -88,14 +101,74 @@ class ERF:
 
     @property
     def label(self) -> str:
-        """The model's name, and that it is untrained where it is."""
-        return self.name if self.trained else f"{self.name} (untrained)"
+        """The model, with what sets this result apart: checkpoint, layer, untrained."""
+        parts = [self.name]
+        if self.setting["model"]["weights"]["kind"] == "file":
+            parts.append(str(self.setting["model"]["weights"]["label"]))
+        if not self.setting["tap"]["default"]:
+            parts.append(str(self.setting["tap"]["name"]))
+        return " ".join(parts) if self.trained else f"{' '.join(parts)} (untrained)"
 
     @property
-    def unit(self) -> tuple[int, int]:
-        """Row and column of the unit in the feature map."""
-        row, column = self.setting["unit"]
-        return int(row), int(column)
+    def units(self) -> list[tuple[int, int]]:
+        """Rows and columns of the units in the feature map."""
+        return [(int(row), int(column)) for row, column in self.setting["units"]]
+
+    @property
+    def centre(self) -> tuple[float, float]:
+        """Row and column of the unit's true centre, in input pixels; of a grid's central unit."""
+        row, column = self.setting["centre"]
+        return float(row), float(column)
+
+    @property
+    def theoretical_size(self) -> tuple[float, float]:
+        """Height and width of the theoretical receptive field, in pixels.
+
+        Infinite where a global operation lets every pixel reach the unit, NaN where not known.
+        """
+        field = self.setting["receptive_field"]
+        if field["unbounded"]:
+            return inf, inf
+        if field["size"] is None:
+            return nan, nan
+        height, width = field["size"]
+        return float(height), float(width)
+
+    @property
+    def theoretical_box(self) -> tuple[int, int, int, int] | None:
+        """Top, bottom, left, right of the theoretical receptive field about the unit's centre.
+
+        Half-open and not cut off at the rim; ``None`` where it is unbounded or not known.
+        """
+        height, width = self.theoretical_size
+        if not isfinite(height):
+            return None
+        row, column = self.centre
+        top, left = round(row - (height - 1) / 2), round(column - (width - 1) / 2)
+        return top, top + int(height), left, left + int(width)
+
+    @property
+    def square_centre(self) -> tuple[float, float] | None:
+        """Where the squares of the linear measures are centred; ``None``: the published pixel."""
+        return self.centre if self.setting["square"] == "unit" else None
+
+    @property
+    def measures(self) -> Measures:
+        """All measures of the map, with squares centred as the setting says."""
+        return measure(self.map, self.square_centre)
+
+    def top1(self, natively: bool = False) -> float:
+        """Return the share of labelled images that are classified right, in [0, 1]; else NaN.
+
+        Args:
+            natively: as in the network's own evaluation, not at the analysis resolution.
+        """
+        pairs = [
+            (image.label, image.predicted_natively if natively else image.predicted)
+            for image in self.images
+        ]
+        known = [label == given for label, given in pairs if None not in (label, given)]
+        return sum(known) / len(known) if known else nan
 
     def record(self) -> dict[str, Any]:
         """Return everything but the map, as JSON values."""
@@ -104,11 +177,15 @@ class ERF:
             "setting": dict(self.setting),
             "images": [vars(image) for image in self.images],
             "runs": [dict(run) for run in self.runs],
+            "resamples": self.resamples.record() if self.resamples else None,
         }
 
     def save(self, path: str | Path) -> None:
-        """Write ``.npz``: ``erf`` (the mean map), ``total`` and the record."""
-        write_archive(Path(path), {"erf": self.map, "total": self.total}, self.record())
+        """Write ``.npz``: ``erf`` (the mean map), ``total``, resamples and the record."""
+        arrays = {"erf": self.map, "total": self.total}
+        if self.resamples:
+            arrays |= self.resamples.arrays()
+        write_archive(Path(path), arrays, self.record())
 
     @classmethod
     def load(cls, path: str | Path) -> ERF:
@@ -121,11 +198,15 @@ class ERF:
         if record.get("format") != _FORMAT:
             raise UsageError(f"{path} is not an ERF of this version of erf-tools")
         images = tuple(MeasuredImage(**image) for image in record["images"])
-        return cls(arrays["total"], images, record["setting"], tuple(record["runs"]))
+        stored = record["resamples"]
+        resamples = Resamples.from_stored(arrays, stored) if stored else None
+        return cls(arrays["total"], images, record["setting"], tuple(record["runs"]), resamples)
 
 
 def merge(results: Sequence[ERF]) -> ERF:
     """Add results of one setting over different images.
+
+    The intervals of the sum resample the merged results, each as one group of images.
 
     Raises:
         UsageError: nothing to merge, settings differ, or an image is in two of them.
@@ -151,4 +232,9 @@ def merge(results: Sequence[ERF]) -> ERF:
         tuple(image for result in results for image in result.images),
         first.setting,
         tuple(run for result in results for run in result.runs),
+        resample(
+            np.stack([result.total for result in results]),
+            np.array([result.count for result in results]),
+            first.square_centre,
+        ),
     )

