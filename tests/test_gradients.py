@@ -61,7 +61,7 @@ def test_map_equals_central_finite_differences() -> None:
     ("name", "dtype"),
     [
         ("replknet31b", torch.float32),
-        ("replknet3", torch.float64),
+        ("replknet3", torch.float64),  # 31x31 kernels take minutes in this precision
         ("resnet50", torch.float32),
         ("resnet50", torch.float64),
     ],

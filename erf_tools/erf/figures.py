@@ -13,6 +13,7 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
+from matplotlib.ticker import NullLocator
 
 from erf_tools.erf.maps import ERF
 from erf_tools.erf.measures import displayed, radial_profile, smallest_square
@@ -38,7 +39,7 @@ _LABELS = {"log": "log10(A + 1)", "linear": "A", "power": "A ** 0.2"}
 def heatmap(result: ERF) -> Figure:
     """Draw one ERF as its protocol shows it, with squares, unit and theoretical outline."""
     with rc_context(STYLE):
-        figure = Figure(figsize=(COLUMN, COLUMN), layout="constrained")
+        figure = Figure(figsize=(COLUMN, COLUMN * 1.12), layout="constrained")
         axes = figure.add_subplot()
         display = result.setting["protocol"]["display"]
         shown = _DISPLAYS[display](result.map)
@@ -119,7 +120,7 @@ def radial_profiles(results: Sequence[ERF]) -> Figure:
         axes.set_ylim(max(peak * 1e-8, 1e-6), max(peak * 2, 1e-5))
         axes.set_xlabel("distance from the unit's centre, pixels")
         axes.set_ylabel("contribution, uniform map = 1")
-        axes.legend(loc="upper right")
+        _label_lines(figure, axes)
         return figure
 
 
@@ -145,7 +146,7 @@ def stage_growth(results: Sequence[ERF]) -> Figure:
         axes.set_xlabel("stage (0: nearest to the image)")
         axes.set_ylabel("effective side, pixels")
         axes.plot([], [], color="#555555", linestyle=":", label="theoretical receptive field")
-        axes.legend(loc="best")
+        _label_lines(figure, axes)
         return figure
 
 
@@ -167,11 +168,13 @@ def convergence(results: Sequence[ERF]) -> Figure:
                 alpha=0.2,
                 linewidth=0,
             )
-        axes.xaxis.set_major_formatter("{x:g}")
+        sizes = sorted({count for line in axes.lines for count in np.asarray(line.get_xdata())})
+        axes.set_xticks(sizes, [f"{count:g}" for count in sizes])
+        axes.xaxis.set_minor_locator(NullLocator())
         axes.set_ylim(bottom=0)
         axes.set_xlabel("number of images")
         axes.set_ylabel("effective side, pixels")
-        axes.legend(loc="best")
+        _label_lines(figure, axes)
         return figure
 
 
@@ -193,12 +196,12 @@ def series(results: Sequence[ERF]) -> Figure:
         axes.set_xlabel("checkpoint")
         axes.set_ylabel("effective side, pixels")
         axes.set_ylim(bottom=0)
-        axes.legend(loc="best")
+        _label_lines(figure, axes)
         return figure
 
 
 def _plot() -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(COLUMN, COLUMN * 0.75), layout="constrained")
+    figure = Figure(figsize=(COLUMN, COLUMN * 0.9), layout="constrained")
     axes = figure.add_subplot()
     axes.grid(color="#DDDDDD", linewidth=0.5)
     axes.set_axisbelow(True)
@@ -216,6 +219,12 @@ def _lines(count: int) -> list[dict[str, Any]]:
         }
         for index in range(count)
     ]
+
+
+def _label_lines(figure: Figure, axes: Axes) -> None:
+    handles, labels = axes.get_legend_handles_labels()
+    if handles:
+        figure.legend(handles, labels, loc="outside lower center", ncols=min(len(handles), 2))
 
 
 def _draw_with_interval(

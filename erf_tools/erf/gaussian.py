@@ -105,21 +105,25 @@ def _fit_from(
     parameters = np.stack([np.ones(len(means)), y, x, log_y, log_x], axis=1)
     narrowest, damping = np.log(_NARROWEST), np.full(len(means), 1e-3)
     cost, normal, slope = _least_squares(means, power, parameters, rows, columns)
+    unsettled = np.arange(len(means))
     for _ in range(_STEPS):
-        diagonal = np.einsum("mii->mi", normal)
-        damped = normal + np.eye(5) * (damping[:, None] * diagonal + 1e-12)[:, None, :]
-        step = np.linalg.solve(damped, slope[:, :, None])[:, :, 0]
-        tried = parameters + np.clip(step, -np.array(_LONGEST_STEP), _LONGEST_STEP)
+        now = unsettled
+        diagonal = np.einsum("mii->mi", normal[now])
+        damped = normal[now] + np.eye(5) * (damping[now, None] * diagonal + 1e-12)[:, None, :]
+        step = np.linalg.solve(damped, slope[now, :, None])[:, :, 0]
+        tried = parameters[now] + np.clip(step, -np.array(_LONGEST_STEP), _LONGEST_STEP)
         tried[:, 3:] = np.maximum(tried[:, 3:], narrowest)
-        new = _least_squares(means, power, tried, rows, columns)
-        better = new[0] < cost
-        settled = ~better | (cost - new[0] < 1e-12 * power)
-        parameters = np.where(better[:, None], tried, parameters)
-        cost = np.where(better, new[0], cost)
-        normal = np.where(better[:, None, None], new[1], normal)
-        slope = np.where(better[:, None], new[2], slope)
-        damping = np.where(better, damping / 4, damping * 8)
-        if (settled & ((damping > 1e8) | better)).all():
+        new_cost, new_normal, new_slope = _least_squares(
+            means[now], power[now], tried, rows, columns
+        )
+        gain = cost[now] - new_cost
+        better = gain > 0
+        moved = now[better]
+        parameters[moved], cost[moved] = tried[better], new_cost[better]
+        normal[moved], slope[moved] = new_normal[better], new_slope[better]
+        damping[now] *= np.where(better, 1 / 4, 8)
+        unsettled = now[np.where(better, gain > 1e-10 * power[now], damping[now] < 1e6)]
+        if not len(unsettled):
             break
     amplitude = parameters[:, :1] * scale[:, None] / sums.sum(axis=(1, 2))[:, None]
     found = np.concatenate([amplitude, parameters[:, 1:3], np.exp(parameters[:, 3:])], axis=1)

@@ -283,16 +283,15 @@ def _part(output: Any, tap: Tap) -> Tensor:
     """Return the tensor that ``tap`` means of a module's output."""
     if tap.output_key is not None:
         for key in tap.output_key.split("."):
-            try:
-                output = output[int(key) if isinstance(output, (tuple, list)) else key]
-            except (KeyError, IndexError, ValueError, TypeError) as error:
+            parts = _parts(output)
+            if key not in parts:
                 raise UsageError(
                     f"--output-key {tap.output_key}: {tap.path or 'the network'} gives "
                     f"{_described(output)}"
-                ) from error
-    if isinstance(output, (tuple, list, Mapping)):
-        parts = output.values() if isinstance(output, Mapping) else output
-        maps = [part for part in parts if isinstance(part, Tensor) and part.ndim in (3, 4)]
+                )
+            output = parts[key]
+    if parts := _parts(output):
+        maps = [part for part in parts.values() if isinstance(part, Tensor) and part.ndim in (3, 4)]
         if len(maps) != 1:
             raise UsageError(f"{tap.name} gives {_described(output)}; say which with --output-key")
         (output,) = maps
@@ -303,18 +302,22 @@ def _part(output: Any, tap: Tap) -> Tensor:
     return output
 
 
+def _parts(output: Any) -> dict[str, Any]:
+    """Return the parts of a tuple, list or dictionary by index or key; of others nothing."""
+    if isinstance(output, Mapping):
+        return {str(key): part for key, part in output.items()}
+    if isinstance(output, (tuple, list)):
+        return {str(index): part for index, part in enumerate(output)}
+    return {}
+
+
 def _described(output: Any) -> str:
     """Return what an output is made of: its keys or indices, with shapes."""
-    if isinstance(output, Tensor):
-        return f"a tensor {list(output.shape)}"
-    if isinstance(output, (tuple, list, Mapping)):
-        pairs = output.items() if isinstance(output, Mapping) else enumerate(output)
-        inside = ", ".join(
-            f"{key}: {list(part.shape) if isinstance(part, Tensor) else type(part).__name__}"
-            for key, part in pairs
-        )
-        return f"a {type(output).__name__} of {inside or 'nothing'}"
-    return f"a {type(output).__name__}"
+    inside = ", ".join(
+        f"{key}: {list(part.shape) if isinstance(part, Tensor) else type(part).__name__}"
+        for key, part in _parts(output).items()
+    )
+    return f"a {type(output).__name__} of {inside}" if inside else f"a {type(output).__name__}"
 
 
 def _layout(tensor: Tensor, module: nn.Module, tap: Tap, images: Tensor) -> Layout:
