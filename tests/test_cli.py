@@ -31,7 +31,7 @@ def test_untrained_large_kernels_against_small_ones(natural_images: Path, tmp_pa
     done = erf_tools(
         *("erf", "--model", "replknet31b,replknet3", "--models", "resnet18"),
         *("--weights", "random", "--images", natural_images, "--num-images", 2),
-        *("--resolution", 192, "--output", tmp_path),
+        *("--resolution", 256, "--output", tmp_path),
     )
     assert done.returncode == 0, done.stderr
     table = pd.read_csv(tmp_path / "erf_table.csv").set_index("model")
