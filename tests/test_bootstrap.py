@@ -58,6 +58,19 @@ def test_a_draw_without_mass_has_no_measures() -> None:
     assert found["effective_side"][1] == 7
 
 
+def test_narrow_maps_far_from_the_middle_keep_their_spread() -> None:
+    """Moments about the middle of the map would round a variance of 1 to within a hundredth."""
+    y, x = np.mgrid[:700, :700]
+    narrow = np.exp(-((y - 680) ** 2 + (x - 675) ** 2 / 4) / 2)
+    single = np.zeros((700, 700))
+    single[680, 20] = 3
+    for contribution in (narrow, single):
+        found = resampled_measures(contribution[None], np.ones(1, dtype=int), np.array([[1]]))
+        plain = measure(contribution).values()
+        for name in ("sigma_y", "sigma_x", "anisotropy"):
+            assert found[name][0] == pytest.approx(plain[name], rel=1e-5, nan_ok=True), name
+
+
 def test_subsamples_have_the_size_asked_for_and_hang_on_the_seed() -> None:
     weights = subsample_weights(10, 4, 100, seed=0)
     assert (weights.sum(axis=1) == 4).all()

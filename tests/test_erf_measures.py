@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from reference import brute_force_ratio, published_rectangle
@@ -188,6 +188,10 @@ def test_the_published_square_is_that_about_the_middle_pixel() -> None:
 def test_a_centre_outside_the_map_is_refused() -> None:
     with pytest.raises(UsageError, match="cannot be centred at pixel 9,3, outside the 8x8 map"):
         area_ratio(np.ones((8, 8)), 0.5, (9, 3))
+    with pytest.raises(UsageError, match="cannot be centred at pixel nan,3"):
+        area_ratio(np.ones((8, 8)), 0.5, (math.nan, 3))
+    with pytest.raises(UsageError, match="outside the 8x8 map"):
+        area_ratio(np.zeros((8, 8)), 0.5, (9, 3))
 
 
 @given(maps)
@@ -201,6 +205,7 @@ def test_turning_a_map_swaps_its_axes(contribution: np.ndarray) -> None:
 
 
 @given(maps, st.sampled_from([2.0**-20, 4.0, 2.0**30]))
+@settings(deadline=None)  # two Gaussian fits take long on a busy machine
 def test_shape_measures_do_not_depend_on_scale_and_stay_in_range(
     contribution: np.ndarray, factor: float
 ) -> None:
@@ -281,6 +286,18 @@ def test_gaussian_fit_finds_a_narrow_peak_on_wide_noise() -> None:
     fitted = fit_gaussian(contribution)
     assert (fitted.y, fitted.x) == pytest.approx((90, 200), abs=0.5)
     assert fitted.sigma_y == pytest.approx(1, abs=0.3)
+
+
+def test_gaussian_fit_of_a_map_that_has_no_gaussian() -> None:
+    # 1e-17 of rounding is no shape either.
+    for flat in (np.ones((64, 64)), np.full((100, 77), 0.1)):
+        assert math.isnan(fit_gaussian(flat).sigma_y)
+        assert math.isnan(fit_gaussian(flat).r_squared)
+    noise = fit_gaussian(np.random.default_rng(0).random((64, 48)))
+    assert -0.5 <= noise.y <= 63.5
+    assert -0.5 <= noise.x <= 47.5
+    assert noise.sigma_y <= 640
+    assert noise.sigma_x <= 480
 
 
 def test_radial_profile_of_a_gaussian_and_its_mass() -> None:

@@ -42,7 +42,7 @@ def test_the_library_example_runs(
     monkeypatch.setattr("erf_tools.cue_conflict.classify.open_stimuli", lambda source: few)
     for block in blocks("python"):
         exec(compile(block, "README.md", "exec"), {})
-    assert (tmp_path / "replknet31b.npz").is_file()
+    assert (tmp_path / "resnet50.npz").is_file()
 
 
 COMMANDS = [line for block in blocks("console") for line in block.strip().splitlines()]

@@ -51,7 +51,7 @@ def resampled_measures(
     """
     shape = parts.shape[1:]
     means = (weights / (weights @ counts)[:, None]).astype(np.float32)
-    sums = _Sums(len(weights), shape, centre)
+    sums = _Sums(len(weights), shape, centre, _centroid(np.abs(parts.sum(axis=0))))
     for row, maps in _rows(parts, means):
         sums.add(row, maps)
     found = sums.measures()
@@ -60,6 +60,17 @@ def resampled_measures(
         above += np.count_nonzero(maps > EXTENT_SHARE * sums.peak[:, None], axis=1)
     found["extent"] = np.where(sums.has_mass, np.sqrt(above), nan)
     return found
+
+
+def _centroid(total: np.ndarray) -> tuple[int, int]:
+    """Return the pixel nearest to a map's centroid: moments about it lose least to rounding."""
+    row, column = (
+        int(np.rint(np.average(np.arange(length), weights=total.sum(axis=axis, dtype=float))))
+        if total.any()
+        else length // 2
+        for axis, length in ((1, total.shape[0]), (0, total.shape[1]))
+    )
+    return row, column
 
 
 def _rows(parts: np.ndarray, means: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
@@ -111,8 +122,14 @@ class _Rings:
 class _Sums:
     """What the measures are made of, gathered row by row for all draws."""
 
-    def __init__(self, draws: int, shape: tuple[int, ...], centre: Centre | None) -> None:
-        self._shape = shape
+    def __init__(
+        self,
+        draws: int,
+        shape: tuple[int, ...],
+        centre: Centre | None,
+        origin: tuple[int, int],
+    ) -> None:
+        self._shape, self._origin = shape, origin
         self._doubled = doubled_centre(shape, centre)
         self._linear = _Rings(draws, shape, self._doubled)
         self._legacy = _Rings(draws, shape, doubled_centre(shape, None))
@@ -125,14 +142,14 @@ class _Sums:
 
     def add(self, row: int, maps: np.ndarray) -> None:
         """Add one row ``[draws, width]``."""
-        height, width = self._shape
+        width = self._shape[1]
         self._linear.add(row, maps)
         self._legacy.add(row, _log1p(maps))
-        across = np.arange(width) - width / 2
+        across = np.arange(width) - self._origin[1]
         on_cross, counted = cross_row(row, width, self._doubled)
         basis = np.stack([np.ones(width), across, across**2, on_cross, counted], axis=1)
         mass, first, second, cross, outside = (maps @ basis.astype(np.float32)).T.astype(float)
-        down = row - height / 2
+        down = row - self._origin[0]
         self._moments += np.stack(
             [mass, first, second, down * mass, down**2 * mass, down * first, cross, outside], axis=1
         )

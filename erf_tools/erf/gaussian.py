@@ -15,6 +15,10 @@ _STEPS = 100
 _LONGEST_STEP = (2.0, 64.0, 64.0, 1.0, 1.0)
 #: A standard deviation is at least this, in pixels: all of the mass then lies in one.
 _NARROWEST = 0.05
+#: And at most so many times the side: the map then cannot tell it from a flat one.
+_WIDEST = 10
+#: Relative variance of block means that rounding to float32 leaves of a flat map.
+_FLAT = 1e-12
 
 
 @dataclass(frozen=True)
@@ -25,8 +29,8 @@ class GaussianFit:
         amplitude: its peak, of a map with sum 1.
         y: row of its centre, pixels.
         x: column of its centre, pixels.
-        sigma_y: vertical standard deviation, pixels.
-        sigma_x: horizontal standard deviation, pixels.
+        sigma_y: vertical standard deviation, pixels; at most ten times the height.
+        sigma_x: horizontal standard deviation, pixels; at most ten times the width.
         r_squared: share of the map's variance it explains, at most 1.
     """
 
@@ -44,11 +48,15 @@ NO_FIT = GaussianFit(nan, nan, nan, nan, nan, nan)
 def fit_gaussian(contribution: np.ndarray) -> GaussianFit:
     """Fit a Gaussian by least squares, as Kim et al. (BMVC 2023, OpenERF) do.
 
-    On large maps it is fitted to means over blocks, and is itself averaged over each block, so that
-    a map narrower than a block is fitted as well.
+    On large maps it is fitted to means over blocks, and is itself averaged over each block. It
+    takes more than one block to see a width: a standard deviation below a third of a block (5
+    pixels in a map of 1024) is a rough one.
 
     Args:
         contribution: ``[height, width]``, not negative, with mass.
+
+    Returns:
+        The fit, with its centre in the map; NaN for a map that is the same everywhere.
     """
     edges = block_edges(contribution.shape[0]), block_edges(contribution.shape[1])
     blocks = np.add.reduceat(contribution / contribution.sum(), edges[0][:-1], axis=0)
@@ -103,7 +111,10 @@ def _fit_from(
     # Amplitude, centres, and logarithms of the standard deviations, which keeps these positive.
     (y, log_y), (x, log_x) = start
     parameters = np.stack([np.ones(len(means)), y, x, log_y, log_x], axis=1)
-    narrowest, damping = np.log(_NARROWEST), np.full(len(means), 1e-3)
+    lengths = rows[-1], columns[-1]
+    lowest = [-0.5, -0.5, np.log(_NARROWEST), np.log(_NARROWEST)]
+    highest = [*(n - 0.5 for n in lengths), *(np.log(_WIDEST * n) for n in lengths)]
+    damping = np.full(len(means), 1e-3)
     cost, normal, slope = _least_squares(means, power, parameters, rows, columns)
     unsettled = np.arange(len(means))
     for _ in range(_STEPS):
@@ -112,7 +123,7 @@ def _fit_from(
         damped = normal[now] + np.eye(5) * (damping[now, None] * diagonal + 1e-12)[:, None, :]
         step = np.linalg.solve(damped, slope[now, :, None])[:, :, 0]
         tried = parameters[now] + np.clip(step, -np.array(_LONGEST_STEP), _LONGEST_STEP)
-        tried[:, 3:] = np.maximum(tried[:, 3:], narrowest)
+        tried[:, 1:] = np.clip(tried[:, 1:], lowest, highest)
         new_cost, new_normal, new_slope = _least_squares(
             means[now], power[now], tried, rows, columns
         )
@@ -130,7 +141,9 @@ def _fit_from(
     variance = means.var(axis=(1, 2))
     with np.errstate(divide="ignore", invalid="ignore"):
         residual = means - parameters[:, :1, None] * _surface(parameters, rows, columns)
-        return found, np.where(variance > 0, 1 - residual.var(axis=(1, 2)) / variance, nan)
+        r_squared = 1 - residual.var(axis=(1, 2)) / variance
+    flat = variance <= _FLAT * means.mean(axis=(1, 2)) ** 2
+    return np.where(flat[:, None], nan, found), np.where(flat, nan, r_squared)
 
 
 def _peak(profiles: np.ndarray, edges: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

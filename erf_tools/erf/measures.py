@@ -74,9 +74,9 @@ def smallest_square(
     if not 0 <= threshold < 1:
         raise UsageError(f"threshold is {threshold}; it has to be at least 0 and below 1")
     contribution = _checked(contribution)
+    doubled = doubled_centre(contribution.shape, centre)
     if not _has_mass(contribution):
         return None
-    doubled = doubled_centre(contribution.shape, centre)
     rows, columns = (
         rings_along(length, middle)
         for length, middle in zip(contribution.shape, doubled, strict=True)
@@ -97,13 +97,12 @@ def doubled_centre(shape: tuple[int, ...], centre: Centre | None) -> tuple[int, 
     height, width = shape
     if centre is None:
         return 2 * (height // 2), 2 * (width // 2)
-    row, column = round(2 * centre[0]), round(2 * centre[1])
-    if not (0 <= row <= 2 * height - 2 and 0 <= column <= 2 * width - 2):
+    if not (-0.25 <= centre[0] <= height - 0.75 and -0.25 <= centre[1] <= width - 0.75):
         raise UsageError(
             f"squares cannot be centred at pixel {centre[0]:g},{centre[1]:g}, outside the "
             f"{height}x{width} map; use --square center"
         )
-    return row, column
+    return round(2 * centre[0]), round(2 * centre[1])
 
 
 def rings_along(length: int, doubled: int) -> np.ndarray:
