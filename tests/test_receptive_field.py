@@ -18,8 +18,9 @@ from timm.layers import Conv2dSame
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from erf_tools.erf.receptive_field import ReceptiveField
+from erf_tools.models.dependency import receptive_fields
 from erf_tools.models.loading import load_model
-from erf_tools.models.receptive_field import ReceptiveField, receptive_fields
 
 SIZE = (224, 224)
 

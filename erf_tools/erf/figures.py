@@ -44,7 +44,7 @@ def heatmap(result: ERF) -> Figure:
         display = result.setting["protocol"]["display"]
         shown = _DISPLAYS[display](result.map)
         image = axes.imshow(shown, cmap=_COLOUR_MAP, vmin=0, vmax=1, interpolation="antialiased")
-        colour_bar = figure.colorbar(image, ax=axes, shrink=0.8)
+        colour_bar = figure.colorbar(image, cax=axes.inset_axes((1.03, 0, 0.05, 1)))
         colour_bar.set_label(f"{_LABELS[display]} / max")
         axes.set_title(f"{result.label}\n{_resolution(result)}, {_images(result)}")
         squared = shown if display == "log" else result.map
@@ -224,7 +224,8 @@ def _lines(count: int) -> list[dict[str, Any]]:
 def _label_lines(figure: Figure, axes: Axes) -> None:
     handles, labels = axes.get_legend_handles_labels()
     if handles:
-        figure.legend(handles, labels, loc="outside lower center", ncols=min(len(handles), 2))
+        columns = 2 if max(map(len, labels)) < 22 else 1
+        figure.legend(handles, labels, loc="outside lower center", ncols=columns)
 
 
 def _draw_with_interval(

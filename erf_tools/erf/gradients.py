@@ -20,6 +20,7 @@ from tqdm import tqdm
 from erf_tools.erf.intervals import resample
 from erf_tools.erf.maps import ERF, MeasuredImage, Outcome
 from erf_tools.erf.protocols import PROTOCOLS, Protocol, find_protocol
+from erf_tools.erf.receptive_field import ReceptiveField
 from erf_tools.erf.units import Position, central_unit, check_unit, unit_positions
 from erf_tools.errors import ErfToolsError, UsageError
 from erf_tools.images import (
@@ -33,9 +34,9 @@ from erf_tools.images import (
     warped,
 )
 from erf_tools.models.accuracy import classify, own_evaluation
+from erf_tools.models.dependency import receptive_fields
 from erf_tools.models.devices import choose_device, device_name, normalise, ready
 from erf_tools.models.loading import Model, as_model
-from erf_tools.models.receptive_field import ReceptiveField, receptive_fields
 from erf_tools.models.taps import Tap, find_taps, read_maps
 from erf_tools.provenance import versions
 

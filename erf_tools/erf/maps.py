@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from math import inf, isfinite, nan
+from math import inf, nan
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,6 +13,8 @@ import numpy as np
 
 from erf_tools.erf.intervals import Resamples, resample
 from erf_tools.erf.measures import Measures, measure
+from erf_tools.erf.receptive_field import ReceptiveField
+from erf_tools.erf.units import central_unit
 from erf_tools.errors import UsageError
 from erf_tools.provenance import canonical_json, read_archive, write_archive
 
@@ -121,31 +123,28 @@ class ERF:
         return float(row), float(column)
 
     @property
+    def receptive_field(self) -> ReceptiveField:
+        """The theoretical receptive field of the layer's units."""
+        return ReceptiveField.from_record(self.setting["receptive_field"])
+
+    @property
     def theoretical_size(self) -> tuple[float, float]:
         """Height and width of the theoretical receptive field, in pixels.
 
         Infinite where a global operation lets every pixel reach the unit, NaN where not known.
         """
-        field = self.setting["receptive_field"]
-        if field["unbounded"]:
-            return inf, inf
-        if field["size"] is None:
-            return nan, nan
-        height, width = field["size"]
-        return float(height), float(width)
+        field = self.receptive_field
+        return (inf, inf) if field.unbounded else field.size or (nan, nan)
 
     @property
     def theoretical_box(self) -> tuple[int, int, int, int] | None:
-        """Top, bottom, left, right of the theoretical receptive field about the unit's centre.
+        """Top, bottom, left, right of the unit's receptive field; of a grid's central unit.
 
         Half-open and not cut off at the rim; ``None`` where it is unbounded or not known.
         """
-        height, width = self.theoretical_size
-        if not isfinite(height):
-            return None
-        row, column = self.centre
-        top, left = round(row - (height - 1) / 2), round(column - (width - 1) / 2)
-        return top, top + int(height), left, left + int(width)
+        _, rows, columns = self.setting["feature_map"]
+        single = len(self.units) == 1
+        return self.receptive_field.box(self.units[0] if single else central_unit(rows, columns))
 
     @property
     def square_centre(self) -> tuple[float, float] | None:

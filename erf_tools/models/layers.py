@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 import torch
 
+from erf_tools.erf.receptive_field import ReceptiveField
+from erf_tools.models.dependency import receptive_fields
 from erf_tools.models.loading import Model
-from erf_tools.models.receptive_field import ReceptiveField, receptive_fields
 from erf_tools.models.taps import Tap, find_map_layers, read_maps
 
 

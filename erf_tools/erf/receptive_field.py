@@ -1,0 +1,87 @@
+"""The theoretical receptive field and the true centre of the units of a feature map."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+Basis = Literal["dependency", "local dependency", "grid"]
+
+
+@dataclass(frozen=True)
+class ReceptiveField:
+    """The input pixels that the units of a feature map depend on.
+
+    Unit ``u`` reaches from pixel ``first + stride * u`` to ``last + stride * u`` along each axis,
+    both included and not cut off at the image's rim. All pairs are (y, x), in input pixels; pixel
+    centres lie at integers.
+
+    Attributes:
+        stride: from unit to unit.
+        first: of unit (0, 0); negative where padding is.
+        last: of unit (0, 0).
+        unbounded: every pixel reaches every unit, by a global operation or because the field is
+            too large to be told from that (more than 16,000 pixels). For networks that are built
+            for one input size: the first and the last pixel reach the central unit.
+        basis: what ``first`` and ``last`` are. ``dependency``: exactly what units depend on.
+            ``local dependency``: the same with values that were pooled over the whole image, as in
+            squeeze-and-excitation, held fixed; it gives the true centre of an unbounded field.
+            ``grid``: the equal tiles that units make of the image, where neither can be had: for
+            attention, for normalisation over positions, for networks that are built for one input
+            size, and for maps whose units differ by more than a shift (upsampled or adaptively
+            pooled ones). Their centres are exact where patches do not overlap.
+    """
+
+    stride: tuple[float, float]
+    first: tuple[float, float]
+    last: tuple[float, float]
+    unbounded: bool
+    basis: Basis
+
+    @property
+    def size(self) -> tuple[int, int] | None:
+        """Height and width, or ``None`` where unbounded, not known, or different between units."""
+        if self.basis != "dependency":
+            return None
+        height, width = (
+            int(end - start) + 1 for start, end in zip(self.first, self.last, strict=True)
+        )
+        return height, width
+
+    def centre(self, unit: tuple[int, int]) -> tuple[float, float]:
+        """Return row and column of the centre of the unit in this row and column of the map."""
+        y, x = (
+            (start + end) / 2 + step * index
+            for start, end, step, index in zip(
+                self.first, self.last, self.stride, unit, strict=True
+            )
+        )
+        return y, x
+
+    def box(self, unit: tuple[int, int]) -> tuple[int, int, int, int] | None:
+        """Return top, bottom, left and right, half-open; ``None`` where there is no ``size``."""
+        if self.size is None:
+            return None
+        top, left = (
+            int(start + step * index)
+            for start, step, index in zip(self.first, self.stride, unit, strict=True)
+        )
+        return top, top + self.size[0], left, left + self.size[1]
+
+    def record(self) -> dict[str, Any]:
+        """Return the fields, and the size, as JSON values."""
+        return {
+            "stride": list(self.stride),
+            "first": list(self.first),
+            "last": list(self.last),
+            "unbounded": self.unbounded,
+            "basis": self.basis,
+            "size": list(self.size) if self.size else None,
+        }
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> ReceptiveField:
+        """Return what :meth:`record` came from."""
+        pairs = {name: tuple(record[name]) for name in ("stride", "first", "last")}
+        return cls(**pairs, unbounded=record["unbounded"], basis=record["basis"])
