@@ -174,7 +174,7 @@ def erf(
     selection = select(images, num_images, order, seed)
     _report_images(selection, num_images)
     from erf_tools.erf import study
-    from erf_tools.erf.gradients import Procedure
+    from erf_tools.erf.procedure import Procedure
     from erf_tools.erf.protocols import find_protocol
 
     varied = find_protocol(
@@ -342,7 +342,7 @@ def demo(
 ) -> None:
     """Measure four networks on built-in photographs: no network, about two minutes on two cores."""
     from erf_tools.erf import study
-    from erf_tools.erf.gradients import Procedure
+    from erf_tools.erf.procedure import Procedure
     from erf_tools.images import select
     from erf_tools.models.requests import requests
 

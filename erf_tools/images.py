@@ -8,13 +8,17 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 import random
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from importlib import resources
 from math import floor
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 from PIL import Image
@@ -23,8 +27,16 @@ from erf_tools.errors import UsageError
 
 Order = Literal["spread", "sequential"]
 
-#: Makes an image ready for a network, but for its mean and standard deviation.
-View = Callable[[Image.Image], Image.Image]
+#: Makes an image ready for a network, but for its mean and standard deviation. That two are equal
+#: can be told of partial functions only.
+View = partial[Image.Image]
+
+_Item = TypeVar("_Item")
+_Made = TypeVar("_Made")
+
+#: Threads that make images ready, and images made ready ahead of those in use.
+_WORKERS = min(4, os.cpu_count() or 1)
+_AHEAD = 2 * _WORKERS
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -176,8 +188,46 @@ def select(
 
 def decode(images: Iterable[SourceImage], view: View) -> Iterator[np.ndarray]:
     """Yield the ``view`` of each image as uint8 ``[height, width, 3]``."""
-    for image in images:
-        yield np.asarray(view(image.open()))
+    return ahead(lambda image: np.asarray(view(image.open())), images)
+
+
+class PixelStore:
+    """Images made ready once for several networks, as many as there is room for.
+
+    Args:
+        limit: how many bytes to keep.
+    """
+
+    def __init__(self, limit: int = 2**30) -> None:
+        self._free = limit
+        self._kept: dict[tuple[str, Hashable], np.ndarray] = {}
+
+    def decode(self, images: Iterable[SourceImage], view: View) -> Iterator[np.ndarray]:
+        """Yield what :func:`decode` does; an equal view of an image is made only once."""
+        key = (view.func, view.args, frozenset(view.keywords.items()))
+
+        def pixels(image: SourceImage) -> np.ndarray:
+            kept = self._kept.get((image.sha256, key))
+            return np.asarray(view(image.open())) if kept is None else kept
+
+        images = list(images)
+        for image, found in zip(images, ahead(pixels, images), strict=True):
+            if (image.sha256, key) not in self._kept and found.nbytes <= self._free:
+                self._kept[image.sha256, key] = found
+                self._free -= found.nbytes
+            yield found
+
+
+def ahead(make: Callable[[_Item], _Made], items: Iterable[_Item]) -> Iterator[_Made]:
+    """Yield ``make`` of each item in order, with the next ones being made in other threads."""
+    with ThreadPoolExecutor(_WORKERS) as executor:
+        begun: deque[Future[_Made]] = deque()
+        for item in items:
+            begun.append(executor.submit(make, item))
+            if len(begun) > _AHEAD:
+                yield begun.popleft().result()
+        while begun:
+            yield begun.popleft().result()
 
 
 def evaluation_view(image: Image.Image, preprocessing: Preprocessing) -> Image.Image:

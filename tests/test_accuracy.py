@@ -11,7 +11,8 @@ from PIL import Image
 from torch import Tensor, nn
 
 from erf_tools.erf import tables
-from erf_tools.erf.gradients import Procedure, measure_layers
+from erf_tools.erf.gradients import measure_layers
+from erf_tools.erf.procedure import Procedure
 from erf_tools.errors import UsageError
 from erf_tools.images import Preprocessing, SourceImage, select
 from erf_tools.models.accuracy import find_labels

@@ -12,8 +12,8 @@ import torch
 from PIL import Image
 
 from erf_tools.erf import study, tables
-from erf_tools.erf.gradients import Procedure
 from erf_tools.erf.maps import ERF
+from erf_tools.erf.procedure import Procedure
 from erf_tools.errors import ErfToolsError, UsageError
 from erf_tools.images import select
 from erf_tools.models.requests import requests

@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from erf_tools.erf.gradients import Procedure, effective_receptive_field, measure_layers
+from erf_tools.erf.gradients import effective_receptive_field, measure_layers
+from erf_tools.erf.procedure import Procedure
 from erf_tools.errors import UsageError
 from erf_tools.images import Preprocessing, select
 from erf_tools.models.layers import describe_layers
@@ -26,12 +27,11 @@ def test_several_layers_of_one_pass_equal_separate_runs() -> None:
     selection = select("builtin", 3)
     taps = find_taps(model.module, ["layer*", "layer2.0.conv1"])
     assert [tap.path for tap in taps] == ["layer1", "layer2", "layer2.0.conv1", "layer3", "layer4"]
-    together = measure_layers(model, selection, Procedure(resolution=64), taps, batch_size=1)
+    procedure = Procedure(resolution=64)
+    together = measure_layers(model, selection, procedure, taps, batch_size=1, fast=False)
     assert passes == [1, 1, 1]
     for tap, result in zip(taps, together, strict=True):
-        alone = effective_receptive_field(
-            model, selection, resolution=64, layer=tap.path, batch_size=1
-        )
+        (alone,) = measure_layers(model, selection, procedure, [tap], batch_size=1, fast=False)
         np.testing.assert_array_equal(alone.map, result.map)
         assert alone.measures == result.measures
         assert alone.centre == result.centre

@@ -9,7 +9,11 @@ import torch
 from reference import randomise_norms
 from torch import nn
 
+from erf_tools.models.folding import folded
 from erf_tools.models.replknet import VARIANTS, RepLKNet
+from erf_tools.models.taps import Tap
+
+LAST_STAGE = Tap("stages.3", "NCHW")
 
 # Published: training form, merged form (large and small depthwise branches merged, nothing else).
 COUNTS = {
@@ -98,11 +102,12 @@ def test_merging_changes_nothing_but_rounding(
         "small-without-5x5": replace(SMALL, small_kernel=None, dw_ratio=1.5),
     }[variant]
     torch.manual_seed(0)
-    network = randomise_norms(RepLKNet(shape)).eval().to(dtype)
+    network = randomise_norms(RepLKNet(shape)).eval().to(dtype).requires_grad_(False)
     images = torch.randn(2, 3, 64, 96, dtype=dtype)
     with torch.no_grad():
         expected = network(images)
-        for merged in (network.merge_large_kernels(), network.merge()):
+        for merged in (network.merge_large_kernels(), folded(network, [LAST_STAGE], (64, 96))):
+            assert merged is not network
             difference = (merged(images) - expected).norm() / expected.norm()
             assert difference < tolerance
         assert torch.equal(network(images), expected)  # the original is as it was
@@ -114,7 +119,8 @@ def test_merged_form_is_the_one_that_official_merged_files_fit() -> None:
 
 
 def test_fully_merged_network_has_no_norm_but_the_last() -> None:
-    norms = [m for m in RepLKNet(SMALL).merge().modules() if isinstance(m, nn.BatchNorm2d)]
+    network = folded(RepLKNet(SMALL).eval().requires_grad_(False), [LAST_STAGE], (64, 64))
+    norms = [m for m in network.modules() if isinstance(m, nn.BatchNorm2d)]
     assert len(norms) == 1
 
 

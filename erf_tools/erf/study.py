@@ -10,11 +10,12 @@ from typing import Any
 import pandas as pd
 
 from erf_tools.erf import figures, tables
-from erf_tools.erf.gradients import DEFAULT_RESOLUTION, Procedure, measure_layers
+from erf_tools.erf.gradients import measure_layers
 from erf_tools.erf.maps import ERF
+from erf_tools.erf.procedure import DEFAULT_RESOLUTION, Procedure
 from erf_tools.errors import ErfToolsError, UsageError
 from erf_tools.figures import save_figure
-from erf_tools.images import Selection
+from erf_tools.images import PixelStore, Selection
 from erf_tools.models.accuracy import find_labels
 from erf_tools.models.loading import Model, load_model
 from erf_tools.models.requests import Request, folder_name
@@ -111,6 +112,7 @@ def measure_erfs(
     """
     procedure, layers = procedure or Procedure(), layers or Layers()
     known = find_labels(selection.images, labels)
+    store = PixelStore()
     results: list[ERF] = []
     reused: list[str] = []
     failures: list[ErfToolsError] = []
@@ -142,6 +144,7 @@ def measure_erfs(
                     device=device,
                     seed=seed,
                     progress=progress,
+                    store=store,
                 )
             for result, folder in zip(done, folders, strict=True):
                 result.save(folder / "erf.npz")

@@ -51,20 +51,31 @@ def normalise(
 
 
 @contextmanager
-def ready(module: nn.Module, device: torch.device) -> Iterator[torch.dtype]:
-    """Have a network on ``device``, in evaluation mode, frozen, without TF32; then as it was."""
+def ready(module: nn.Module, device: torch.device, tf32: bool = False) -> Iterator[torch.dtype]:
+    """Have a network on ``device``, in evaluation mode, frozen; then as it was.
+
+    Args:
+        module: the network.
+        device: where to have it.
+        tf32: let CUDA round factors to TF32; else it is off, for convolutions too.
+
+    Raises:
+        UsageError: TF32 is asked for on another device.
+    """
+    if tf32 and device.type != "cuda":
+        raise UsageError("--precision tf32 is for CUDA; leave it out here, or use bf16")
     modes = {submodule: submodule.training for submodule in module.modules()}
     flags = {parameter: parameter.requires_grad for parameter in module.parameters()}
     first = next(iter(flags), torch.empty(0))
     backends: tuple[Any, ...] = (torch.backends.cudnn, torch.backends.cuda.matmul)
-    tf32 = [backend.allow_tf32 for backend in backends]
+    before = [backend.allow_tf32 for backend in backends]
     try:
         module.eval().requires_grad_(False).to(device)
         for backend in backends:
-            backend.allow_tf32 = False
+            backend.allow_tf32 = tf32
         yield first.dtype
     finally:
-        for backend, allowed in zip(backends, tf32, strict=True):
+        for backend, allowed in zip(backends, before, strict=True):
             backend.allow_tf32 = allowed
         module.to(first.device)
         for submodule, training in modes.items():

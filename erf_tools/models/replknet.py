@@ -151,7 +151,7 @@ class RepLKBlock(nn.Module):
         self.pw2 = ConvBN(dw_channels, channels, 1)
         self.large_kernel = LargeKernelConv(dw_channels, kernel_size, small_kernel, merged)
         self.lk_nonlinear = nn.ReLU()
-        self.prelkb_bn: nn.Module = nn.BatchNorm2d(channels)
+        self.prelkb_bn = nn.BatchNorm2d(channels)
         self.drop_path = DropPath(drop_path) if drop_path > 0 else nn.Identity()
 
     def forward(self, features: Tensor) -> Tensor:
@@ -160,18 +160,13 @@ class RepLKBlock(nn.Module):
         out = self.pw2(self.lk_nonlinear(self.large_kernel(out)))
         return features + self.drop_path(out)
 
-    def fold_first_norm(self) -> None:
-        """Fold the pre-block BN into the 1x1 convolution behind it, in place."""
-        _fold_norm_into_next(self.prelkb_bn, self.pw1.conv)
-        self.prelkb_bn = nn.Identity()
-
 
 class ConvFFN(nn.Module):
     """BN, 1x1 to ``internal_channels``, GELU, 1x1 back, shortcut (paper, Figure 2)."""
 
     def __init__(self, channels: int, internal_channels: int, drop_path: float) -> None:
         super().__init__()
-        self.preffn_bn: nn.Module = nn.BatchNorm2d(channels)
+        self.preffn_bn = nn.BatchNorm2d(channels)
         self.pw1 = ConvBN(channels, internal_channels, 1)
         self.pw2 = ConvBN(internal_channels, channels, 1)
         self.nonlinear = nn.GELU()
@@ -181,11 +176,6 @@ class ConvFFN(nn.Module):
         """Map ``[N, C, H, W]`` to the same shape."""
         out = self.pw2(self.nonlinear(self.pw1(self.preffn_bn(features))))
         return features + self.drop_path(out)
-
-    def fold_first_norm(self) -> None:
-        """Fold the pre-block BN into the 1x1 convolution behind it, in place."""
-        _fold_norm_into_next(self.preffn_bn, self.pw1.conv)
-        self.preffn_bn = nn.Identity()
 
 
 class RepLKNetStage(nn.Module):
@@ -288,34 +278,6 @@ class RepLKNet(nn.Module):
             if isinstance(module, LargeKernelConv):
                 module.merge()
         return merged
-
-    def merge(self) -> RepLKNet:
-        """Return a copy with everything folded that can be: for measuring, not for training.
-
-        On top of :meth:`merge_large_kernels`, every conv-BN pair becomes one biased convolution
-        and the BN before each block goes into its first 1x1 convolution. Both are exact, the
-        latter because 1x1 convolutions are not padded.
-        """
-        merged = self.merge_large_kernels()
-        for module in merged.modules():
-            if isinstance(module, ConvBN):
-                module.fold()
-        for module in merged.modules():
-            if isinstance(module, (RepLKBlock, ConvFFN)):
-                module.fold_first_norm()
-        return merged
-
-
-def _fold_norm_into_next(norm: nn.Module, conv: nn.Conv2d) -> None:
-    """Fold ``norm`` into the unpadded, biased 1x1 ``conv`` that follows it, in place."""
-    if not isinstance(norm, nn.BatchNorm2d):
-        return
-    state = norm.state_dict()
-    with torch.no_grad():
-        scale = state["weight"] / torch.sqrt(state["running_var"] + norm.eps)
-        shift = state["bias"] - state["running_mean"] * scale
-        conv.bias += conv.weight[:, :, 0, 0] @ shift  # type: ignore[operator]
-        conv.weight *= scale[:, None, None]
 
 
 def build(variant: str, merged: bool = False) -> RepLKNet:

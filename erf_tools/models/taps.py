@@ -228,7 +228,9 @@ def _intermediates(
     options = {"indices": stages, "norm": False, "output_fmt": "NCHW"}
     if with_last:
         return network.forward_intermediates(images, **options)
-    return None, network.forward_intermediates(images, intermediates_only=True, **options)
+    return None, network.forward_intermediates(
+        images, intermediates_only=True, stop_early=True, **options
+    )
 
 
 @contextmanager

@@ -1,0 +1,205 @@
+"""The receptive-field cone: computing only what the chosen units can see, forward and backward.
+
+Where all paths from the image to a unit pass one tensor, the values of that tensor that the unit
+depends on are an interval of rows and columns, which follows from both receptive fields. The rest
+is cut off. What padding then spoils at a rim inside the image is by the same count nothing that
+the unit depends on, and goes with the next cut: the result is the same to rounding.
+
+Cuts are whole units of the final map (32 pixels, mostly), so that strides and the remainders on
+which some paddings depend stay what they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from erf_tools.erf.receptive_field import ReceptiveField
+from erf_tools.models.dataflow import Dataflow
+
+Pair = tuple[int, int]
+
+
+class WrongSizeError(Exception):
+    """A tensor has another size than the plan was made for."""
+
+
+@dataclass(frozen=True)
+class Cut:
+    """What is cut off the input of a module, beyond what was cut off before it.
+
+    Attributes:
+        module: dotted name.
+        size: rows and columns before this cut.
+        before: rows and columns cut off at the top and left.
+        after: rows and columns cut off at the bottom and right.
+    """
+
+    module: str
+    size: Pair
+    before: Pair
+    after: Pair
+
+
+@dataclass(frozen=True)
+class Cone:
+    """A plan of cuts for some units of one feature map.
+
+    Attributes:
+        cuts: in the order of the modules.
+        offset: rows and columns of the feature map that are cut off at its top and left.
+        missing: rows and columns of the feature map that are cut off in all.
+    """
+
+    cuts: tuple[Cut, ...]
+    offset: Pair
+    missing: Pair
+
+    @contextmanager
+    def applied(self, network: nn.Module) -> Iterator[None]:
+        """Cut while the network runs inside.
+
+        Raises:
+            WrongSizeError: inside, when a tensor has another size than planned.
+        """
+        handles = []
+        try:
+            for cut in self.cuts:
+                hook = _cropping(cut)
+                handles.append(network.get_submodule(cut.module).register_forward_pre_hook(hook))
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+
+
+def _cropping(cut: Cut) -> Callable[[nn.Module, Any], Tensor]:
+    def crop(_module: nn.Module, inputs: tuple[Tensor]) -> Tensor:
+        (values,) = inputs
+        if tuple(values.shape[2:]) != cut.size:
+            raise WrongSizeError(f"{cut.module}: {list(values.shape)}, planned {cut.size}")
+        (top, left), (bottom, right) = cut.before, cut.after
+        rows, columns = cut.size
+        last = values.is_contiguous(memory_format=torch.channels_last)
+        # A copy, since modules that work in place would otherwise change the whole tensor.
+        return values[:, :, top : rows - bottom, left : columns - right].contiguous(
+            memory_format=torch.channels_last if last else torch.contiguous_format
+        )
+
+    return crop
+
+
+def candidates(network: nn.Module, flow: Dataflow, index: int) -> list[str]:
+    """Return the modules before which it may pay to cut, for one of the maps of ``flow``.
+
+    All that is computed for the map comes from the inputs of these modules, and the modules in
+    between spread information over positions: where none does, one cut is enough.
+    """
+    cuts = flow.cuts(index)
+    names: list[str] = []
+    seen: set[object] = set()
+    spread = True
+    for call in flow.calls:
+        passed = call.source in cuts and call.result in cuts and call.source is not call.result
+        if not passed or call.source in seen or len(call.shape) != 4:
+            continue
+        seen.add(call.source)
+        if spread:
+            names.append(call.name)
+        spread = any(
+            getattr(part, "kernel_size", 1) not in (1, (1, 1))
+            for part in network.get_submodule(call.name).modules()
+        )
+    return names
+
+
+def reading_inputs(
+    network: nn.Module, names: Sequence[str], read: Callable[[Tensor], Sequence[Tensor]]
+) -> Callable[[Tensor], list[Tensor]]:
+    """Return a ``read`` that gives the inputs of these modules after what ``read`` gives."""
+
+    def read_more(images: Tensor) -> list[Tensor]:
+        found: dict[nn.Module, Tensor] = {}
+
+        def keep(module: nn.Module, inputs: tuple[Tensor]) -> None:
+            found[module] = inputs[0]
+
+        modules = [network.get_submodule(name) for name in names]
+        handles = [module.register_forward_pre_hook(keep) for module in modules]
+        try:
+            maps = list(read(images))
+        finally:
+            for handle in handles:
+                handle.remove()
+        return [*maps, *(found[module] for module in modules)]
+
+    return read_more
+
+
+def plan(
+    flow: Dataflow,
+    inputs: Mapping[str, ReceptiveField],
+    field: ReceptiveField,
+    size: Pair,
+    units: Sequence[Pair],
+) -> Cone | None:
+    """Plan the cuts for some units of one map of ``flow``.
+
+    Args:
+        flow: a pass on a small image.
+        inputs: fields of the inputs of :func:`candidates`.
+        field: of the map.
+        size: height and width of the images to be measured.
+        units: rows and columns in the map.
+
+    Returns:
+        ``None`` where the units see everything, or it is not known what they see.
+    """
+    if field.basis != "dependency":
+        return None
+    shapes = {call.name: call.shape[2:] for call in reversed(flow.calls)}
+    stride = np.array(field.stride, dtype=int)
+    # In pixels of the image, what the units depend on.
+    first = np.array(field.first, dtype=int) + stride * np.min(units, axis=0)
+    last = np.array(field.last, dtype=int) + stride * np.max(units, axis=0)
+    cuts: list[Cut] = []
+    start = end = np.zeros(2, dtype=int)  # units of the map that are cut off by now
+    for name, own in inputs.items():
+        if own.basis != "dependency":
+            continue
+        steps = np.array(own.stride, dtype=int)
+        needed_from, rest_from = np.divmod(first - np.array(own.first, dtype=int), steps)
+        needed_to, rest_to = np.divmod(last - np.array(own.last, dtype=int), steps)
+        grown, rest_grown = np.divmod(np.subtract(size, flow.size), steps)
+        if np.any([rest_from, rest_to, rest_grown, stride % steps]):
+            continue
+        length, step = np.add(shapes[name], grown), stride // steps
+        next_start = np.maximum(needed_from, 0) // step
+        next_end = np.maximum(length - 1 - needed_to, 0) // step
+        left = length - (next_start + next_end) * step
+        if np.any([next_start < start, next_end < end, next_start > np.min(units, axis=0)]):
+            return None
+        if np.any(left < 1):  # the units see nothing but padding
+            return None
+        if np.any([next_start > start, next_end > end]):
+            cuts.append(
+                Cut(
+                    name,
+                    _pair(length - (start + end) * step),
+                    _pair((next_start - start) * step),
+                    _pair((next_end - end) * step),
+                )
+            )
+        start, end = next_start, next_end
+    return Cone(tuple(cuts), _pair(start), _pair(start + end)) if cuts else None
+
+
+def _pair(values: np.ndarray) -> Pair:
+    rows, columns = values.tolist()
+    return rows, columns
