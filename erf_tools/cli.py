@@ -154,6 +154,10 @@ def erf(
             "named by synsets need none.",
         ),
     ] = None,
+    precision: Annotated[
+        Literal["fp32", "tf32", "bf16"],
+        typer.Option(help="Of the arithmetic; tf32 (CUDA only) and bf16 are faster and coarser."),
+    ] = "fp32",
     batch_size: Annotated[str, typer.Option(metavar="auto|N", help="Images at once.")] = "auto",
     device: Annotated[
         str, typer.Option(metavar="NAME", help="auto, cpu, cuda, cuda:1 or mps.")
@@ -184,7 +188,7 @@ def erf(
         wanted,
         selection,
         output,
-        Procedure(varied, unit, square, resolution),
+        Procedure(varied, unit, square, resolution, precision),
         study.Layers(tuple(layer), stages, output_key),
         labels=labels,
         batch_size=_batch_size(batch_size),

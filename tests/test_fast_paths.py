@@ -57,6 +57,11 @@ def prepare(build: Callable[[], nn.Module], dtype: torch.dtype = torch.float64) 
     return network.requires_grad_(False)
 
 
+def fold(network: nn.Module, taps: list[Tap]) -> nn.Module:
+    tapped = {tap.path for tap in taps}
+    return folded(network, lambda net, images: read_maps(net, taps, images), SIZE, tapped)
+
+
 def count_norms(network: nn.Module) -> int:
     return sum(isinstance(module, nn.BatchNorm2d) for module in network.modules())
 
@@ -82,7 +87,7 @@ def test_folded_network_gives_the_same_maps(name: str) -> None:
     network = prepare(NETWORKS[name])
     before = {key: value.clone() for key, value in network.state_dict().items()}
     tap = default_tap(network)
-    result = folded(network, [tap], SIZE)
+    result = fold(network, [tap])
     assert all(torch.equal(value, before[key]) for key, value in network.state_dict().items())
     images = torch.randn(2, 3, 96, 70, dtype=torch.float64)
     (expected,), (found,) = (read_maps(net, [tap], images) for net in (network, result))
@@ -189,7 +194,7 @@ def test_norm_stays_where_folding_would_change_the_result(
     forward: Callable[[Between, Tensor], Tensor],
 ) -> None:
     network = prepare(lambda: Between(forward))
-    result = folded(network, [Tap("", "NCHW")], SIZE)
+    result = fold(network, [Tap("", "NCHW")])
     assert count_norms(result) == 1
     images = torch.randn(1, 3, 20, 31, dtype=torch.float64)
     torch.testing.assert_close(result(images), network(images), rtol=1e-12, atol=1e-12)
@@ -209,7 +214,7 @@ def test_norm_stays_where_the_convolution_is_not_a_plain_one(change: str) -> Non
         weight_norm(network.conv1)
     else:
         network.norm.running_mean = network.norm.running_var = None
-    result = folded(network, taps, SIZE)
+    result = fold(network, taps)
     assert count_norms(result) == 1
     images = torch.randn(1, 3, 24, 24, dtype=torch.float64)
     for found, expected in zip(

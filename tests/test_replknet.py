@@ -7,13 +7,10 @@ from dataclasses import replace
 import pytest
 import torch
 from reference import randomise_norms
-from torch import nn
+from torch import Tensor, nn
 
 from erf_tools.models.folding import folded
 from erf_tools.models.replknet import VARIANTS, RepLKNet
-from erf_tools.models.taps import Tap
-
-LAST_STAGE = Tap("stages.3", "NCHW")
 
 # Published: training form, merged form (large and small depthwise branches merged, nothing else).
 COUNTS = {
@@ -35,6 +32,10 @@ def test_parameter_counts(variant: str, merged: bool) -> None:
     with torch.device("meta"):
         network = RepLKNet(VARIANTS[variant], merged=merged)
     assert sum(parameter.numel() for parameter in network.parameters()) == COUNTS[variant][merged]
+
+
+def logits(network: nn.Module, images: Tensor) -> list[Tensor]:
+    return [network(images)]
 
 
 def official_names(layers: tuple[int, ...], small: bool, merged: bool) -> set[str]:
@@ -106,7 +107,7 @@ def test_merging_changes_nothing_but_rounding(
     images = torch.randn(2, 3, 64, 96, dtype=dtype)
     with torch.no_grad():
         expected = network(images)
-        for merged in (network.merge_large_kernels(), folded(network, [LAST_STAGE], (64, 96))):
+        for merged in (network.merge_large_kernels(), folded(network, logits, (64, 96))):
             assert merged is not network
             difference = (merged(images) - expected).norm() / expected.norm()
             assert difference < tolerance
@@ -119,7 +120,7 @@ def test_merged_form_is_the_one_that_official_merged_files_fit() -> None:
 
 
 def test_fully_merged_network_has_no_norm_but_the_last() -> None:
-    network = folded(RepLKNet(SMALL).eval().requires_grad_(False), [LAST_STAGE], (64, 64))
+    network = folded(RepLKNet(SMALL).eval().requires_grad_(False), logits, (64, 64))
     norms = [m for m in network.modules() if isinstance(m, nn.BatchNorm2d)]
     assert len(norms) == 1
 

@@ -31,6 +31,7 @@ LAYERS = {
     "models.dataflow": (2, "torch"),
     "models.folding": (2, "torch"),
     "models.cone": (2, "torch"),
+    "models.depthwise": (2, "torch"),
     "erf.contributions": (2, "torch"),
     "models.accuracy": (2, "torch"),
     "erf.gradients": (2, "torch"),

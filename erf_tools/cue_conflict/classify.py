@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,16 +17,18 @@ from tqdm import tqdm
 from erf_tools.cue_conflict.categories import CATEGORIES, IMAGENET_CLASSES
 from erf_tools.cue_conflict.decisions import Decisions, decision_frame
 from erf_tools.cue_conflict.makers import DecisionMaker
-from erf_tools.cue_conflict.stimuli import SIDE, StimulusSet, open_stimuli
+from erf_tools.cue_conflict.stimuli import SIDE, Stimulus, StimulusSet, open_stimuli
 from erf_tools.errors import ErfToolsError, UsageError, suggestion
 from erf_tools.images import (
     IMAGENET_MEAN,
     IMAGENET_STD,
     Preprocessing,
+    ahead,
     evaluation_view,
     warped,
 )
 from erf_tools.models.devices import choose_device, device_name, normalise, ready
+from erf_tools.models.folding import folded
 from erf_tools.models.loading import Model, as_model
 from erf_tools.provenance import versions
 
@@ -117,8 +120,12 @@ def decide(
     batch_size: int = 16,
     device: str = "auto",
     progress: bool = False,
+    fast: bool = True,
 ) -> Decisions:
     """Let a network decide on every stimulus; the arguments are those of :func:`shape_bias`.
+
+    With ``fast``, what can be is folded into the weights first; see
+    :func:`erf_tools.models.folding.folded`.
 
     Softmax over all classes in float32, then ``aggregation`` over each category's classes; the
     largest wins, and of equal ones the first in the alphabet.
@@ -137,11 +144,18 @@ def decide(
     bar = tqdm(
         total=len(stimuli), desc=model.name, unit="image", disable=None if progress else True
     )
+
+    def pixels(stimulus: Stimulus) -> np.ndarray:
+        return np.asarray(chosen.view(Image.fromarray(stimulus.pixels()), preprocessing))
+
+    views = ahead(pixels, stimuli.stimuli)
     with bar, torch.inference_mode(), ready(model.module, target) as dtype:
-        for start in range(0, len(stimuli), batch_size):
-            part = stimuli.stimuli[start : start + batch_size]
-            views = [chosen.view(Image.fromarray(each.pixels()), preprocessing) for each in part]
-            inputs = normalise(np.stack([np.asarray(v) for v in views]), mean, std, target, dtype)
+        if model.input_size is None and fast:
+            size = (preprocessing.size, preprocessing.size)
+            network = folded(model.module, lambda net, images: [net(images)], size)
+            model = replace(model, module=network)
+        while part := list(islice(views, batch_size)):
+            inputs = normalise(np.stack(part), mean, std, target, dtype)
             logits = _logits(model, inputs, label_map)
             scores = category_scores(logits, aggregation, label_map or IMAGENET_CLASSES)
             answers += [CATEGORIES[index] for index in scores.argmax(dim=1).tolist()]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from math import nan
 
@@ -86,10 +87,13 @@ class Contributions:
         self._procedure = procedure
         self._upper_token = procedure.protocol.upper_token and hasattr(module, "patch_embed")
         fast = fast and not fixed_size
-        self.network = network = folded(module, taps, size) if fast else module
 
-        def read(images: Tensor) -> list[Tensor]:
+        def read_from(network: nn.Module, images: Tensor) -> list[Tensor]:
             return read_maps(network, taps, images)
+
+        tapped = {tap.path for tap in taps}
+        self.network = network = folded(module, read_from, size, tapped) if fast else module
+        read = partial(read_from, network)
 
         try:
             flow = observe(network, read, size) if fast else None

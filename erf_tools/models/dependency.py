@@ -24,6 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from erf_tools.erf.receptive_field import ReceptiveField
+from erf_tools.models.depthwise import exact_dependency
 
 Read = Callable[[Tensor], Sequence[Tensor]]
 
@@ -70,7 +71,7 @@ def receptive_fields(
     network = _Network(module, read, size)
     # Not inference mode: what a network caches in a pass (position biases, for one) could not be
     # differentiated later.
-    with _evaluating(module), _exact_kernels(network.dtype), torch.no_grad():
+    with _evaluating(module), _exact_kernels(network.dtype), exact_dependency(), torch.no_grad():
         for thickness in () if fixed_size else (*_THICKNESSES, None):
             try:
                 return _search(network, thickness)

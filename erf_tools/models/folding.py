@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence, Set
 
 import torch
 from timm.layers import BatchNormAct2d, Conv2dSame
@@ -18,47 +18,55 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from erf_tools.models.dataflow import Dataflow, observe
+from erf_tools.models.depthwise import DepthwiseConv2d
 from erf_tools.models.replknet import RepLKNet
-from erf_tools.models.taps import Tap, read_maps
+
+Read = Callable[[nn.Module, Tensor], Sequence[Tensor]]
 
 #: Other subclasses may make something of their weights first, as weight standardisation does.
-_CONVOLUTIONS = (nn.Conv2d, Conv2dSame)
+_CONVOLUTIONS = (nn.Conv2d, Conv2dSame, DepthwiseConv2d)
 _NORMS = (nn.BatchNorm2d, BatchNormAct2d)
 
 #: Largest difference of a folded network's maps on noise, relative in norm.
 _TOLERANCE = 1e-3
 
 
-def folded(module: nn.Module, taps: Sequence[Tap], size: tuple[int, int]) -> nn.Module:
+def folded(
+    module: nn.Module, read: Read, size: tuple[int, int], tapped: Set[str] = frozenset()
+) -> nn.Module:
     """Return a copy of a network with parallel kernels merged and norms folded, where possible.
 
     RepLKNet's parallel kernels are merged, as are the re-parameterised blocks of timm's networks
-    (RepVGG and its kin). The copy's maps on noise are compared with the network's own.
+    (RepVGG and its kin). What the copy gives for noise is compared with what the network gives.
 
     Args:
         module: the network, in evaluation mode, its parameters frozen.
-        taps: the layers that are going to be read; they stay what they are.
+        read: runs a network on images ``[N, 3, h, w]`` and returns what is wanted of it.
         size: height and width of the images.
+        tapped: names of layers that are read, which stay what they are.
 
     Returns:
-        The copy, or ``module`` itself where nothing can be folded or the maps would differ.
+        The copy, or ``module`` itself where nothing can be folded or the results would differ.
     """
 
-    def read(network: nn.Module) -> Dataflow:
-        return observe(network, lambda images: read_maps(network, taps, images), size)
+    if not any(isinstance(part, _NORMS) for part in module.modules()):
+        return module
+
+    def watched(network: nn.Module) -> Dataflow:
+        return observe(network, lambda images: read(network, images), size)
 
     try:
-        before = read(module)
+        before = watched(module)
         merged = (
             module.merge_large_kernels()
             if isinstance(module, RepLKNet)
             else (reparameterize_model(copy.deepcopy(module)))
         )
         merged.requires_grad_(False)  # merged kernels are new parameters
-        count = _fold_norms(merged, read(merged), taps)
+        count = _fold_norms(merged, watched(merged), tapped)
         if not count and len(list(merged.modules())) == len(list(module.modules())):
             return module
-        after = read(merged)
+        after = watched(merged)
     except Exception:  # a network that cannot be copied, or whose tap is inside a merged block
         return module
     same = before.size == after.size and all(
@@ -72,10 +80,9 @@ def _close(own: Tensor, other: Tensor) -> bool:
     return own.shape == other.shape and bool((own - other).norm() <= _TOLERANCE * own.norm())
 
 
-def _fold_norms(module: nn.Module, flow: Dataflow, taps: Sequence[Tap]) -> int:
+def _fold_norms(module: nn.Module, flow: Dataflow, tapped: Set[str]) -> int:
     """Fold each norm that only a convolution next to it knows, in place; return how many."""
     count = 0
-    tapped = {tap.path for tap in taps}
     times = Counter(call.name for call in flow.calls)
     consumers = flow.consumers()
     parts = {

@@ -18,6 +18,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils import fuse_conv_bn_eval
 
+from erf_tools.models.depthwise import DepthwiseConv2d
+
 
 @dataclass(frozen=True)
 class Variant:
@@ -64,8 +66,9 @@ class ConvBN(nn.Sequential):
         relu: bool = False,
     ) -> None:
         padding = kernel_size // 2
+        convolution = DepthwiseConv2d if groups > 1 and stride == 1 else nn.Conv2d
         layers: OrderedDict[str, nn.Module] = OrderedDict(
-            conv=nn.Conv2d(
+            conv=convolution(
                 in_channels, out_channels, kernel_size, stride, padding, groups=groups, bias=False
             ),
             bn=nn.BatchNorm2d(out_channels),
@@ -101,7 +104,7 @@ class LargeKernelConv(nn.Module):
     ) -> None:
         super().__init__()
         if merged:
-            self.lkb_reparam = nn.Conv2d(
+            self.lkb_reparam = DepthwiseConv2d(
                 channels, channels, kernel_size, padding=kernel_size // 2, groups=channels
             )
             return
