@@ -274,7 +274,8 @@ def _convolve(
         if algorithm == "fft":
             transform_size = _transform_size(kernel, size)
             return _by_fft(features, spectrum_of(weight, size), transform_size, bias, flipped)
-        kernel = kernel.flip(2, 3) if flipped else kernel
+        if flipped != (algorithm == "transposed"):
+            kernel = kernel.flip(2, 3)
         return _DIRECT[algorithm](features, kernel, bias)
 
 
@@ -328,12 +329,13 @@ def _in_other_layout(features: Tensor, kernel: Tensor, bias: Tensor | None) -> T
 
 
 def _transposed(features: Tensor, kernel: Tensor, bias: Tensor | None) -> Tensor:
+    """Convolve with the flipped kernel. oneDNN is faster here if the bias is added by torch."""
     height, width = kernel.shape[2:]
-    padding = (height // 2, width // 2)
     out = F.conv_transpose2d(
-        features, kernel.flip(2, 3), bias, padding=padding, groups=kernel.shape[0]
+        features, kernel, padding=(height // 2, width // 2), groups=kernel.shape[0]
     )
-    return out.contiguous(memory_format=_memory_format(features))
+    out = out.contiguous(memory_format=_memory_format(features))
+    return out if bias is None else out.add_(bias[:, None, None])
 
 
 def _transform_size(kernel: Tensor, size: tuple[int, int]) -> tuple[int, int]:
