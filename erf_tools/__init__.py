@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from erf_tools.errors import ErfToolsError as ErfToolsError
     from erf_tools.errors import UsageError as UsageError
     from erf_tools.images import Preprocessing as Preprocessing
+    from erf_tools.models.depthwise import DepthwiseConv2d as DepthwiseConv2d
     from erf_tools.models.loading import Model as Model
     from erf_tools.models.loading import as_model as as_model
     from erf_tools.models.loading import load_model as load_model
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "Decisions": "erf_tools.cue_conflict.decisions",
+    "DepthwiseConv2d": "erf_tools.models.depthwise",
     "ERF": "erf_tools.erf.maps",
     "ErfToolsError": "erf_tools.errors",
     "Model": "erf_tools.models.loading",

@@ -281,6 +281,28 @@ def test_cone_of_any_chain(
     )
 
 
+class WithPlaces(nn.Module):
+    """Its units know where in the image they are, though they depend on nearby pixels only."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 3, 3, padding=1)
+        self.convs = nn.Sequential(nn.Conv2d(4, 6, 3, 2, 1), nn.Tanh(), nn.Conv2d(6, 6, 3, 2, 1))
+        self.table = nn.Parameter(torch.linspace(-1, 1, 8).expand(1, 1, 8, 8).clone())
+
+    def forward(self, images: Tensor) -> Tensor:
+        features = self.stem(images).tanh()
+        places = nn.functional.interpolate(self.table, size=features.shape[2:], mode="bilinear")
+        return self.convs(torch.cat([features, places.expand(len(images), -1, -1, -1)], dim=1))
+
+
+def test_no_cone_for_a_network_that_knows_where_its_units_are() -> None:
+    fast, plain = both_ways(prepare(WithPlaces), (160, 160), "5,30", Tap("", "NCHW"))
+    assert plain.setting["receptive_field"]["basis"] == "dependency"
+    assert not fast.runs[0]["cone"]
+    assert difference(fast, plain) < 1e-9
+
+
 def test_cone_computes_little_of_a_late_stage() -> None:
     """The last 3x3 convolution of ResNet's last stage is needed for one unit: of 3 x 3 inputs."""
     network = prepare(small_timm("resnet26"), torch.float32)

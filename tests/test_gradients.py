@@ -313,3 +313,24 @@ def test_trained_efficientnet_has_the_known_ratios() -> None:
         100 * area_ratio(result.map, 0.5),
     ]
     assert percent == pytest.approx([6.0, 13.6, 4.1], abs=0.15)
+
+
+def test_bfloat16_is_near_and_says_so() -> None:
+    model = load_model("efficientnet_lite0", "pretrained")
+    exact = effective_receptive_field(model, num_images=2, resolution=128)
+    coarse = effective_receptive_field(model, num_images=2, resolution=128, precision="bf16")
+    assert exact.setting["precision"] == "fp32"
+    assert coarse.setting["precision"] == "bf16"
+    difference = np.linalg.norm(coarse.map - exact.map) / np.linalg.norm(exact.map)
+    assert 1e-3 < difference < 0.5
+    assert coarse.map.dtype == np.float64
+
+
+def test_tf32_is_for_cuda_and_precisions_have_names() -> None:
+    network = nn.Conv2d(3, 4, 3)
+    with pytest.raises(UsageError, match="tf32 is for CUDA"):
+        effective_receptive_field(
+            network, num_images=1, resolution=32, precision="tf32", device="cpu"
+        )
+    with pytest.raises(UsageError, match="it is fp32, tf32 or bf16"):
+        effective_receptive_field(network, num_images=1, precision="fp16")  # type: ignore[arg-type]

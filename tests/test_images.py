@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from erf_tools.errors import UsageError
-from erf_tools.images import BUILTIN, decode, select, warped
+from erf_tools.images import BUILTIN, PixelStore, SourceImage, ahead, decode, select, warped
 
 
 def names(selection: object) -> list[str]:
@@ -100,3 +100,53 @@ def test_digest_is_of_the_content(image_folder: Path) -> None:
     before = select(image_folder, 1, "sequential").images[0].sha256
     Image.new("RGB", (9, 9)).save(image_folder / "ant" / "0.png")
     assert select(image_folder, 1, "sequential").images[0].sha256 != before
+
+
+@pytest.fixture
+def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of the images that are decoded, as they are."""
+    names: list[str] = []
+    original = SourceImage.open
+
+    def counting(image: SourceImage) -> Image.Image:
+        names.append(image.name)
+        return original(image)
+
+    monkeypatch.setattr(SourceImage, "open", counting)
+    return names
+
+
+def test_store_makes_each_view_of_an_image_once(image_folder: Path, opened: list[str]) -> None:
+    images = select(image_folder, 3).images
+    expected = list(decode(images, partial(warped, size=(9, 7))))
+    opened.clear()
+    store = PixelStore()
+    for _ in range(2):  # an equal view, not the same one
+        found = list(store.decode(images, partial(warped, size=(9, 7))))
+        assert all(map(np.array_equal, found, expected))
+    assert len(opened) == 3
+    other = list(store.decode(images, partial(warped, size=(5, 5))))
+    assert [pixels.shape for pixels in other] == [(5, 5, 3)] * 3
+    assert len(opened) == 6
+
+
+def test_store_keeps_no_more_than_its_limit(image_folder: Path, opened: list[str]) -> None:
+    images, view = select(image_folder, 3).images, partial(warped, size=(10, 10))
+    store = PixelStore(limit=2 * 300)
+    for _ in range(2):
+        assert len(list(store.decode(images, view))) == 3
+    assert len(opened) == 4
+
+
+def test_work_ahead_keeps_its_order_and_its_errors() -> None:
+    assert list(ahead(lambda number: number**2, range(50))) == [n**2 for n in range(50)]
+
+    def failing(number: int) -> int:
+        if number == 7:
+            raise ValueError("seven")
+        return number
+
+    made: list[int] = []
+    with pytest.raises(ValueError, match="seven"):
+        made.extend(ahead(failing, range(20)))
+    assert made == list(range(7))

@@ -18,11 +18,14 @@ from erf_tools.erf.protocols import Protocol
 from erf_tools.erf.receptive_field import ReceptiveField
 from erf_tools.erf.units import Position, central_unit, unit_positions
 from erf_tools.errors import ErfToolsError
-from erf_tools.models.cone import Cone, WrongSizeError, candidates, plan, reading_inputs
+from erf_tools.models.cone import Cone, candidates, plan, reading_inputs
 from erf_tools.models.dataflow import observe
 from erf_tools.models.dependency import receptive_fields
 from erf_tools.models.folding import folded
 from erf_tools.models.taps import Tap, read_maps
+
+#: Largest difference that rounding makes of a unit's values, relative in norm.
+_ROUNDING = {"fp32": 1e-3, "tf32": 1e-2, "bf16": 1e-1}
 
 
 @dataclass
@@ -126,15 +129,15 @@ class Contributions:
         Args:
             inputs: normalised images ``[N, 3, height, width]``.
         """
+        for layer in self.layers:
+            if layer.cone and not layer.shape and not self._holds(layer, layer.cone, inputs[:1]):
+                layer.cone = None
         inputs.requires_grad_(True)
         maps: dict[int, Tensor] = {}
         for index, layer in enumerate(self.layers):
             if layer.cone:
-                try:
-                    with layer.cone.applied(self.network):
-                        maps |= self._maps([index], inputs)
-                except WrongSizeError:
-                    layer.cone = None
+                with layer.cone.applied(self.network):
+                    maps |= self._maps([index], inputs)
         if together := [index for index in range(len(self.layers)) if index not in maps]:
             maps |= self._maps(together, inputs)
         return [maps[index] for index in range(len(self.layers))]
@@ -142,19 +145,43 @@ class Contributions:
     def _maps(self, indices: Sequence[int], inputs: Tensor) -> dict[int, Tensor]:
         """Return the maps of some layers from one forward pass."""
         layers = [self.layers[index] for index in indices]
-        protocol, unit = self._procedure.protocol, self._procedure.unit
-        bf16 = self._procedure.precision == "bf16"
-        with torch.autocast(inputs.device.type, torch.bfloat16, enabled=bf16):
-            features = read_maps(self.network, [layer.tap for layer in layers], inputs)
+        features = self._features(layers, inputs)
         for layer, feature_map in zip(layers, features, strict=True):
             if not layer.shape:
-                cut = layer.cone.missing if layer.cone else (0, 0)
-                rows, columns = np.add(feature_map.shape[2:], cut).tolist()
-                layer.settle((feature_map.shape[1], rows, columns), unit, self._upper_token)
+                self._settle(layer, feature_map)
+        protocol = self._procedure.protocol
         return {
             index: _aligned_mean(layer, feature_map, protocol, inputs, layer is layers[-1])
             for index, layer, feature_map in zip(indices, layers, features, strict=True)
         }
+
+    def _features(self, layers: Sequence[Layer], inputs: Tensor) -> list[Tensor]:
+        bf16 = self._procedure.precision == "bf16"
+        with torch.autocast(inputs.device.type, torch.bfloat16, enabled=bf16):
+            return read_maps(self.network, [layer.tap for layer in layers], inputs)
+
+    def _settle(self, layer: Layer, features: Tensor) -> None:
+        layer.settle(tuple(features.shape[1:]), self._procedure.unit, self._upper_token)
+
+    @torch.no_grad()
+    def _holds(self, layer: Layer, cone: Cone, image: Tensor) -> bool:
+        """Tell whether the units have the same values inside the cone, for one image.
+
+        They do not in a network that tells its units where they are in the image (coordinates as
+        channels, position tables stretched to the map): dependency on pixels does not show that.
+        """
+        (plain,) = self._features([layer], image)
+        self._settle(layer, plain)
+        rows, columns = np.array(layer.positions).T
+        try:
+            with cone.applied(self.network):
+                (inside,) = self._features([layer], image)
+            found = inside[:, :, rows - cone.offset[0], columns - cone.offset[1]]
+        except Exception:  # a position table of another size, or a map other than foreseen
+            return False
+        expected = plain[:, :, rows, columns]
+        tolerance = _ROUNDING[self._procedure.precision]
+        return bool((found - expected).norm() <= tolerance * expected.norm())
 
 
 def _aligned_mean(

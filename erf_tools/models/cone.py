@@ -19,15 +19,12 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from erf_tools.erf.receptive_field import ReceptiveField
 from erf_tools.models.dataflow import Dataflow
 
 Pair = tuple[int, int]
-
-
-class WrongSizeError(Exception):
-    """A tensor has another size than the plan was made for."""
 
 
 @dataclass(frozen=True)
@@ -54,19 +51,17 @@ class Cone:
     Attributes:
         cuts: in the order of the modules.
         offset: rows and columns of the feature map that are cut off at its top and left.
-        missing: rows and columns of the feature map that are cut off in all.
     """
 
     cuts: tuple[Cut, ...]
     offset: Pair
-    missing: Pair
 
     @contextmanager
     def applied(self, network: nn.Module) -> Iterator[None]:
         """Cut while the network runs inside.
 
         Raises:
-            WrongSizeError: inside, when a tensor has another size than planned.
+            ValueError: inside, when a tensor has another size than planned.
         """
         handles = []
         try:
@@ -83,16 +78,32 @@ def _cropping(cut: Cut) -> Callable[[nn.Module, Any], Tensor]:
     def crop(_module: nn.Module, inputs: tuple[Tensor]) -> Tensor:
         (values,) = inputs
         if tuple(values.shape[2:]) != cut.size:
-            raise WrongSizeError(f"{cut.module}: {list(values.shape)}, planned {cut.size}")
-        (top, left), (bottom, right) = cut.before, cut.after
-        rows, columns = cut.size
+            raise ValueError(f"{cut.module}: {list(values.shape)}, planned {cut.size}")
+        return _Crop.apply(values, cut.before, cut.after)
+
+    return crop
+
+
+class _Crop(torch.autograd.Function):
+    """Rows and columns cut off, in the memory format of the whole.
+
+    A slice would make a gradient in torch's default format, and every kernel behind it slower. It
+    is a copy, since modules that work in place would otherwise change the whole.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, before: Pair, after: Pair) -> Tensor:
+        (top, left), (bottom, right) = before, after
+        ctx.margins = (left, right, top, bottom)
+        rows, columns = values.shape[2:]
         last = values.is_contiguous(memory_format=torch.channels_last)
-        # A copy, since modules that work in place would otherwise change the whole tensor.
-        return values[:, :, top : rows - bottom, left : columns - right].contiguous(
+        return values[:, :, top : rows - bottom, left : columns - right].clone(
             memory_format=torch.channels_last if last else torch.contiguous_format
         )
 
-    return crop
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        return F.pad(gradient, ctx.margins), None, None
 
 
 def candidates(network: nn.Module, flow: Dataflow, index: int) -> list[str]:
@@ -197,7 +208,7 @@ def plan(
                 )
             )
         start, end = next_start, next_end
-    return Cone(tuple(cuts), _pair(start), _pair(start + end)) if cuts else None
+    return Cone(tuple(cuts), _pair(start)) if cuts else None
 
 
 def _pair(values: np.ndarray) -> Pair:

@@ -48,7 +48,6 @@ def folded(
     Returns:
         The copy, or ``module`` itself where nothing can be folded or the results would differ.
     """
-
     if not any(isinstance(part, _NORMS) for part in module.modules()):
         return module
 

@@ -1,0 +1,93 @@
+"""The analyses: that they compare what they say, and refuse to time what differs."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+from torch import nn
+
+from analyses import benchmark
+from erf_tools.cue_conflict.stimuli import open_stimuli
+from erf_tools.errors import ErfToolsError
+from erf_tools.figures import save_figure
+from erf_tools.models.depthwise import DepthwiseConv2d
+from erf_tools.models.loading import as_model, load_model
+from erf_tools.models.replknet import VARIANTS, RepLKNet
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def small_replknet() -> nn.Module:
+    torch.manual_seed(0)
+    variant = replace(VARIANTS["31b"], channels=(8, 16, 24, 32), layers=(1, 1, 1, 1))
+    return RepLKNet(variant).eval()
+
+
+def test_published_procedure_uses_torch_alone(small_replknet: nn.Module) -> None:
+    published = benchmark.as_published(small_replknet)
+    assert not any(isinstance(part, DepthwiseConv2d) for part in published.modules())
+    assert any(isinstance(part, DepthwiseConv2d) for part in small_replknet.modules())
+    assert all(parameter.requires_grad for parameter in published.parameters())
+
+
+def test_both_sides_give_the_same_map(small_replknet: nn.Module) -> None:
+    model = as_model(small_replknet)
+    against_published, without_cone = benchmark.compare_maps(model, 128, CPU, 1, "fp32")
+    assert against_published.difference < 1e-3
+    assert without_cone.difference < 1e-3
+    assert against_published.pairs == 1
+    assert 0 < against_published.share < 2
+
+
+def test_nothing_is_timed_where_the_maps_differ() -> None:
+    calls = []
+
+    def ours() -> torch.Tensor:
+        calls.append("ours")
+        return torch.ones(3)
+
+    with pytest.raises(ErfToolsError, match="differ by"):
+        benchmark._compare("x", "a", ours, "b", lambda: torch.zeros(3) + 2, CPU, 3, 0.1)
+    assert calls == ["ours"]
+
+
+def test_openerf_beside_ours() -> None:
+    pytest.importorskip("openerf", reason="the extra `test` is missing")
+    (found,) = benchmark.compare_openerf(load_model("resnet18", "random"), 2, CPU, 1)
+    assert found.difference < 1e-2
+
+
+def test_decisions_equal_those_of_a_plain_loop(cue_conflict: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "stimuli"
+    for path in sorted(cue_conflict.glob("*/*1-*1.png"))[:24]:
+        target = folder / path.parent.name / path.name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.symlink_to(path)
+    stimuli = open_stimuli(folder, allow_partial=True)
+    found = benchmark.compare_decisions(load_model("efficientnet_lite0"), stimuli, CPU, 1)
+    assert found.difference == 0
+
+
+def test_growth_is_drawn(tmp_path: Path) -> None:
+    rows = [
+        {"axis": axis, "value": value, "way": way, "seconds": 0.1 * value}
+        for axis in ("resolution", "kernel", "images")
+        for value in (1, 2)
+        for way in ("erf-tools", "published")
+    ]
+    files = save_figure(benchmark.draw(pd.DataFrame(rows)), tmp_path / "scaling", {})
+    assert all(file.stat().st_size > 1000 for file in files)
+
+
+def test_it_is_a_program() -> None:
+    root = Path(__file__).parents[1]
+    command = [sys.executable, "-m", "analyses.benchmark", "--help"]
+    shown = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True).stdout
+    assert "--quick" in shown
