@@ -254,7 +254,7 @@ def shape_bias(
             help="CSV with the columns index and category, for heads that are not ImageNet-1K's.",
         ),
     ] = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Stimuli at once.")] = 16,
+    batch_size: Annotated[str, typer.Option(metavar="auto|N", help="Stimuli at once.")] = "auto",
     device: Annotated[
         str, typer.Option(metavar="NAME", help="auto, cpu, cuda, cuda:1 or mps.")
     ] = "auto",
@@ -299,7 +299,7 @@ def shape_bias(
         preset=preset,
         aggregation=aggregation,
         label_map=classes,
-        batch_size=batch_size,
+        batch_size=_batch_size(batch_size),
         device=device,
         seed=seed,
         progress=True,

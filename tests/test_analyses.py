@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +9,8 @@ import pandas as pd
 import pytest
 import torch
 from torch import nn
+from typer import Typer
+from typer.testing import CliRunner
 
 from analyses import benchmark
 from erf_tools.cue_conflict.stimuli import open_stimuli
@@ -87,7 +87,8 @@ def test_growth_is_drawn(tmp_path: Path) -> None:
 
 
 def test_it_is_a_program() -> None:
-    root = Path(__file__).parents[1]
-    command = [sys.executable, "-m", "analyses.benchmark", "--help"]
-    shown = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True).stdout
-    assert "--quick" in shown
+    app = Typer()
+    app.command()(benchmark.main)
+    shown = CliRunner().invoke(app, ["--help"])
+    assert shown.exit_code == 0
+    assert "--quick" in shown.output

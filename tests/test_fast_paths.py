@@ -40,8 +40,8 @@ def small_timm(name: str, **arguments: object) -> Callable[[], nn.Module]:
 
 NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "replknet": small_replknet,
-    "resnet": small_timm("resnet26"),
-    "resnet-d": small_timm("resnet26d"),
+    "resnet": small_timm("resnet14t"),
+    "resnet-d": small_timm("resnet18d"),
     "resnext": small_timm("resnext26ts"),
     "repvgg": small_timm("repvgg_a0"),
     "convnext": small_timm("convnext_atto", depths=(1, 1, 2, 1), dims=(8, 16, 24, 32)),
@@ -252,7 +252,7 @@ class Chain(nn.Module):
         return images
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     steps=st.lists(
         st.integers(1, 6).flatmap(

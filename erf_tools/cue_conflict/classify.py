@@ -36,6 +36,9 @@ Aggregation = Literal["mean", "sum", "max"]
 
 _IMAGENET_HEAD = 1000
 
+#: Stimuli at once. On a CPU the maps of more do not stay in its caches (16 take 1.5 times as long).
+_BATCH = {"cpu": 4, "cuda": 64}
+
 
 @dataclass(frozen=True)
 class Preset:
@@ -81,7 +84,7 @@ def shape_bias(
     preset: str = "direct",
     aggregation: Aggregation = "mean",
     label_map: Mapping[str, Sequence[int]] | None = None,
-    batch_size: int = 16,
+    batch_size: int | None = None,
     device: str = "auto",
     progress: bool = False,
 ) -> DecisionMaker:
@@ -93,7 +96,7 @@ def shape_bias(
         preset: ``direct``, ``mvh`` or ``model``; see :data:`PRESETS`.
         aggregation: how the probabilities of a category's classes become one number.
         label_map: category -> class indices, for a head that is not ImageNet-1K's.
-        batch_size: stimuli at once.
+        batch_size: stimuli at once; by default what is fast on the device.
         device: as in :func:`erf_tools.effective_receptive_field`.
         progress: show a progress bar (in a terminal only).
 
@@ -117,7 +120,7 @@ def decide(
     preset: str = "direct",
     aggregation: Aggregation = "mean",
     label_map: Mapping[str, Sequence[int]] | None = None,
-    batch_size: int = 16,
+    batch_size: int | None = None,
     device: str = "auto",
     progress: bool = False,
     fast: bool = True,
@@ -148,6 +151,7 @@ def decide(
     def pixels(stimulus: Stimulus) -> np.ndarray:
         return np.asarray(chosen.view(Image.fromarray(stimulus.pixels()), preprocessing))
 
+    batch_size = batch_size or _BATCH.get(target.type, 16)
     views = ahead(pixels, stimuli.stimuli)
     with bar, torch.inference_mode(), ready(model.module, target) as dtype:
         if model.input_size is None and fast:

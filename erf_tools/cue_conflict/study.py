@@ -56,7 +56,7 @@ def measure_decisions(
     preset: str = "direct",
     aggregation: Aggregation = "mean",
     label_map: Mapping[str, Sequence[int]] | None = None,
-    batch_size: int = 16,
+    batch_size: int | None = None,
     device: str = "auto",
     seed: int = 0,
     progress: bool = False,
