@@ -1,6 +1,6 @@
 """How fast is it? Each thing is timed beside what it is compared with, in turns, in one process.
 
-``python -m analyses.benchmark`` measures; ``--quick`` takes about ten minutes on two cores. Both
+``python -m analyses.benchmark`` measures; ``--quick`` takes a quarter of an hour on two cores. Both
 sides of a comparison have to give the same result before they are timed. Times are medians, ratios
 are medians of the ratios of pairs: the machine's speed drifts, and a pair sees the same machine.
 """
@@ -41,7 +41,7 @@ from erf_tools.cue_conflict.stimuli import StimulusSet, open_stimuli
 from erf_tools.erf.contributions import Contributions
 from erf_tools.erf.gradients import effective_receptive_field
 from erf_tools.erf.procedure import Precision, Procedure
-from erf_tools.errors import ErfToolsError
+from erf_tools.errors import ErfToolsError, UsageError
 from erf_tools.figures import PAGE, STYLE, save_figure
 from erf_tools.images import select
 from erf_tools.models.cone import Cone
@@ -409,8 +409,11 @@ def main(
     """Time erf-tools against the published procedure, OpenERF and plain loops."""
     target = choose_device(device, nn.Module())
     cases = _QUICK if quick else _WHOLE
-    for name, _ in cases:
+    for name, _ in cases:  # what cannot be done is said before anything is timed
         resolve(name)
+    for each in precision:
+        Procedure(precision=each)  # type: ignore[arg-type]
+    found = open_stimuli(str(stimuli)) if stimuli else None
     rate = matrix_rate(target)
     remarks = [
         f"{device_name(target)}, float32 matrix product {rate / 1e9:.0f} GFLOP/s. Seconds are per "
@@ -428,8 +431,7 @@ def main(
         for each in precision:
             keep(compare_maps(model, resolution, target, pairs, each))  # type: ignore[arg-type]
     keep(compare_openerf(load_model("resnet50", "random"), 50, target, pairs))
-    if stimuli:
-        found = open_stimuli(str(stimuli))
+    if found:
         keep([compare_decisions(load_model("efficientnet_lite0"), found, target, pairs)])
     if target.type == "cpu" and sys.platform == "linux":
         name, resolution = cases[-1] if not quick else cases[0]
@@ -472,4 +474,8 @@ def _write(comparisons: Sequence[Comparison], remarks: Sequence[str], output: Pa
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    try:
+        typer.run(main)
+    except ErfToolsError as error:
+        typer.echo(f"error: {error}", err=True)
+        sys.exit(2 if isinstance(error, UsageError) else 1)

@@ -178,6 +178,8 @@ def measure_layers(
                 stacked = np.stack(waiting[:batch])
                 own = model.preprocessing
                 inputs = normalise(stacked, own.mean, own.std, target, dtype)
+                if on_cuda:  # the peak until here is that of the search for fields
+                    torch.cuda.reset_peak_memory_stats(target)
                 before = torch.cuda.memory_allocated(target) if on_cuda else 0
                 try:
                     with _explained(model, size):

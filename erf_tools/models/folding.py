@@ -59,7 +59,7 @@ def folded(
         merged = (
             module.merge_large_kernels()
             if isinstance(module, RepLKNet)
-            else (reparameterize_model(copy.deepcopy(module)))
+            else reparameterize_model(copy.deepcopy(module))
         )
         merged.requires_grad_(False)  # merged kernels are new parameters
         count = _fold_norms(merged, watched(merged), tapped)
