@@ -1,0 +1,22 @@
+"""Small programs on top of the library, one per claim: ``python -m analyses.NAME [--quick]``.
+
+``erf_table``, ``shape_bias_figure``, ``erf_scaling``, ``kernel_cost``, ``small_maps``,
+``identity_shortcut``, ``training_study`` and ``downstream`` examine what the RepLKNet paper says;
+``benchmark`` times the library. Each writes a table, a figure and provenance below ``results/``.
+
+They share :mod:`analyses.programs` (options, kept parts, written results), the networks of
+:mod:`analyses.depthwise_networks` and :mod:`analyses.narrow_replknet`, and the images of
+:mod:`analyses.shape_texture_images`.
+"""
+
+PROGRAMS = (
+    "erf_table",
+    "shape_bias_figure",
+    "erf_scaling",
+    "kernel_cost",
+    "small_maps",
+    "identity_shortcut",
+    "training_study",
+    "downstream",
+    "benchmark",
+)

@@ -11,12 +11,16 @@ from pathlib import Path
 from typing import Any
 
 from matplotlib import rc_context
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from erf_tools.provenance import atomic_path
 
 #: Widths of one and of two columns of a paper, inches.
 COLUMN, PAGE = 3.5, 7.16
+
+#: Colours that colour-blind readers can tell apart (Okabe & Ito 2008).
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 
 STYLE = {
     "font.size": 8,
@@ -27,6 +31,41 @@ STYLE = {
     "legend.fontsize": 7,
     "pdf.fonttype": 42,  # text stays text in the PDF
 }
+
+
+def line_plot() -> tuple[Figure, Axes]:
+    """Return a figure as wide as a column, and its axes with a grid."""
+    figure = Figure(figsize=(COLUMN, COLUMN * 0.9), layout="constrained")
+    axes = figure.add_subplot()
+    draw_grid(axes)
+    return figure, axes
+
+
+def draw_grid(axes: Axes) -> None:
+    """Draw a light grid behind what the axes show."""
+    axes.grid(color="#DDDDDD", linewidth=0.5)
+    axes.set_axisbelow(True)
+
+
+def line_styles(count: int) -> list[dict[str, Any]]:
+    """Return how to draw each of several lines: by colour, then by dashes."""
+    styles = ["-", "--", "-.", (0, (1, 1))]
+    return [
+        {
+            "color": COLOURS[index % len(COLOURS)],
+            "linestyle": styles[index // len(COLOURS) % len(styles)],
+            "linewidth": 1.2,
+        }
+        for index in range(count)
+    ]
+
+
+def label_lines(figure: Figure, axes: Axes) -> None:
+    """Explain the lines of the axes below the figure, where they cover nothing."""
+    handles, labels = axes.get_legend_handles_labels()
+    if handles:
+        columns = 2 if max(map(len, labels)) < 22 else 1
+        figure.legend(handles, labels, loc="outside lower center", ncols=columns)
 
 
 def save_figure(figure: Figure, stem: Path, provenance: Mapping[str, Any]) -> list[Path]:

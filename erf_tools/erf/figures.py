@@ -17,7 +17,7 @@ from matplotlib.ticker import NullLocator
 
 from erf_tools.erf.maps import ERF
 from erf_tools.erf.measures import displayed, radial_profile, smallest_square
-from erf_tools.figures import COLUMN, PAGE, STYLE
+from erf_tools.figures import COLUMN, PAGE, STYLE, label_lines, line_plot, line_styles
 from erf_tools.statistics import Estimate
 
 _COLOUR_MAP = "magma"
@@ -25,8 +25,6 @@ _DRAWN = {0.5: ("#56B4E9", "-"), 0.99: ("#FFFFFF", "--")}
 _UNIT = "#009E73"
 _FLOOR = 1e-3
 _ACROSS = 4
-
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 
 _DISPLAYS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "log": displayed,
@@ -110,8 +108,8 @@ def comparison(results: Sequence[ERF]) -> Figure:
 def radial_profiles(results: Sequence[ERF]) -> Figure:
     """Draw the mean contribution at each distance from the unit, on a logarithmic axis."""
     with rc_context(STYLE):
-        figure, axes = _plot()
-        for result, line in zip(results, _lines(len(results)), strict=True):
+        figure, axes = line_plot()
+        for result, line in zip(results, line_styles(len(results)), strict=True):
             profile = radial_profile(_density(result.map), result.centre)
             axes.semilogy(
                 profile.radius, np.maximum(profile.mean, 1e-12), label=result.label, **line
@@ -120,7 +118,7 @@ def radial_profiles(results: Sequence[ERF]) -> Figure:
         axes.set_ylim(max(peak * 1e-8, 1e-6), max(peak * 2, 1e-5))
         axes.set_xlabel("distance from the unit's centre, pixels")
         axes.set_ylabel("contribution, uniform map = 1")
-        _label_lines(figure, axes)
+        label_lines(figure, axes)
         return figure
 
 
@@ -131,9 +129,9 @@ def stage_growth(results: Sequence[ERF]) -> Figure:
         results: in the order of the stages, of one or several models.
     """
     with rc_context(STYLE):
-        figure, axes = _plot()
+        figure, axes = line_plot()
         models = list(dict.fromkeys(result.name for result in results))
-        for model, line in zip(models, _lines(len(models)), strict=True):
+        for model, line in zip(models, line_styles(len(models)), strict=True):
             own = [result for result in results if result.name == model]
             untrained = "" if own[0].trained else " (untrained)"
             _draw_with_interval(axes, range(len(own)), own, f"{model}{untrained}", line)
@@ -146,15 +144,15 @@ def stage_growth(results: Sequence[ERF]) -> Figure:
         axes.set_xlabel("stage (0: nearest to the image)")
         axes.set_ylabel("effective side, pixels")
         axes.plot([], [], color="#555555", linestyle=":", label="theoretical receptive field")
-        _label_lines(figure, axes)
+        label_lines(figure, axes)
         return figure
 
 
 def convergence(results: Sequence[ERF]) -> Figure:
     """Draw the effective side against the number of images: median and 95 % range."""
     with rc_context(STYLE):
-        figure, axes = _plot()
-        for result, line in zip(results, _lines(len(results)), strict=True):
+        figure, axes = line_plot()
+        for result, line in zip(results, line_styles(len(results)), strict=True):
             curve = result.resamples.convergence("effective_side") if result.resamples else []
             if not curve:
                 continue
@@ -174,7 +172,7 @@ def convergence(results: Sequence[ERF]) -> Figure:
         axes.set_ylim(bottom=0)
         axes.set_xlabel("number of images")
         axes.set_ylabel("effective side, pixels")
-        _label_lines(figure, axes)
+        label_lines(figure, axes)
         return figure
 
 
@@ -185,9 +183,9 @@ def series(results: Sequence[ERF]) -> Figure:
         results: in the order of training.
     """
     with rc_context(STYLE):
-        figure, axes = _plot()
+        figure, axes = line_plot()
         models = list(dict.fromkeys(result.name for result in results))
-        for model, line in zip(models, _lines(len(models)), strict=True):
+        for model, line in zip(models, line_styles(len(models)), strict=True):
             own = [result for result in results if result.name == model]
             _draw_with_interval(axes, range(len(own)), own, model, line)
         names = [result.setting["model"]["weights"]["label"] for result in results]
@@ -196,36 +194,8 @@ def series(results: Sequence[ERF]) -> Figure:
         axes.set_xlabel("checkpoint")
         axes.set_ylabel("effective side, pixels")
         axes.set_ylim(bottom=0)
-        _label_lines(figure, axes)
+        label_lines(figure, axes)
         return figure
-
-
-def _plot() -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(COLUMN, COLUMN * 0.9), layout="constrained")
-    axes = figure.add_subplot()
-    axes.grid(color="#DDDDDD", linewidth=0.5)
-    axes.set_axisbelow(True)
-    return figure, axes
-
-
-def _lines(count: int) -> list[dict[str, Any]]:
-    """Return colours that colour-blind readers can tell apart (Okabe & Ito), then other dashes."""
-    styles = ["-", "--", "-.", (0, (1, 1))]
-    return [
-        {
-            "color": _COLOURS[index % len(_COLOURS)],
-            "linestyle": styles[index // len(_COLOURS) % len(styles)],
-            "linewidth": 1.2,
-        }
-        for index in range(count)
-    ]
-
-
-def _label_lines(figure: Figure, axes: Axes) -> None:
-    handles, labels = axes.get_legend_handles_labels()
-    if handles:
-        columns = 2 if max(map(len, labels)) < 22 else 1
-        figure.legend(handles, labels, loc="outside lower center", ncols=columns)
 
 
 def _draw_with_interval(

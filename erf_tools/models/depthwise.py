@@ -25,6 +25,9 @@ its channels_last kernel is slow from 11 to 13, where that for gradients is not.
 costs 1 to 12 ms. In float64 there is no oneDNN: at [128, 32, 32], NCHW takes 1.0, 4.9, 15 and 55 ms
 for kernels of 3, 7, 15 and 31, channels_last ten times as much, and the FFT 1.5, 2.4, 1.9 and 4.8.
 
+Gradients to the weight are correlations of maps with gradients. torch's, in ms of two cores, for
+[8, 128, 56, 56] and kernels of 7, 9, 13 and 31: 31, 44, 82 and 3,800; the FFT: 26, 25, 21 and 37.
+
 On a GPU the algorithms are timed once per shape and precision, and the fastest is kept.
 """
 
@@ -33,7 +36,7 @@ from __future__ import annotations
 import functools
 import importlib
 import importlib.util
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -58,6 +61,9 @@ _HANGING = 16
 #: The FFT wins where a kernel has more taps than this, times the padded over the bare area: with
 #: oneDNN, and without it.
 _FFT_TAPS, _FFT_TAPS_SLOW = 450, 25
+
+#: The largest kernel side whose weight gradient torch computes as fast as the FFT.
+_LARGEST_DIRECT = 7
 
 #: Elements of the FFTs that are done at a time on a CPU, so that they stay in its caches.
 _CHUNK = 2**18
@@ -220,23 +226,48 @@ class _Depthwise(torch.autograd.Function):
         if to_features:
             of_features = _convolve(gradient, weight, None, True, ctx.spectrum_of, ctx.only_direct)
         if to_weight:
-            padding = [side // 2 for side in weight.shape[2:]]
-            of_weight = torch.ops.aten.convolution_backward(
-                gradient,
-                features,
-                weight,
-                None,
-                [1, 1],
-                padding,
-                [1, 1],
-                False,
-                [0, 0],
-                weight.shape[0],
-                [False, True, False],
-            )[1]
+            of_weight = _weight_gradient(gradient, features, weight, ctx.only_direct)
         if to_bias:
             of_bias = gradient.sum((0, 2, 3))
         return of_features, of_weight, of_bias, None
+
+
+def _weight_gradient(
+    gradient: Tensor, features: Tensor, weight: Tensor, only_direct: bool
+) -> Tensor:
+    """Return the gradient to a weight ``[C, 1, h, w]``: maps correlated with their gradients."""
+    taps = weight.shape[2:]
+    if only_direct or max(taps) <= _LARGEST_DIRECT or features.dtype not in _TRANSFORMED:
+        return torch.ops.aten.convolution_backward(
+            gradient,
+            features,
+            weight,
+            None,
+            [1, 1],
+            [side // 2 for side in taps],
+            [1, 1],
+            False,
+            [0, 0],
+            weight.shape[0],
+            [False, True, False],
+        )[1]
+    transform_size = [
+        next_fast_len(side + tap // 2, real=True)
+        for side, tap in zip(features.shape[2:], taps, strict=True)
+    ]
+    # Taps beyond half of the transform would wrap around; they meet nothing but padding.
+    inner = _crop(weight, (features.shape[2], features.shape[3]))
+    rows, columns = inner.shape[2:]
+    found = torch.zeros_like(inner)
+    together = _together(features, transform_size)
+    for start in range(0, features.shape[1], together):
+        part = slice(start, start + together)
+        spectrum = torch.fft.rfft2(features[:, part], s=transform_size)
+        spectrum *= torch.fft.rfft2(gradient[:, part], s=transform_size).conj()
+        offsets = torch.fft.irfft2(spectrum.sum(dim=0), s=transform_size)
+        found[part, 0] = offsets.roll((rows // 2, columns // 2), (1, 2))[:, :rows, :columns]
+    rim = [(tap - kept) // 2 for tap, kept in zip(taps, (rows, columns), strict=True)]
+    return F.pad(found, [rim[1], rim[1], rim[0], rim[0]])
 
 
 def _cast(tensor: Tensor, dtype: torch.dtype) -> Tensor:
@@ -303,11 +334,13 @@ def _cpu_algorithm(features: Tensor, kernel: Tensor) -> str:
     if single and height * width > _FFT_TAPS * dearer:
         return "fft"
     longest = max(height, width)
-    if longest > _LARGEST_NCHW and len(kernel) <= _HANGING and features.dtype == torch.bfloat16:
-        return "transposed"
+    hanging = features.dtype == torch.bfloat16 and len(kernel) <= _HANGING
     if features.is_contiguous():
-        return "plain" if longest <= _LARGEST_NCHW else "other layout"
-    return "transposed" if _TRANSPOSED[0] <= longest <= _TRANSPOSED[1] else "plain"
+        return "plain" if longest <= _LARGEST_NCHW or hanging else "other layout"
+    if _TRANSPOSED[0] <= longest <= _TRANSPOSED[1]:
+        # Without AVX-512 the transposed kernel adds up in 16 bits, which is too coarse.
+        return "transposed" if single else "other layout"
+    return "other layout" if longest > _LARGEST_NCHW and hanging else "plain"
 
 
 def _plain(features: Tensor, kernel: Tensor, bias: Tensor | None) -> Tensor:
@@ -368,9 +401,7 @@ def _by_fft(
 ) -> Tensor:
     """Multiply spectra. What networks call convolution is correlation, hence the conjugate."""
     channels, height, width = features.shape[1:]
-    together = channels
-    if features.device.type == "cpu":
-        together = max(1, _CHUNK // (len(features) * transform_size[0] * transform_size[1]))
+    together = _together(features, transform_size)
     out = torch.empty_like(features)
     for start in range(0, channels, together):
         part = slice(start, start + together)
@@ -379,6 +410,13 @@ def _by_fft(
         maps = torch.fft.irfft2(product, s=transform_size)[..., :height, :width]
         out[:, part] = maps if bias is None else maps + bias[part, None, None]
     return out
+
+
+def _together(features: Tensor, transform_size: Sequence[int]) -> int:
+    """Return how many channels to transform at a time."""
+    if features.device.type != "cpu":
+        return features.shape[1]
+    return max(1, _CHUNK // (len(features) * transform_size[0] * transform_size[1]))
 
 
 def _allows_tf32() -> bool:

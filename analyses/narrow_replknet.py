@@ -1,0 +1,62 @@
+"""RepLKNets an eighth as wide: maps that hold their whole ERF can then be computed anywhere.
+
+The width enters an untrained network's ERF only through noise; kernels, depth and strides, which
+make it, are the published ones.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+import erf_tools
+from erf_tools.images import select, warped
+from erf_tools.models.devices import normalise
+from erf_tools.models.replknet import VARIANTS, RepLKNet, Variant
+
+_CHANNELS = (16, 32, 64, 128)
+
+#: Photographs that the norms are settled on, and their side in pixels.
+_SETTLED_ON, _SETTLED_AT = 8, 512
+
+
+def narrow(variant: str) -> Variant:
+    """Return a published variant (``31b``, ``13``, ``3``) an eighth as wide."""
+    return replace(VARIANTS[variant], channels=_CHANNELS)
+
+
+def photographs() -> Tensor:
+    """Return the built-in photographs as a network wants them, ``[N, 3, H, W]``."""
+    images = select("builtin", _SETTLED_ON).images
+    size, own = (_SETTLED_AT, _SETTLED_AT), erf_tools.Preprocessing()
+    pixels = np.stack([np.asarray(warped(image.open(), size)) for image in images])
+    return normalise(pixels, own.mean, own.std, torch.device("cpu"), torch.float32)
+
+
+def untrained(variant: Variant, seed: int = 0) -> RepLKNet:
+    """Return a randomly initialised network."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return RepLKNet(variant)
+
+
+def settle(network: RepLKNet, images: Tensor) -> RepLKNet:
+    """Give the norms the statistics of images, and return the network in evaluation mode.
+
+    Untrained norms do nothing in evaluation mode: branches would be as weak as the initialisation
+    of their convolutions makes them, and not as they are when training begins.
+
+    Args:
+        network: changed in place.
+        images: ``[N, 3, H, W]``, normalised.
+    """
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.momentum = None  # the plain mean over batches
+            module.reset_running_stats()
+    with torch.no_grad():
+        network.train()(images)
+    return network.eval()
