@@ -16,13 +16,11 @@ for theoretical fields are done once per network.
 from __future__ import annotations
 
 import copy
-import gc
 import importlib.util
 import multiprocessing
 import re
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
@@ -44,6 +42,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from torchvision import transforms
 
 from analyses.programs import Output, Quick, run
+from analyses.timing import duration
 from erf_tools.cue_conflict.categories import CATEGORIES, IMAGENET_CLASSES
 from erf_tools.cue_conflict.classify import category_scores, decide
 from erf_tools.cue_conflict.stimuli import StimulusSet, open_stimuli
@@ -63,7 +62,7 @@ from erf_tools.provenance import versions, write_json
 from erf_tools.tables import write_csv, write_tables
 
 #: What is compared: model and resolution.
-_QUICK = (("replknet31b", 256), ("resnet50", 512), ("resnet101", 512))
+_QUICK = (("replknet31b", 256), ("resnet50", 512))
 _WHOLE = (
     ("replknet31b", 512),
     ("resnet50", 1024),
@@ -136,7 +135,7 @@ def as_published(module: nn.Module) -> nn.Module:
 def matrix_rate(device: torch.device, side: int = 3000) -> float:
     """Return the rate of a float32 matrix product, in FLOP/s: the best of five."""
     factor = torch.randn(side, side, device=device)
-    return 2 * side**3 / min(_seconds(lambda: factor @ factor, device) for _ in range(5))
+    return 2 * side**3 / min(duration(lambda: factor @ factor, device) for _ in range(5))
 
 
 def compare_maps(
@@ -266,7 +265,7 @@ def compare_decisions(
 
 def scaling(pairs: int, device: torch.device, quick: bool) -> pd.DataFrame:
     """Time the map of one image against resolution and kernel size, ours and as published."""
-    sides = (128, 192, 256) if quick else (128, 256, 384, 512, 768)
+    sides = (64, 128, 192) if quick else (128, 256, 384, 512, 768)
     cases = [("resolution", side, load_model("replknet31b", "random"), side) for side in sides]
     for kernel in _KERNELS[::2] if quick else _KERNELS:
         variant = replace(VARIANTS["31b"], kernel_sizes=(kernel,) * 4, layers=(1, 1, 2, 1))
@@ -280,13 +279,13 @@ def scaling(pairs: int, device: torch.device, quick: bool) -> pd.DataFrame:
             rows.append({"axis": axis, "value": value, "way": way, "seconds": seconds})
     model = load_model("resnet50", "random")
     side = 256 if quick else 512
-    for count in (1, 2, 4, 8):
+    for count in (1, 4, 8) if quick else (1, 2, 4, 8):
         selection = select("builtin", count)
         measure = partial(
             effective_receptive_field, model, selection, resolution=side, device=str(device)
         )
         measure()
-        seconds = median(_seconds(measure, device) for _ in range(pairs))
+        seconds = median(duration(measure, device) for _ in range(pairs))
         rows.append({"axis": "images", "value": count, "way": "erf-tools", "seconds": seconds})
     return pd.DataFrame(rows)
 
@@ -350,7 +349,7 @@ def _compare(
         raise ErfToolsError(
             f"{what}: {our_name} and {other_name} differ by {difference:.2g}; nothing is timed"
         )
-    times = [(_seconds(ours, device), _seconds(other, device)) for _ in range(pairs)]
+    times = [(duration(ours, device), duration(other, device)) for _ in range(pairs)]
     ratios = [theirs / mine for mine, theirs in times]
     found = Comparison(
         what,
@@ -369,17 +368,6 @@ def _compare(
         f"ratio {found.ratio:.2f} ({found.lowest:.2f} to {found.highest:.2f})"
     )
     return found
-
-
-def _seconds(run: Callable[[], object], device: torch.device) -> float:
-    gc.collect()
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    start = time.perf_counter()
-    run()
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter() - start
 
 
 def draw(growth: pd.DataFrame) -> Figure:

@@ -19,8 +19,6 @@ Found: FOUND
 
 from __future__ import annotations
 
-import gc
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -37,6 +35,7 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from analyses.programs import Output, Quick, publish, run
+from analyses.timing import duration
 from erf_tools import DepthwiseConv2d
 from erf_tools.errors import ErfToolsError
 from erf_tools.figures import COLOURS, PAGE, STYLE, draw_grid, line_styles
@@ -194,7 +193,7 @@ def time_layers(shapes: Shapes, device: torch.device) -> pd.DataFrame:
                     )
             for _ in range(shapes.repeats):
                 for way, convolve in found.items():
-                    times[way].append(_seconds(convolve, device))
+                    times[way].append(duration(convolve, device))
             operations = 2 * expected.numel() * kernel_size**2
             for way, seconds in times.items():
                 rows.append(
@@ -207,17 +206,6 @@ def time_layers(shapes: Shapes, device: torch.device) -> pd.DataFrame:
                     }
                 )
     return pd.DataFrame(rows)
-
-
-def _seconds(run: Callable[[], Tensor], device: torch.device) -> float:
-    gc.collect()
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    start = time.perf_counter()
-    run()
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter() - start
 
 
 def density(times: pd.DataFrame, way: str) -> pd.DataFrame:

@@ -20,30 +20,31 @@ SMALL = {
 from dataclasses import replace
 
 import torch
-import analyses.downstream, analyses.kernel_cost, analyses.small_maps, analyses.training_study
-from analyses import erf_scaling, erf_table, identity_shortcut
+from analyses import downstream, erf_scaling, erf_table, identity_shortcut, kernel_cost
+from analyses import narrow_replknet, small_maps, training_study
 
 torch.set_num_threads(1)
+narrow_replknet._SETTLED_ON, narrow_replknet._SETTLED_AT = 2, 64
 erf_table.NETWORKS = ("resnet101",)
 erf_scaling.QUICK = erf_scaling.Grid((3, 7), (2, 4), seeds=1, largest=96)
 identity_shortcut.QUICK = identity_shortcut.Size(1, side=64, resolution=128, num_images=1)
-analyses.small_maps.QUICK = analyses.small_maps.Size(unpadded=1024, num_images=1)
-analyses.small_maps._VARIANTS = {"31b": "RepLKNet-31B"}
-analyses.kernel_cost.QUICK = analyses.kernel_cost.Shapes((3, 7), (8,), batch=1, repeats=1)
-analyses.downstream._RESOLUTION = 64
-analyses.training_study.QUICK = replace(
-    analyses.training_study.QUICK, seeds=2, side=32, width=8, depth=1, steps=3, batch_size=8,
+small_maps.QUICK, small_maps._RESOLUTIONS = small_maps.Size(256, num_images=1), (64, 128)
+kernel_cost.QUICK = kernel_cost.Shapes((3, 7), (8,), batch=1, repeats=1)
+kernel_cost._STAGES = kernel_cost._STAGES[:2]
+downstream._RESOLUTION = 64
+training_study.QUICK = replace(
+    training_study.QUICK, seeds=2, side=32, width=8, depth=1, steps=3, batch_size=8,
     test_images=24, erf_images=2,
 )
 """,
+    # Every network is a ResNet-18 here.
     "erf_figures": """
 import torch
+import erf_tools
 
 torch.set_num_threads(1)
-from importlib import import_module
-for module in ("erf_tools", "erf_tools.erf.gradients"):
-    import_module(module)
-SAVED = []
+load_model = erf_tools.load_model
+erf_tools.load_model = lambda name, weights: load_model("resnet18", "random")
 """,
     "shape_bias_figures": "",
 }

@@ -36,7 +36,7 @@ def test_it_says_what_it_claims_and_what_would_refute_it(program: Any) -> None:
         for word in ("Claim:", "Method:", "Refuted by:", "Found")
     ]
     assert order == sorted(order)
-    assert all(len(paragraphs[index]) > 60 for index in order)
+    assert all(len(paragraphs[index]) > 40 for index in order)
 
 
 def test_it_is_a_command_that_the_readme_names(program: Any) -> None:

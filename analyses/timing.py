@@ -1,0 +1,21 @@
+"""Seconds that something takes, on a CPU or a GPU."""
+
+from __future__ import annotations
+
+import gc
+import time
+from collections.abc import Callable
+
+import torch
+
+
+def duration(run: Callable[[], object], device: torch.device) -> float:
+    """Return how long ``run`` takes, with all that it has started on ``device``."""
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    start = time.perf_counter()
+    run()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - start
