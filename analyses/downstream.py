@@ -133,7 +133,7 @@ def _draw_scores(axes: Axes, table: pd.DataFrame, score: str, label: str) -> Non
                 ha="right" if leftwards else "left",
                 fontsize=5.5,
             )
-    axes.set_xlim(80, 91)
+    axes.set_xlim(79, 92)
     axes.set_xlabel("ImageNet top-1, %")
     axes.set_ylabel(label)
     draw_grid(axes)

@@ -273,7 +273,7 @@ def _draw_counts(axes: Axes, counted: pd.DataFrame) -> None:
         axes.bar(bars, rest, 0.38, color=colour, alpha=0.35)
         axes.bar(bars, large, 0.38, bottom=rest, color=colour, label=f"{words}: large kernels")
     axes.set_xticks(places, own["kernels"].str.partition("-")[0])
-    axes.set_ylim(0, 1.9)
+    axes.set_ylim(0, 2.2)
     axes.set_xlabel("kernel side in the first stage")
     axes.set_ylabel("size, with 3x3 kernels = 1")
     axes.set_title(f"RepLKNet-31B at {_RESOLUTIONS[0]}")
