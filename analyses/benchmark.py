@@ -379,7 +379,7 @@ def _compare(
 def draw(growth: pd.DataFrame) -> Figure:
     """Draw time against resolution, kernel size and number of images."""
     labels = {
-        "resolution": "side of the image, pixels (the same, 31x31)",
+        "resolution": "side of the image, pixels (five pairs of 31x31)",
         "kernel": "kernel side (a RepLKNet of five pairs at 256)",
         "images": "ResNet-50: images, with field and intervals",
     }
