@@ -341,6 +341,32 @@ def compare(
 
 
 @app.command()
+def report(
+    results: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="RESULTS...",
+            help="Folders of `erf-tools erf` and `erf-tools shape-bias`, or that hold such folders; "
+            "erf.npz files.",
+        ),
+    ],
+    output: Annotated[Path, typer.Option(metavar="FILE", help="The page.")] = Path(
+        "results/report.html"
+    ),
+) -> None:
+    """Show results on one page that opens in any browser, without a network.
+
+    Example: erf-tools report results/erf results/shape_bias --output report.html
+    """
+    from erf_tools.report.page import write_report
+    from erf_tools.report.results import find_results
+
+    erfs, biases = find_results(results)
+    path = write_report(output, erfs, biases)
+    typer.echo(f"Written to {path}: {path.stat().st_size / 1e6:.1f} MB; open it in a browser")
+
+
+@app.command()
 def demo(
     output: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("results/demo"),
 ) -> None:

@@ -16,7 +16,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import NullLocator
 
 from erf_tools.erf.maps import ERF
-from erf_tools.erf.measures import displayed, radial_profile, smallest_square
+from erf_tools.erf.measures import density, displayed, radial_profile, smallest_square
 from erf_tools.figures import COLUMN, PAGE, STYLE, label_lines, line_plot, line_styles
 from erf_tools.statistics import Estimate
 
@@ -68,19 +68,19 @@ def comparison(results: Sequence[ERF]) -> Figure:
         panel = (width - 0.9) / across
         figure = Figure(figsize=(width, down * (panel + 0.62) + 0.45), layout="constrained")
         grid = figure.subplots(down, across, squeeze=False)
-        densities = [_density(result.map) for result in results]
-        peak = max((float(density.max()) for density in densities), default=1.0)
+        densities = [density(result.map) for result in results]
+        peak = max((float(shown.max()) for shown in densities), default=1.0)
         scale = LogNorm(_FLOOR, max(peak, 10 * _FLOOR))
         image = None
         handles: dict[object, Line2D] = {}
-        for axes, result, density in zip(grid.flat, results, densities, strict=False):
+        for axes, result, shown in zip(grid.flat, results, densities, strict=False):
             image = axes.imshow(
-                np.maximum(density, _FLOOR),
+                np.maximum(shown, _FLOOR),
                 cmap=_COLOUR_MAP,
                 norm=scale,
                 interpolation="antialiased",
             )
-            ratios = _draw_squares(axes, density, result.square_centre)
+            ratios = _draw_squares(axes, shown, result.square_centre)
             drawn = _draw_unit(axes, result)
             handles = {handle.get_label(): handle for handle in [*handles.values(), *drawn]}
             lines = [
@@ -110,11 +110,11 @@ def radial_profiles(results: Sequence[ERF]) -> Figure:
     with rc_context(STYLE):
         figure, axes = line_plot()
         for result, line in zip(results, line_styles(len(results)), strict=True):
-            profile = radial_profile(_density(result.map), result.centre)
+            profile = radial_profile(density(result.map), result.centre)
             axes.semilogy(
                 profile.radius, np.maximum(profile.mean, 1e-12), label=result.label, **line
             )
-        peak = max((float(_density(result.map).max()) for result in results), default=1.0)
+        peak = max((float(density(result.map).max()) for result in results), default=1.0)
         axes.set_ylim(max(peak * 1e-8, 1e-6), max(peak * 2, 1e-5))
         axes.set_xlabel("distance from the unit's centre, pixels")
         axes.set_ylabel("contribution, uniform map = 1")
@@ -224,14 +224,6 @@ def _draw_with_interval(
 def _to_one(contribution: np.ndarray) -> np.ndarray:
     peak = contribution.max()
     return contribution / peak if peak > 0 else contribution
-
-
-def _density(contribution: np.ndarray) -> np.ndarray:
-    """Return the map as multiples of a uniform one; zeros for a map without a total."""
-    total = contribution.sum()
-    if not np.isfinite(total) or total <= 0:
-        return np.zeros_like(contribution)
-    return contribution / total * contribution.size
 
 
 def _draw_squares(

@@ -74,6 +74,28 @@ def smallest_square(
     if not 0 <= threshold < 1:
         raise UsageError(f"threshold is {threshold}; it has to be at least 0 and below 1")
     contribution = _checked(contribution)
+    held = shares_held(contribution, centre)
+    if held is None:
+        return None
+    doubled = doubled_centre(contribution.shape, centre)
+    return cut_square(contribution.shape, doubled, int(np.argmax(held > threshold)))
+
+
+def shares_held(contribution: np.ndarray, centre: Centre | None = None) -> np.ndarray | None:
+    """Return the share of the total that each centred square holds, by the square's number.
+
+    Args:
+        contribution: ``[height, width]``, not negative.
+        centre: see :func:`smallest_square`.
+
+    Returns:
+        ``[squares + 1]``, rising from 0 (there is no square 0) to 1 for the square that is the
+        whole map; ``None`` where :func:`smallest_square` has none.
+
+    Raises:
+        UsageError: the centre is outside the map, or the map is not two-dimensional.
+    """
+    contribution = _checked(contribution)
     doubled = doubled_centre(contribution.shape, centre)
     if not _has_mass(contribution):
         return None
@@ -85,7 +107,7 @@ def smallest_square(
     rings = np.maximum(np.maximum(rows[:, None], columns[None, :]), 1)
     held = np.cumsum(np.bincount(rings.ravel(), weights=contribution.ravel()))
     # The last sum is the total by another order of addition; divide by it so that it is 1.
-    return cut_square(contribution.shape, doubled, int(np.argmax(held / held[-1] > threshold)))
+    return held / held[-1]
 
 
 def doubled_centre(shape: tuple[int, ...], centre: Centre | None) -> tuple[int, int]:
@@ -126,6 +148,17 @@ def area_ratio(contribution: np.ndarray, threshold: float, centre: Centre | None
     """
     square = smallest_square(contribution, threshold, centre)
     return nan if square is None else square.ratio
+
+
+def density(contribution: np.ndarray) -> np.ndarray:
+    """Return the map as multiples of a uniform one of the same total, so that its mean is 1.
+
+    It does not depend on the scale of the map. Zeros for a map without a total.
+    """
+    total = contribution.sum()
+    if not np.isfinite(total) or total <= 0:
+        return np.zeros_like(contribution)
+    return contribution / total * contribution.size
 
 
 def displayed(contribution: np.ndarray) -> np.ndarray:

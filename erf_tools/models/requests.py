@@ -76,10 +76,10 @@ def _series(pattern: str) -> list[str]:
     stems = [Path(file).stem for file in files]
     if len(set(stems)) < len(stems):
         raise UsageError(f"--weights {pattern}: two of the files have the same name")
-    return sorted(files, key=_natural)
+    return sorted(files, key=by_numbers)
 
 
-def _natural(name: str) -> list[tuple[int, str]]:
+def by_numbers(name: str) -> list[tuple[int, str]]:
     """Return a key that sorts epoch_9 before epoch_10."""
     return [
         (int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name)

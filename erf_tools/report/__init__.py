@@ -1,0 +1,1 @@
+"""One page of many results: ERF maps, shape bias, and what made them."""

@@ -1,0 +1,80 @@
+"""One file that shows results in any browser, without a network."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from string import Template
+from typing import Any
+
+from matplotlib import colormaps
+
+from erf_tools.erf.maps import ERF
+from erf_tools.errors import ErfToolsError
+from erf_tools.provenance import write_text
+from erf_tools.report.content import collect
+from erf_tools.report.results import ShapeBias
+
+#: For maps (as in the figures) and for differences; colour-blind readers can read both.
+_COLOUR_MAPS = {"map": "magma", "difference": "PuOr"}
+
+#: What could end the element that holds the data, or a line of it in an old reader.
+_ESCAPES = {ord(sign): f"\\u{ord(sign):04x}" for sign in "<>&\u2028\u2029"}
+
+
+def write_report(
+    path: Path, erfs: Sequence[ERF] = (), biases: Sequence[ShapeBias] = ()
+) -> Path:
+    """Write the page of some results, atomically, and return its path.
+
+    Raises:
+        ErfToolsError: it could not be made or written, whatever the reason: the results it shows
+            have cost more than it has.
+    """
+    try:
+        write_text(path, render(collect(erfs, biases)))
+    except ErfToolsError:
+        raise
+    except Exception as error:
+        raise ErfToolsError(
+            f"{path} could not be made ({type(error).__name__}: {error}); the results are not "
+            "touched by this"
+        ) from error
+    return path
+
+
+def render(content: Mapping[str, Any]) -> str:
+    """Return the page of what :func:`erf_tools.report.content.collect` gave.
+
+    Style, script and data lie in the page, and its policy lets it fetch nothing and run only this
+    script. Data are read as JSON and become text, never markup.
+    """
+    style, script = _package_file("report.css"), _package_file("report.js")
+    colours = {name: _colours(scheme) for name, scheme in _COLOUR_MAPS.items()}
+    data = json.dumps({**content, "colours": colours}, allow_nan=False, separators=(",", ":"))
+    policy = (
+        f"default-src 'none'; img-src data:; style-src {_digest(style)}; "
+        f"script-src {_digest(script)}; base-uri 'none'; form-action 'none'"
+    )
+    return Template(_package_file("report.html")).substitute(
+        policy=policy, style=style, script=script, data=data.translate(_ESCAPES)
+    )
+
+
+def _package_file(name: str) -> str:
+    return (resources.files("erf_tools.report") / name).read_text(encoding="utf-8")
+
+
+def _digest(text: str) -> str:
+    digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+    return f"'sha256-{digest}'"
+
+
+def _colours(scheme: str) -> list[list[int]]:
+    """Return 256 colours, each red, green and blue from 0 to 255."""
+    table: list[list[int]] = colormaps[scheme](range(256), bytes=True)[:, :3].tolist()
+    return table
