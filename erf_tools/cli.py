@@ -166,9 +166,12 @@ def erf(
     offline: Annotated[
         bool, typer.Option("--offline", help="Fetch nothing; HF_HUB_OFFLINE=1 does the same.")
     ] = False,
+    preview: Annotated[
+        bool, typer.Option("--preview", help="Print each map, small, in the terminal too.")
+    ] = False,
     output: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("results/erf"),
 ) -> None:
-    """Measure effective receptive fields: a heatmap per model, and a table of all.
+    """Measure effective receptive fields: a heatmap per model, a table, and a page of all.
 
     Example: erf-tools erf --model replknet31b,resnet101 --weights random --resolution 512
     """
@@ -196,6 +199,8 @@ def erf(
         seed=seed,
         progress=True,
     )
+    if preview:
+        _print_maps(outcome)
     _print_study(outcome, output)
 
 
@@ -393,7 +398,8 @@ of the contribution, the dashed one 99 %.
 replknet31b and replknet3 differ only in the size of their kernels (31x31 against 3x3): even
 untrained, the large kernels see a far larger part of the image. efficientnet_lite0 is trained;
 the other three have random weights, so their maps show architecture, not learning.
-A map of each network on its own is in {output}/<model>/heatmap.png."""
+A map of each network on its own is in {output}/<model>/heatmap.png. To look closer, open
+{output / "report.html"} in a browser: it needs no network."""
     )
 
 
@@ -618,6 +624,14 @@ def _print_study(outcome: Study, output: Path) -> None:
         typer.echo(note)
     typer.echo(f"\nWritten to {output}: " + ", ".join(path.name for path in outcome.files))
     _raise_failures(outcome.failures)
+
+
+def _print_maps(outcome: Study) -> None:
+    from erf_tools.erf.preview import preview, terminal_shades
+
+    shades = terminal_shades(sys.stdout, os.environ)
+    for result in outcome.results:
+        typer.echo(f"{result.label}\n{preview(result.map, shades)}\n", color=True)
 
 
 def _raise_failures(failures: Sequence[ErfToolsError]) -> None:

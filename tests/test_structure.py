@@ -40,6 +40,12 @@ LAYERS = {
     "figures": (2, "drawing"),
     "erf.tables": (2, "drawing"),
     "erf.figures": (2, "drawing"),
+    "erf.preview": (2, "drawing"),
+    "report.content": (2, "drawing"),
+    "report.page": (2, "drawing"),
+    "report.commands": 3,
+    "report.pictures": 3,
+    "report.results": 3,
     "cue_conflict.tables": (2, "drawing"),
     "cue_conflict.figures": (2, "drawing"),
     "erf.protocols": 3,
@@ -70,6 +76,7 @@ OPEN = {
     "models",
     "erf",
     "cue_conflict",
+    "report",
 }  # __init__ modules: docstrings, names by string
 
 

@@ -20,6 +20,8 @@ from erf_tools.figures import save_figure
 from erf_tools.models.loading import load_model
 from erf_tools.models.requests import Request, folder_name
 from erf_tools.provenance import canonical_json, file_sha256, versions, write_json
+from erf_tools.report.page import write_report
+from erf_tools.report.results import ShapeBias
 from erf_tools.tables import write_csv, write_tables
 
 
@@ -34,7 +36,7 @@ class DecisionStudy:
         remarks: what a reader has to know.
         makers: the rows of the former; empty for single-cue stimuli.
         reused: networks whose decisions lay there already.
-        failures: one per network that could not be measured.
+        failures: one per network that could not be measured, and of the report.
         files: what was written for the whole study.
     """
 
@@ -106,6 +108,10 @@ def measure_decisions(
         )
     makers = decision_makers([*published, *made], reference)
     files, table, shown, remarks = _write_shape_bias(makers, output)
+    try:
+        files.append(write_report(output / "report.html", biases=[ShapeBias.read(output)]))
+    except ErfToolsError as error:
+        failures.append(error)
     return DecisionStudy(
         table, shown, remarks, tuple(makers), tuple(reused), tuple(failures), tuple(files)
     )

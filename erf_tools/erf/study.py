@@ -21,6 +21,7 @@ from erf_tools.models.loading import Model, load_model
 from erf_tools.models.requests import Request, folder_name
 from erf_tools.models.taps import Tap, find_taps, stage_taps
 from erf_tools.provenance import canonical_json, versions, write_json
+from erf_tools.report.page import write_report
 from erf_tools.tables import write_csv
 
 
@@ -31,7 +32,7 @@ class Study:
     Attributes:
         results: one per model and layer that could be measured, in the order asked for.
         reused: folders of models whose results lay there already.
-        failures: one per model that could not be measured.
+        failures: one per model that could not be measured, and of the report.
         table: :func:`erf_tools.erf.tables.erf_table` of the results.
         files: the files of the whole study; each model's lie in a folder of its own beside them.
     """
@@ -157,6 +158,10 @@ def measure_erfs(
     table = tables.erf_table(results)
     files = tables.write_erf_table(table, output / "erf_table")
     files += _write_across(results, output, layers.stages, any(r.in_series for r in wanted))
+    try:
+        files.append(write_report(output / "report.html", erfs=results))
+    except ErfToolsError as error:
+        failures.append(error)
     return Study(tuple(results), tuple(reused), tuple(failures), table, tuple(files))
 
 

@@ -22,10 +22,10 @@
   const NONE = "\u2013";
   const known = (value) => value !== null && value !== undefined;
   const fixed = (value, digits) => (known(value) ? value.toFixed(digits) : NONE);
-  const percent = (value, digits = 2) => (known(value) ? `${(100 * value).toFixed(digits)} %` : NONE);
+  const percent = (value, digits = 2) => (known(value) ? `${(100 * value).toFixed(digits)}\u00a0%` : NONE);
   const precise = (value) =>
     value === 0 ? "0" : value >= 1000 || value < 1e-3
-      ? value.toExponential(1).replace("e+", "e")
+      ? value.toExponential(1).replace(".0e", "e").replace("e+", "e")
       : String(Number(value.toPrecision(3)));
   const times = (value) => `${precise(value)} \u00d7`;
   const range = (low, high, digits) =>
@@ -361,7 +361,7 @@
       shape("svg", { viewBox: "0 0 26 18", "aria-hidden": "true" },
         shape("path", { class: "halo", d }), shape("path", { class: kind, d })), text);
     byId("marks").append(
-      sample("square", "smallest square with the chosen share", "M5 3h16v12h-16z"),
+      sample("square", "smallest centred square with the chosen share", "M5 3h16v12h-16z"),
       sample("unit", "centre of the unit", "M13 4v10M8 9h10"),
       sample("theoretical", "theoretical reach, where it ends inside the image", "M4 3h18v12h-18z"),
     );
@@ -403,9 +403,12 @@
       shown = [new Frame([pair[0]]), new Frame([pair[1]]), ...(alike ? [new Frame(pair)] : [])];
       byId("pair-grid").replaceChildren(...shown.map((frame) => frame.element));
     };
+    // At first the widest against the narrowest, where a pixel of one is a pixel of the other.
+    const sorted = bySide();
+    const begin = sorted.length > 1 ? [sorted.at(-1), sorted[0]] : data.erfs;
     selects.forEach((select, position) => {
       select.append(...data.erfs.map(({ label }, index) => node("option", { value: index }, label)));
-      select.value = String(position);
+      select.value = String(data.erfs.indexOf(begin[position]));
       select.addEventListener("change", change);
     });
     change();
@@ -491,14 +494,14 @@
     return stage;
   }
 
-  const text = (x, y, content, anchor = "middle", classes = null, more = {}) =>
-    shape("text", { x, y, "text-anchor": anchor, class: classes, ...more }, content);
+  const text = (x, y, content, anchor = "middle", classes = null) =>
+    shape("text", { x, y, "text-anchor": anchor, class: classes }, content);
   const line = (x1, y1, x2, y2, classes) => shape("line", { x1, y1, x2, y2, class: classes });
 
   function linearTicks(low, high, count) {
     const rough = (high - low) / Math.max(count, 1) || 1;
     const power = 10 ** Math.floor(Math.log10(rough));
-    const step = [1, 2, 5, 10].map((times_) => times_ * power).find((size) => size >= rough);
+    const step = [1, 2, 5, 10].map((digit) => digit * power).find((size) => size >= rough);
     const ticks = [];
     for (let value = Math.ceil(low / step) * step; value <= high + step / 1e6; value += step) {
       ticks.push(Number(value.toPrecision(12)));
@@ -537,9 +540,8 @@
     shapes.push(line(margin.left, bottom, right, bottom, "axis"),
       text((margin.left + right) / 2, height - 6, x.title));
     if (y.title) {
-      const middle = (margin.top + bottom) / 2;
       shapes.push(line(margin.left, margin.top, margin.left, bottom, "axis"),
-        text(13, middle, y.title, "middle", null, { transform: `rotate(-90 13 ${middle})` }));
+        text(margin.left, margin.top - 12, y.title, "start"));
     }
     return { across, down, shapes, bottom, right };
   }
@@ -562,7 +564,7 @@
     });
     const draw = (width) => {
       const height = clamp(width * 0.55, 280, 460);
-      const grid = axes(width, height, { left: 58, right: 12, top: 10, bottom: 42 },
+      const grid = axes(width, height, { left: 52, right: 12, top: 30, bottom: 42 },
         { low: 0, high: far || 1, ticks: linearTicks(0, far || 1, width / 90), title: "distance from the unit's centre, px" },
         { low: floor, high: top * 1.6, log: true, ticks: logTicks(floor, top * 1.6), title: "influence, uniform map = 1" });
       const curves = shown.map(({ profile }, index) => shape("path", {
@@ -573,8 +575,8 @@
       // A step for each few pixels of the screen.
       const step = Math.max(Math.round((3 * far) / width), 1);
       const points = radii.filter((radius) => radius % step === 0).map((radius) => ({
-        x: grid.across(radius), y: 30, lines: [`${radius} px from the centre`, ...values(radius)],
-        ring: line(grid.across(radius), 10, grid.across(radius), grid.bottom, "chosen"),
+        x: grid.across(radius), y: 40, lines: [`${radius} px from the centre`, ...values(radius)],
+        ring: line(grid.across(radius), 30, grid.across(radius), grid.bottom, "chosen"),
       }));
       return { height, shapes: [...grid.shapes, ...curves], points };
     };
@@ -603,7 +605,7 @@
     const draw = (width) => {
       const height = clamp(width * 0.55, 280, 440);
       const counts = linearTicks(0, longest - 1, Math.min(longest - 1, 10)).filter(Number.isInteger);
-      const grid = axes(width, height, { left: 58, right: 16, top: 12, bottom: 42 },
+      const grid = axes(width, height, { left: 52, right: 16, top: 30, bottom: 42 },
         { low: 0, high: longest - 1, ticks: counts, title: "measured layer (0: nearest to the image)" },
         { low, high, log: true, ticks: logTicks(low, high), title: "side, px" });
       const shapes = [...grid.shapes];
@@ -671,12 +673,13 @@
   function buildMatrix() {
     const shown = data.makers.filter(({ observer }) => !observer);
     const networks = shown.filter(({ human }) => !human);
-    const look_ = (maker) => {
+    const own = (index) => `s${[0, 2, 3, 4, 5, 6, 7][index % 7]}`; // s1 looks like the colour of people
+    const drawing = (maker) => {
       const index = networks.indexOf(maker);
-      const solid = maker.human || !(maker.published || maker.untrained);
+      const filled = maker.published || maker.untrained ? "hollow" : "solid";
       return maker.human
         ? { d: CIRCLE, classes: "solid human", line: "stroke human" }
-        : { d: SYMBOLS[index % 8], classes: `${solid ? "solid" : "hollow"} s${index % 8}`, line: `stroke s${index % 8}` };
+        : { d: SYMBOLS[index % 8], classes: `${filled} ${own(index)}`, line: `stroke ${own(index)}` };
     };
     const draw = (width) => {
       const rows = data.categories.length;
@@ -693,17 +696,17 @@
       });
       const points = [];
       for (const maker of shown) {
-        const { d, classes, line: stroke } = look_(maker);
+        const { d, classes, line: stroke } = drawing(maker);
         if (known(maker.shape_bias)) {
           const x = grid.across(1 - maker.shape_bias);
           shapes.push(line(x, margin.top, x, grid.bottom, stroke));
         }
-        maker.by_category.forEach(([shapes_, textures, bias], row) => {
+        maker.by_category.forEach(([byShape, byTexture, bias], row) => {
           if (!known(bias)) return;
           const [x, y] = [grid.across(1 - bias), grid.down(row)];
           shapes.push(symbol(d, classes, x, y));
           points.push({ x, y, lines: [maker.label, `${data.categories[row]}: ${percent(bias, 0)} by shape`,
-            `${shapes_} shape, ${textures} texture`] });
+            `${byShape} shape, ${byTexture} texture`] });
         });
       }
       return { height, shapes, points };
@@ -711,7 +714,7 @@
     plot("matrix-plot", "Share of texture decisions by category, a mark per decision maker and category.", draw);
     byId("matrix-plot").append(
       legend(shown.map((maker) => {
-        const { d, classes } = look_(maker);
+        const { d, classes } = drawing(maker);
         return { label: maker.label, swatch: [symbol(d, classes, 15, 7)] };
       })),
       asTable([
@@ -747,7 +750,7 @@
       ...(point.other_weights ? ["the two were measured with different weights"] : [])];
     const draw = (width) => {
       const height = clamp(width * 0.6, 300, 460);
-      const grid = axes(width, height, { left: 58, right: 16, top: 12, bottom: 42 },
+      const grid = axes(width, height, { left: 52, right: 16, top: 30, bottom: 42 },
         { low: 0, high: most, ticks: linearTicks(0, most, width / 90), title: "side of the square with half of the influence, px" },
         { low: 0, high: 1, ticks: linearTicks(0, 1, 5), title: "shape bias" });
       const shapes = [...grid.shapes];
@@ -775,14 +778,19 @@
 
   // --- Summary and provenance -------------------------------------------------------------------
 
-  function finding() {
+  // Narrowest first; empty where inputs differ in size, so that sides do not compare.
+  function bySide() {
     const shown = data.erfs.filter(({ measures }) => known(measures.effective_side));
     const alike = new Set(shown.map(({ resolution }) => resolution.join())).size === 1;
-    if (shown.length < 2 || !alike) return "";
-    const sorted = [...shown].sort((one, other) => one.measures.effective_side - other.measures.effective_side);
+    return alike ? shown.sort((one, other) => one.measures.effective_side - other.measures.effective_side) : [];
+  }
+
+  function finding() {
+    const sorted = bySide();
+    if (sorted.length < 2) return "";
     const said = ({ label, measures }) =>
       `${label}: ${fixed(measures.effective_side, 0)} px, ${percent(measures.linear_50, 1)} of the area`;
-    const [height, width] = shown[0].resolution;
+    const [height, width] = sorted[0].resolution;
     return `On inputs of ${width}x${height} pixels, half of the influence lies in the widest square for `
       + `${said(sorted.at(-1))}; in the narrowest for ${said(sorted[0])}.`;
   }
@@ -804,11 +812,11 @@
       measure("effective_side", "Side, px", {
         text: ({ measures }) => `${fixed(measures.effective_side, 0)}${range(measures.effective_side_low, measures.effective_side_high, 0)}`,
       }),
-      ...[20, 30, 50, 99].map((share) => measure(`linear_${share}`, `r at ${share} %`)),
+      ...[20, 30, 50, 99].map((share) => measure(`linear_${share}`, `r at ${share}\u00a0%`)),
       { title: "Theoretical reach", value: area, text: (erf) => erf.theoretical_size },
-      measure("legacy_50", "r at 50 %, as published (log)"),
-      measure("legacy_99", "r at 99 %, as published (log)"),
-      ...(any("paper_99") ? [measure("paper_99", "r at 99 %, the paper's value")] : []),
+      measure("legacy_50", "r at 50\u00a0%, as published (log)"),
+      measure("legacy_99", "r at 99\u00a0%, as published (log)"),
+      ...(any("paper_99") ? [measure("paper_99", "r at 99\u00a0%, the paper's value")] : []),
       ...(any("top1") ? [measure("top1", "Classified right", { text: (erf) => percent(erf.measures.top1, 0) })] : []),
     ];
     byId("summary-table").append(table(columns, data.erfs, "Effective receptive fields", true));

@@ -1,0 +1,264 @@
+"""What a report shows: found, computed, escaped, small enough."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import shlex
+from pathlib import Path
+
+import numpy as np
+import pytest
+import synthetic
+from conftest import Command
+from synthetic import SCRIPT, blob
+
+from erf_tools.erf import study
+from erf_tools.erf.maps import ERF
+from erf_tools.erf.measures import area_ratio, cut_square, shares_held, smallest_square
+from erf_tools.erf.procedure import Procedure
+from erf_tools.errors import ErfToolsError, UsageError
+from erf_tools.images import select
+from erf_tools.models.requests import requests
+from erf_tools.report import page
+from erf_tools.report.commands import erf_command, shape_bias_command
+from erf_tools.report.content import collect, distinct
+from erf_tools.report.pictures import block_means, block_sides, picture
+from erf_tools.report.results import ShapeBias, find_results
+
+
+@pytest.mark.parametrize("centre", [None, (10.5, 3.0)])
+def test_the_slider_has_what_the_squares_are_found_by(centre: tuple[float, float] | None) -> None:
+    contribution = np.random.default_rng(1).uniform(size=(31, 20))
+    held = shares_held(contribution, centre)
+    assert held is not None
+    assert held[0] == 0
+    assert held[-1] == 1
+    assert (np.diff(held) >= 0).all()
+    doubled = (30, 20) if centre is None else (21, 6)
+    for threshold in (0, 0.01, 0.5, 0.99):
+        found = cut_square((31, 20), doubled, int(np.argmax(held > threshold)))
+        assert found == smallest_square(contribution, threshold, centre)
+    assert shares_held(np.zeros((3, 3))) is None
+
+
+def test_a_picture_gives_its_values_back() -> None:
+    values = np.random.default_rng(0).lognormal(0, 4, (50, 71))
+    values[:6] = 0
+    made = picture(values, 3)
+    means = block_means(values, 3)
+    assert (made.rows, made.columns) == means.shape == (17, 24)
+    codes = np.frombuffer(base64.b64decode(made.codes), "<u2").reshape(means.shape)
+    read = 10 ** (made.low + (codes - 1.0) * (made.high - made.low) / 65_534)
+    assert (codes[:2] == 0).all()
+    np.testing.assert_allclose(read[codes > 0], means[codes > 0], rtol=2e-4)
+    assert means[codes == 0].max() <= means.max() / 1e9
+
+
+def test_blocks_at_the_rim_are_means_too() -> None:
+    values = np.arange(35.0).reshape(5, 7)
+    means = block_means(values, 4)
+    assert means.shape == (2, 2)
+    assert means[1, 1] == values[4:, 4:].mean()
+
+
+@pytest.mark.parametrize("values", [np.zeros((4, 4)), np.full((4, 4), 2.5)])
+def test_a_map_of_one_value_is_a_picture(values: np.ndarray) -> None:
+    made = picture(values, 1)
+    codes = np.frombuffer(base64.b64decode(made.codes), "<u2")
+    assert set(codes) == {int(values.any())}
+
+
+def test_pictures_shrink_where_there_are_many() -> None:
+    assert block_sides([(1024, 1024)] * 10) == [2] * 10
+    assert block_sides([(224, 224), (1024, 512)]) == [1, 2]
+    assert block_sides([(1024, 1024)] * 60) == [5] * 60
+
+
+def test_ten_models_at_1024_stay_below_15_mb(monkeypatch: pytest.MonkeyPatch) -> None:
+    result = synthetic.erf("network", blob(1024, 200))
+    measures = result.measures
+    monkeypatch.setattr(ERF, "measures", measures)
+    html = page.render(collect([result] * 10, []))
+    assert len(html.encode()) < 15e6
+
+
+def embedded(html: str) -> dict:
+    (data,) = re.findall(r'<script type="application/json" id="data">(.*?)</script>', html)
+    return json.loads(data)
+
+
+def test_names_cannot_leave_the_data() -> None:
+    result = synthetic.erf(SCRIPT + "\u2028", blob(32, 5))
+    html = page.render(collect([result], []))
+    assert "taken" in html
+    assert "<script>document" not in html
+    assert "\u2028" not in html
+    assert html.count("</script>") == 2
+    assert embedded(html)["erfs"][0]["label"] == f"{SCRIPT}\u2028 (untrained)"
+
+
+def test_the_page_may_run_its_own_script_only() -> None:
+    html = page.render(collect([synthetic.erf("network", blob(32, 5))], []))
+    (policy,) = re.findall(r'http-equiv="Content-Security-Policy" content="([^"]*)"', html)
+    assert policy.startswith("default-src 'none'; img-src data:; style-src 'sha256-")
+    assert "unsafe" not in policy
+    assert not re.findall(r'(?:src|href)="(?!#|data:)', html)
+
+
+def test_a_map_of_zeros_is_shown_without_measures() -> None:
+    content = collect([synthetic.erf("dead", np.zeros((16, 16)))], [])
+    (dead,) = content["erfs"]
+    assert dead["held"] is None
+    assert dead["measures"]["effective_side"] is None
+    page.render(content)
+
+
+def test_equal_names_are_told_apart() -> None:
+    assert distinct(["a", "b", "a", "a"], ["1", "1", "2", "2"]) == ["a, 1", "b", "a, 2, 3", "a, 2, 4"]
+    results = [
+        synthetic.erf("net", blob(32, 5)),
+        synthetic.erf("net", blob(32, 5), protocol="kim2023"),
+    ]
+    labels = [shown["label"] for shown in collect(results, [])["erfs"]]
+    assert labels == [
+        "net (untrained), 32x32, ding2022, unit center",
+        "net (untrained), 32x32, kim2023, unit center",
+    ]
+
+
+def test_layers_of_a_network_are_its_growth() -> None:
+    results = [synthetic.erf("net", blob(64, 2 + 3 * n), layer=f"layer{n}") for n in range(3)]
+    (growth,) = collect([*results, synthetic.erf("other", blob(64, 5))], [])["growth"]
+    assert growth["label"] == "net (untrained)"
+    assert [point["layer"] for point in growth["points"]] == ["layer0", "layer1", "layer2"]
+    sides = [result.measures.effective_side for result in results]
+    assert [point["side"] for point in growth["points"]] == sides
+    assert growth["points"][0]["theoretical"] == 41
+
+
+def test_both_halves_meet_by_name(tmp_path: Path) -> None:
+    bias = ShapeBias.read(synthetic.shape_bias_folder(tmp_path, "null"))
+    content = collect([synthetic.erf("null", blob(32, 5)), synthetic.erf("b", blob(32, 5))], [bias])
+    (point,) = content["scatter"]
+    assert point["label"] == "null (untrained); null"
+    assert point["other_weights"]
+    assert point["shape_bias"] == pytest.approx(182 / (182 + 537))
+    assert len(content["makers"][0]["by_category"]) == 16
+    assert [maker["human"] for maker in content["makers"]] == [True, *[False] * 7]
+    again = collect([], [bias, bias])
+    assert len(again["makers"]) == 8  # rows that are the same stand once
+
+
+def test_results_are_found_once_and_in_order(tmp_path: Path) -> None:
+    result = synthetic.erf("net", blob(16, 3))
+    for stage in (9, 10):
+        result.save(tmp_path / "net" / f"stage_{stage}" / "erf.npz")
+    synthetic.shape_bias_folder(tmp_path / "bias")
+    synthetic.erf("last", blob(16, 3)).save(tmp_path / "net" / "stage_10" / "erf.npz")
+    erfs, biases = find_results([tmp_path, tmp_path / "net" / "stage_9" / "erf.npz"])
+    assert [erf.name for erf in erfs] == ["net", "last"]
+    assert [bias.folder for bias in biases] == [tmp_path / "bias"]
+
+
+def test_places_without_results_are_named(tmp_path: Path) -> None:
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    with pytest.raises(UsageError, match=r"empty: there is no erf\.npz and no shape_bias\.csv"):
+        find_results([empty])
+    with pytest.raises(UsageError, match="there is no such file or folder"):
+        find_results([tmp_path / "nowhere"])
+    (empty / "note.txt").write_text("")
+    with pytest.raises(UsageError, match=r"note\.txt is not a result"):
+        find_results([empty / "note.txt"])
+    folder = synthetic.shape_bias_folder(tmp_path / "bias")
+    (folder / "provenance.json").write_text("{}")
+    with pytest.raises(UsageError, match=r"provenance\.json is missing or is not"):
+        find_results([folder])
+    (folder / "shape_bias.csv").write_text("name\nnet\n")
+    with pytest.raises(UsageError, match="lacks the columns shape"):
+        find_results([folder])
+
+
+def test_the_command_measures_the_same_again(tmp_path: Path, run_command: Command) -> None:
+    code, _, error = run_command(
+        *("erf", "--model", "resnet18", "--weights", "random", "--layer", "layer[23]"),
+        *("--gradient", "abs", "--unit", "1,1", "--square", "unit", "--num-images", 2),
+        *("--resolution", 64, "--seed", 3, "--output", tmp_path / "one"),
+    )
+    assert code == 0, error
+    first = ERF.load(tmp_path / "one" / "resnet18" / "layer3" / "erf.npz")
+    command = erf_command(first)
+    assert command is not None
+    program, *arguments = shlex.split(command)
+    assert program == "erf-tools"
+    code, out, error = run_command(*arguments, "--preview", "--output", tmp_path / "two")
+    assert code == 0, error
+    again = ERF.load(tmp_path / "two" / "resnet18" / "layer3" / "erf.npz")
+    assert again.record() == first.record()
+    assert np.array_equal(again.total, first.total)
+    assert "resnet18 layer3 (untrained)\n" in out
+    assert "report.html" in out
+    shown = embedded((tmp_path / "one" / "report.html").read_text())
+    assert [erf["label"] for erf in shown["erfs"]] == [
+        "resnet18 layer2 (untrained)",
+        "resnet18 layer3 (untrained)",
+    ]
+
+
+def test_what_no_command_makes_has_none() -> None:
+    assert erf_command(synthetic.erf("net", blob(16, 3))) is not None
+    assert erf_command(synthetic.erf("net", np.ones((16, 24)))) is None
+    given = {"kind": "given", "label": "as given", "source": "as given", "sha256": ""}
+    model = {"name": "Sequential", "parameters": 1, "weights": given}
+    assert erf_command(synthetic.erf("net", blob(16, 3), model=model)) is None
+    factory = {**model, "name": "mine:network"}
+    command = erf_command(synthetic.erf("net", blob(16, 3), model=factory))
+    assert command is not None
+    assert "--model mine:network --weights pretrained" in command
+    assert shape_bias_command({"kind": "published counts"}) is None
+
+
+def test_commands_are_quoted() -> None:
+    command = erf_command(synthetic.erf("$(touch it); net", blob(16, 3)))
+    assert command is not None
+    assert shlex.split(command)[3] == "$(touch it); net"
+    record = {"kind": "published decisions", "files": ["a b.csv"]}
+    assert shape_bias_command(record) == (
+        "erf-tools shape-bias --decisions 'a b.csv' --no-reference"
+    )
+
+
+def test_a_report_that_fails_costs_no_result(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError("by accident")
+
+    monkeypatch.setattr(page, "collect", broken)
+    wanted = requests(["resnet18"], ["random"])
+    outcome = study.measure_erfs(wanted, select("builtin", 1), tmp_path, Procedure(resolution=32))
+    assert len(outcome.results) == 1
+    assert (tmp_path / "erf_table.csv").is_file()
+    assert not (tmp_path / "report.html").exists()
+    (failure,) = outcome.failures
+    assert isinstance(failure, ErfToolsError)
+    assert "ZeroDivisionError: by accident" in str(failure)
+
+
+def test_the_command_line_writes_one_file(tmp_path: Path, run_command: Command) -> None:
+    synthetic.erf("net", blob(32, 5)).save(tmp_path / "results" / "net" / "erf.npz")
+    synthetic.shape_bias_folder(tmp_path / "results" / "bias")
+    path = tmp_path / "report.html"
+    code, out, error = run_command("report", tmp_path / "results", "--output", path)
+    assert code == 0, error
+    assert f"Written to {path}" in out
+    shown = embedded(path.read_text())
+    assert len(shown["erfs"]) == 1
+    assert len(shown["makers"]) == 8
+    ratio = area_ratio(synthetic.erf("net", blob(32, 5)).map, 0.5)
+    assert shown["erfs"][0]["measures"]["linear_50"] == ratio
+    code, _, error = run_command("report", tmp_path / "nowhere")
+    assert code == 2
+    assert "there is no such file or folder" in error
