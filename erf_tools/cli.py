@@ -351,8 +351,8 @@ def report(
         list[Path],
         typer.Argument(
             metavar="RESULTS...",
-            help="Folders of `erf-tools erf` and `erf-tools shape-bias`, or that hold such folders; "
-            "erf.npz files.",
+            help="Folders of `erf-tools erf` and `erf-tools shape-bias`, folders that hold such "
+            "folders, and erf.npz files.",
         ),
     ],
     output: Annotated[Path, typer.Option(metavar="FILE", help="The page.")] = Path(

@@ -1,4 +1,4 @@
-"""Results made up for tests: maps known in closed form, everything else as a measurement says it."""
+"""Results made up for tests: maps in closed form, all else as a measurement says it."""
 
 from __future__ import annotations
 

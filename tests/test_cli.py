@@ -150,6 +150,8 @@ def test_demo_writes_its_figures_and_says_what_they_show(
     code, out, _ = run_command("demo", "--output", tmp_path)
     assert code == 0
     assert f"Look at {tmp_path / 'erf_comparison.png'}" in out
+    assert f"open\n{tmp_path / 'report.html'} in a browser" in out
+    assert (tmp_path / "report.html").is_file()
     assert (tmp_path / "erf_comparison.png").is_file()
     table = pd.read_csv(tmp_path / "erf_table.csv").set_index("model")
     assert table["weights"].to_dict() == {

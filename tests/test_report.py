@@ -116,7 +116,12 @@ def test_a_map_of_zeros_is_shown_without_measures() -> None:
 
 
 def test_equal_names_are_told_apart() -> None:
-    assert distinct(["a", "b", "a", "a"], ["1", "1", "2", "2"]) == ["a, 1", "b", "a, 2, 3", "a, 2, 4"]
+    assert distinct(["a", "b", "a", "a"], ["1", "1", "2", "2"]) == [
+        "a, 1",
+        "b",
+        "a, 2, 3",
+        "a, 2, 4",
+    ]
     results = [
         synthetic.erf("net", blob(32, 5)),
         synthetic.erf("net", blob(32, 5), protocol="kim2023"),

@@ -190,7 +190,9 @@ def _maker(
 ) -> dict[str, Any]:
     untrained = row["weights"] == "untrained"
     partial = bool(record.get("stimuli", {}).get("deviations"))
-    notes = [word for word, true in (("untrained", untrained), ("partial stimuli", partial)) if true]
+    notes = [
+        word for word, true in (("untrained", untrained), ("partial stimuli", partial)) if true
+    ]
     human = not row["weights"]
     by_category = categories.reindex(list(CATEGORIES))
     return {

@@ -26,9 +26,7 @@ _COLOUR_MAPS = {"map": "magma", "difference": "PuOr"}
 _ESCAPES = {ord(sign): f"\\u{ord(sign):04x}" for sign in "<>&\u2028\u2029"}
 
 
-def write_report(
-    path: Path, erfs: Sequence[ERF] = (), biases: Sequence[ShapeBias] = ()
-) -> Path:
+def write_report(path: Path, erfs: Sequence[ERF] = (), biases: Sequence[ShapeBias] = ()) -> Path:
     """Write the page of some results, atomically, and return its path.
 
     Raises:

@@ -107,9 +107,12 @@ def _read_table(path: Path) -> pd.DataFrame:
     try:
         # A network may be called `null`; empty numbers are still missing.
         words = dict.fromkeys(_WORDS, str)
-        table = pd.read_csv(path, dtype=words, keep_default_na=False, na_values={
-            column: [""] for column in _COLUMNS[path.name] if column not in _WORDS
-        })
+        table = pd.read_csv(
+            path,
+            dtype=words,
+            keep_default_na=False,
+            na_values={column: [""] for column in _COLUMNS[path.name] if column not in _WORDS},
+        )
     except (ValueError, OSError) as error:  # pandas' parser errors are ValueErrors
         raise UsageError(f"{path} is missing or cannot be read as CSV ({error})") from error
     absent = [column for column in _COLUMNS[path.name] if column not in table.columns]
