@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 
 import pandas as pd
@@ -11,6 +12,7 @@ from conftest import Command
 from PIL import Image
 
 from erf_tools.cue_conflict.categories import CATEGORIES
+from erf_tools.report.commands import shape_bias_command
 
 
 @pytest.fixture
@@ -51,6 +53,7 @@ def test_published_decisions_without_a_model(
     assert (differences["ci_low"] <= differences["ci_high"]).all()
     by_category = pd.read_csv(tmp_path / "shape_bias_by_category.csv")
     assert len(by_category) == 18 * 16
+    assert "densenet121" in (tmp_path / "report.html").read_text()
     for name in ("shape_bias_matrix", "shape_bias"):
         with Image.open(tmp_path / f"{name}.png") as image:
             assert "resnet50" in image.info["Description"]
@@ -84,6 +87,12 @@ def test_models_on_a_part_of_the_stimuli(
     record = json.loads((output / "decisions" / "resnet18.json").read_text())
     assert record["model"]["weights"]["sha256"]
     assert record["preset"] == "direct"
+    remade = shlex.split(shape_bias_command(record) or "")
+    assert remade == [
+        *("erf-tools", "shape-bias", "--model", "resnet18", "--weights", "random"),
+        *("--stimuli", str(few_stimuli), "--allow-partial"),
+        *("--preset", "direct", "--aggregation", "mean", "--seed", "0"),
+    ]
 
     code, _, err = run_command(*command, "--allow-partial", "--no-reference")
     assert code == 0
