@@ -413,11 +413,12 @@ def explore(
         raise UsageError('the page needs Gradio: python -m pip install -e ".[app]"')
     from erf_tools.explorer.page import serve
     from erf_tools.explorer.pictures import samples
+    from erf_tools.explorer.routes import is_loopback
     from erf_tools.explorer.session import Session
 
     session = Session(_split(model), allow_any_model)
     with serve(session, samples(stimuli), host, port) as address, suppress(KeyboardInterrupt):
-        if host not in ("127.0.0.1", "localhost", "::1"):
+        if not is_loopback(host):
             typer.echo(
                 f"warning: whoever reaches {host} can run networks on this machine", err=True
             )

@@ -64,6 +64,7 @@ LAYERS = {
     "explorer.pictures": 3,
     "explorer.answers": 3,
     "explorer.markup": 3,
+    "explorer.routes": 3,
     "images": 3,
     "models.catalogue": 3,
     "downloads": 4,

@@ -85,8 +85,8 @@ def legend(colours: Sequence[str], faintest: float, strongest: float, square: st
     """Return what the colours and the marks of all pictures mean."""
     gradient = ", ".join(colours)
     return (
-        '<div class="erf-legend"><p>Contribution of a pixel, where 1 is that of a uniform map; '
-        "the same scale for every model and every click.</p>"
+        '<div class="erf-legend"><p>Contribution of a pixel, where 1 is that of a uniform map: '
+        "below it the image is left grey. The scale is the same for all models and clicks.</p>"
         f'<div class="erf-scale"><span>{faintest:g}</span>'
         f'<span class="erf-bar" role="img" aria-label="colour scale from black over purple and '
         f'orange to pale yellow" style="background: linear-gradient(to right, {gradient})"></span>'

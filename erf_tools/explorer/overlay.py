@@ -32,9 +32,10 @@ def overlay(answer: Answer) -> Image.Image:
     height, width = answer.contribution.shape
     factor = max(1, ceil(_SIDE / max(height, width)))
     grey = np.asarray(Image.fromarray(answer.pixels).convert("L"))[:, :, None] * _SHADE
-    strength = _strength(answer.contribution)[:, :, None]
-    colours = _COLOUR_MAP(strength[:, :, 0])[:, :, :3] * 255
-    blended = grey * (1 - strength) + colours * strength
+    strength = _strength(answer.contribution)
+    colours = _COLOUR_MAP(strength)[:, :, :3] * 255
+    opacity = np.sqrt(strength)[:, :, None]  # a few times the mean has to be seen as well
+    blended = grey * (1 - opacity) + colours * opacity
     image = Image.fromarray(blended.round().astype(np.uint8)).resize(
         (width * factor, height * factor), Image.Resampling.BICUBIC
     )

@@ -21,11 +21,13 @@ os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # before it is imported
 
 import gradio as gr
 from PIL import Image
+from starlette.middleware import Middleware
 
 from erf_tools.errors import ErfToolsError, UsageError
 from erf_tools.explorer import markup, overlay
 from erf_tools.explorer.answers import Point
 from erf_tools.explorer.pictures import MOST_BYTES, Picture, read_picture
+from erf_tools.explorer.routes import OnlyThePage
 from erf_tools.explorer.session import Session
 
 _NONE = "none"
@@ -136,8 +138,11 @@ def build(session: Session, samples: dict[str, Path | Image.Image]) -> Any:
         )
         point = gr.State(_CENTRE)
         with gr.Row():
-            sample = gr.Dropdown(list(samples), value=next(iter(samples)), label="Sample image")
+            sample = gr.Dropdown(
+                list(samples), value=next(iter(samples)), label="Sample image", min_width=300
+            )
             upload = gr.File(
+                min_width=300,
                 label="Or an image of your own",
                 file_types=[".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".ppm"],
                 height=120,
@@ -258,6 +263,7 @@ def serve(
                     font_mono=[gr.themes.Font("ui-monospace"), gr.themes.Font("monospace")],
                 ),
                 css=_text("page.css"),
+                app_kwargs={"middleware": [Middleware(OnlyThePage, uploads=uploads, host=host)]},
             )
         except OSError as error:
             raise ErfToolsError(

@@ -13,7 +13,7 @@ from erf_tools.downloads import cache_folder
 from erf_tools.errors import UsageError
 from erf_tools.images import select
 
-#: Largest upload, in bytes and in pixels: an image of few bytes can have very many pixels.
+#: Largest upload, in bytes, and largest image: few bytes can hold very many pixels.
 MOST_BYTES = 20 * 2**20
 MOST_PIXELS = 40_000_000
 
@@ -66,15 +66,11 @@ def samples(stimuli: Path | None = None) -> dict[str, Path | Image.Image]:
 
 @lru_cache(maxsize=4)
 def read_picture(path: Path) -> Picture:
-    """Read an image within the limits; its size is checked before its pixels are decoded.
+    """Read an image; its size is checked before its pixels are decoded.
 
     Raises:
-        UsageError: it is too large, or no image.
+        UsageError: it has too many pixels, or is no image.
     """
-    if path.stat().st_size > MOST_BYTES:
-        raise UsageError(
-            f"{path.name} is larger than {MOST_BYTES / 2**20:g} MB; choose a smaller file"
-        )
     try:
         with Image.open(path, formats=_FORMATS) as image:
             if image.width * image.height <= MOST_PIXELS:
