@@ -405,6 +405,7 @@ def explore(
 
     Example: erf-tools app --model efficientnet_lite0
     """
+    import signal
     from contextlib import suppress
     from importlib.util import find_spec
     from threading import Event
@@ -423,6 +424,7 @@ def explore(
                 f"warning: whoever reaches {host} can run networks on this machine", err=True
             )
         typer.echo(f"{address} (Ctrl+C ends it)")
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # uploads are deleted then too
         Event().wait()
 
 

@@ -7,7 +7,9 @@ keyboard and has no text alternative. Its dropdowns, uploads and HTML are.
 
 from __future__ import annotations
 
+import errno
 import os
+import socket
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -33,6 +35,7 @@ from erf_tools.explorer.session import Session
 _NONE = "none"
 _CENTRE: Point = (0.5, 0.5)
 _WAITING = 16
+_FIRST_PORT = 7860
 
 #: What every event has in common: one network is run at a time, and no other program calls it.
 _EVENT: dict[str, Any] = {
@@ -218,6 +221,27 @@ def _text(name: str) -> str:
     return (resources.files("erf_tools.explorer") / name).read_text(encoding="utf-8")
 
 
+def _free_port(host: str, port: int | None) -> int:
+    """Return the port, or the first free one from 7860, having listened there for a moment.
+
+    Raises:
+        ErfToolsError: nothing can listen there.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    reason = "all ports are taken"
+    for candidate in [port] if port else range(_FIRST_PORT, _FIRST_PORT + 100):
+        try:
+            with socket.create_server((host, candidate), family=family):
+                return candidate
+        except OSError as error:
+            reason = error.strerror or str(error)
+            if error.errno != errno.EADDRINUSE:
+                break
+    raise ErfToolsError(
+        f"the page cannot be served on {host} ({reason}); choose another --port or --host"
+    )
+
+
 @contextmanager
 def serve(
     session: Session,
@@ -241,34 +265,29 @@ def serve(
     with tempfile.TemporaryDirectory(prefix="erf-tools-app-") as uploads:
         os.environ["GRADIO_TEMP_DIR"] = uploads
         page = build(session, samples)
-        try:
-            _, address, _ = page.launch(
-                server_name=host,
-                server_port=port,
-                share=False,
-                quiet=True,
-                inbrowser=False,
-                prevent_thread_lock=True,
-                show_error=False,
-                max_file_size=MOST_BYTES,
-                state_session_capacity=64,
-                footer_links=[],
-                run_history=False,
-                enable_monitoring=False,
-                pwa=False,
-                mcp_server=False,
-                ssr_mode=False,
-                theme=gr.themes.Default(
-                    font=[gr.themes.Font("system-ui"), gr.themes.Font("sans-serif")],
-                    font_mono=[gr.themes.Font("ui-monospace"), gr.themes.Font("monospace")],
-                ),
-                css=_text("page.css"),
-                app_kwargs={"middleware": [Middleware(OnlyThePage, uploads=uploads, host=host)]},
-            )
-        except OSError as error:
-            raise ErfToolsError(
-                f"the page cannot be served on {host} ({error}); choose another --port or --host"
-            ) from error
+        _, address, _ = page.launch(
+            server_name=host,
+            server_port=_free_port(host, port),
+            share=False,
+            quiet=True,
+            inbrowser=False,
+            prevent_thread_lock=True,
+            show_error=False,
+            max_file_size=MOST_BYTES,
+            state_session_capacity=64,
+            footer_links=[],
+            run_history=False,
+            enable_monitoring=False,
+            pwa=False,
+            mcp_server=False,
+            ssr_mode=False,
+            theme=gr.themes.Default(
+                font=[gr.themes.Font("system-ui"), gr.themes.Font("sans-serif")],
+                font_mono=[gr.themes.Font("ui-monospace"), gr.themes.Font("monospace")],
+            ),
+            css=_text("page.css"),
+            app_kwargs={"middleware": [Middleware(OnlyThePage, uploads=uploads, host=host)]},
+        )
         try:
             yield address
         finally:
