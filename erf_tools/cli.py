@@ -403,6 +403,63 @@ A map of each network on its own is in {output}/<model>/heatmap.png. To look clo
     )
 
 
+@app.command("app")
+def explore(
+    model: Annotated[
+        list[str],
+        typer.Option(
+            "--model",
+            "--models",
+            metavar="NAME,...",
+            help="Names to offer before those of `erf-tools models`; timm's are taken as well.",
+        ),
+    ] = [],  # noqa: B006
+    stimuli: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Cue-conflict stimuli to offer as samples.",
+            show_default="those in the cache, if any",
+        ),
+    ] = None,
+    allow_any_model: Annotated[
+        bool, typer.Option("--allow-any-model", help="Offer every timm model.")
+    ] = False,
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; the default is this machine only.")
+    ] = "127.0.0.1",
+    port: Annotated[
+        int | None,
+        typer.Option(min=1, max=65535, show_default="the first free one from 7860"),
+    ] = None,
+) -> None:
+    """Open a local page: click a pixel of an image, see what the unit there looks at.
+
+    Example: erf-tools app --model efficientnet_lite0
+    """
+    import signal
+    from contextlib import suppress
+    from importlib.util import find_spec
+    from threading import Event
+
+    if find_spec("gradio") is None:
+        raise UsageError('the page needs Gradio: python -m pip install -e ".[app]"')
+    from erf_tools.explorer.page import serve
+    from erf_tools.explorer.pictures import samples
+    from erf_tools.explorer.routes import is_loopback
+    from erf_tools.explorer.session import Session
+
+    session = Session(_split(model), allow_any_model)
+    with serve(session, samples(stimuli), host, port) as address, suppress(KeyboardInterrupt):
+        if not is_loopback(host):
+            typer.echo(
+                f"warning: whoever reaches {host} can run networks on this machine", err=True
+            )
+        typer.echo(f"{address} (Ctrl+C ends it)")
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # uploads are deleted then too
+        Event().wait()
+
+
 @app.command()
 def models() -> None:
     """List the models known by name; every timm model works as well."""

@@ -17,6 +17,7 @@ PACKAGE = Path(__file__).parents[1] / "erf_tools"
 LAYERS = {
     "cli": 1,
     "compare": 1,
+    "explorer.page": 1,
     "erf.study": 1,
     "cue_conflict.study": 1,
     "models.requests": 3,
@@ -36,6 +37,8 @@ LAYERS = {
     "models.accuracy": (2, "torch"),
     "erf.gradients": (2, "torch"),
     "cue_conflict.classify": (2, "torch"),
+    "explorer.session": (2, "torch"),
+    "explorer.overlay": (2, "drawing"),
     "tables": (2, "drawing"),
     "figures": (2, "drawing"),
     "erf.tables": (2, "drawing"),
@@ -64,6 +67,10 @@ LAYERS = {
     "cue_conflict.measures": 3,
     "cue_conflict.published": 3,
     "cue_conflict.makers": 3,
+    "explorer.pictures": 3,
+    "explorer.answers": 3,
+    "explorer.markup": 3,
+    "explorer.routes": 3,
     "images": 3,
     "models.catalogue": 3,
     "downloads": 4,
@@ -77,6 +84,7 @@ OPEN = {
     "erf",
     "cue_conflict",
     "report",
+    "explorer",
 }  # __init__ modules: docstrings, names by string
 
 

@@ -120,6 +120,18 @@ class Contributions:
                 known = {name: of_inputs[name] for name in cuts[index]}
                 layer.cone = plan(flow, known, layer.field, size, units)
 
+    def look_from(self, unit: str) -> None:
+        """Choose other units of the same layers, without the search for receptive fields.
+
+        Cones are those of the first units: from now on everything is computed.
+
+        Raises:
+            UsageError: see :func:`erf_tools.erf.units.check_unit`.
+        """
+        self._procedure = dataclasses.replace(self._procedure, unit=unit)
+        for layer in self.layers:
+            layer.cone, layer.shape = None, ()
+
     def maps(self, inputs: Tensor) -> list[Tensor]:
         """Return maps ``[N, height, width]`` for each layer, float64 except on MPS.
 

@@ -1,0 +1,294 @@
+"""The page itself, built with Gradio: components, events, and the server that shows them.
+
+Gradio is the field's usual library for such pages, serves all of its scripts and fonts itself, and
+bounds uploads, queue and files. Its own image component is not used: it cannot be worked from the
+keyboard and has no text alternative. Its dropdowns, uploads and HTML are.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import resources
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # before it is imported
+
+import gradio as gr
+from PIL import Image
+from starlette.middleware import Middleware
+
+from erf_tools.errors import ErfToolsError, UsageError
+from erf_tools.explorer import markup, overlay
+from erf_tools.explorer.answers import Point
+from erf_tools.explorer.pictures import MOST_BYTES, Picture, read_picture
+from erf_tools.explorer.routes import OnlyThePage
+from erf_tools.explorer.session import Session
+
+_NONE = "none"
+_CENTRE: Point = (0.5, 0.5)
+_WAITING = 16
+_FIRST_PORT = 7860
+
+#: What every event has in common: one network is run at a time, and no other program calls it.
+_EVENT: dict[str, Any] = {
+    "concurrency_id": "networks",
+    "concurrency_limit": 1,
+    "api_visibility": "private",
+    "show_progress": "minimal",
+    "trigger_mode": "always_last",  # what is chosen while a network runs is not dropped
+}
+
+
+@dataclass(frozen=True)
+class _Panel:
+    """One of the two sides: what is chosen, and what is shown."""
+
+    model: Any
+    weights: Any
+    layer: Any
+    picture: Any
+    facts: Any
+
+    @property
+    def chosen(self) -> list[Any]:
+        return [self.model, self.weights, self.layer]
+
+    @property
+    def shown(self) -> list[Any]:
+        return [self.picture, self.facts]
+
+
+class _Answers:
+    """What the events do: values of components in, values of components out."""
+
+    def __init__(self, session: Session, samples: dict[str, Path | Image.Image]) -> None:
+        self._session = session
+        self._samples = samples
+
+    def choose(
+        self, sample: str, upload: str | None, point: Point, model: str, weights: str
+    ) -> tuple[Any, str, str]:
+        """Offer the layers of a model that was chosen, and look from the first of them."""
+        if model == _NONE:
+            return gr.Dropdown(choices=[], value=None), "", ""
+        try:
+            layers = self._session.layers(model, weights)
+        except ErfToolsError as error:
+            return gr.Dropdown(choices=[], value=None), "", markup.refusal(str(error))
+        shown = self.look(sample, upload, point, model, weights, layers[0])
+        return gr.Dropdown(choices=layers, value=layers[0]), *shown
+
+    def look(
+        self,
+        sample: str,
+        upload: str | None,
+        point: Point,
+        model: str,
+        weights: str,
+        layer: str | None,
+    ) -> tuple[str, str]:
+        """Return picture and facts of one panel."""
+        if model == _NONE or layer is None:
+            return "", ""
+        try:
+            picture = self._picture(sample, upload)
+            answer = self._session.look(model, weights, layer, picture, point)
+        except ErfToolsError as error:
+            return "", markup.refusal(str(error))
+        address = overlay.data_address(overlay.overlay(answer))
+        return markup.picture(answer, address), markup.facts(answer)
+
+    def look_twice(
+        self, sample: str, upload: str | None, point: Point, *chosen: Any
+    ) -> Iterator[tuple[Any, ...]]:
+        """Return both panels, each as soon as it is there."""
+        first = self.look(sample, upload, point, *chosen[:3])
+        yield *first, gr.skip(), gr.skip()
+        yield *first, *self.look(sample, upload, point, *chosen[3:])
+
+    def _picture(self, sample: str, upload: str | None) -> Picture:
+        if upload:
+            return read_picture(Path(upload))
+        if sample not in self._samples:
+            raise UsageError(f"there is no sample {sample!r}; choose one, or drop in an image")
+        content = self._samples[sample]
+        if isinstance(content, Image.Image):
+            return Picture(sample, content)
+        return read_picture(content)
+
+
+def build(session: Session, samples: dict[str, Path | Image.Image]) -> Any:
+    """Return the page as Gradio's ``Blocks``.
+
+    Args:
+        session: the networks.
+        samples: images by name, offered in this order.
+    """
+    answers = _Answers(session, samples)
+    with gr.Blocks(title="erf-tools", analytics_enabled=False, delete_cache=(600, 3600)) as page:
+        gr.HTML(
+            "<h1>What does a vision network look at?</h1>"
+            f"<p>{markup.HINT} The picture then shows how much each pixel contributes to the unit "
+            "there: its effective receptive field on this image.</p>"
+        )
+        point = gr.State(_CENTRE)
+        with gr.Row():
+            sample = gr.Dropdown(
+                list(samples), value=next(iter(samples)), label="Sample image", min_width=300
+            )
+            upload = gr.File(
+                min_width=300,
+                label="Or an image of your own",
+                file_types=[".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".ppm"],
+                height=120,
+            )
+        gr.HTML(
+            markup.legend(
+                overlay.scale_colours(), overlay.FAINTEST, overlay.STRONGEST, overlay.SQUARE
+            )
+        )
+        with gr.Row():
+            panels = [_panel(session, "A", first=True), _panel(session, "B", first=False)]
+        where = [sample, upload, point]
+        both = {
+            "fn": answers.look_twice,
+            "inputs": [*where, *panels[0].chosen, *panels[1].chosen],
+            "outputs": [*panels[0].shown, *panels[1].shown],
+            **_EVENT,
+        }
+        sample.input(lambda: None, outputs=upload, **_EVENT).then(**both)
+        upload.upload(**both)
+        upload.clear(**both)
+        for panel in panels:
+            choosing = {
+                "fn": answers.choose,
+                "inputs": [*where, panel.model, panel.weights],
+                "outputs": [panel.layer, *panel.shown],
+                **_EVENT,
+            }
+            gr.on([panel.model.input, panel.weights.input], **choosing)
+            panel.layer.input(answers.look, [*where, *panel.chosen], panel.shown, **_EVENT)
+            panel.picture.select(_clicked, outputs=point, **_EVENT).then(**both)
+        page.load(
+            answers.choose,
+            [*where, panels[0].model, panels[0].weights],
+            [panels[0].layer, *panels[0].shown],
+            **_EVENT,
+        )
+    page.queue(max_size=_WAITING)
+    return page
+
+
+def _panel(session: Session, name: str, first: bool) -> _Panel:
+    here = next((model for model in session.offered if session.weights_here(model)), None)
+    offered = session.offered if first else [_NONE, *session.offered]
+    with gr.Column(min_width=300):
+        gr.HTML(f"<h2>Model {name}</h2>")
+        model = gr.Dropdown(
+            offered,
+            value=(here or offered[0]) if first else _NONE,
+            label=f"Name of model {name}",
+            allow_custom_value=session.any_model,
+        )
+        weights = gr.Radio(
+            ["pretrained", "random"],
+            value="pretrained" if here else "random",
+            label=f"Weights of model {name}",
+        )
+        layer = gr.Dropdown([], value=None, label=f"Layer of model {name}")
+        picture = gr.HTML("", js_on_load=_text("picture.js"))
+        facts = gr.HTML("", js_on_load=None)
+    return _Panel(model, weights, layer, picture, facts)
+
+
+def _clicked(event: gr.EventData) -> Point:
+    """Return where a picture was clicked; a place outside it is its nearest edge."""
+    row, column = (float(event._data[name]) for name in ("row", "column"))
+    if not (isfinite(row) and isfinite(column)):
+        return _CENTRE
+    return min(max(row, 0.0), 1.0), min(max(column, 0.0), 1.0)
+
+
+def _text(name: str) -> str:
+    return (resources.files("erf_tools.explorer") / name).read_text(encoding="utf-8")
+
+
+def _free_port(host: str, port: int | None) -> int:
+    """Return the port, or the first free one from 7860, having listened there for a moment.
+
+    Raises:
+        ErfToolsError: nothing can listen there.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    reason = "all ports are taken"
+    for candidate in [port] if port else range(_FIRST_PORT, _FIRST_PORT + 100):
+        try:
+            with socket.create_server((host, candidate), family=family):
+                return candidate
+        except OSError as error:
+            reason = error.strerror or str(error)
+            if error.errno != errno.EADDRINUSE:
+                break
+    raise ErfToolsError(
+        f"the page cannot be served on {host} ({reason}); choose another --port or --host"
+    )
+
+
+@contextmanager
+def serve(
+    session: Session,
+    samples: dict[str, Path | Image.Image],
+    host: str = "127.0.0.1",
+    port: int | None = None,
+) -> Iterator[str]:
+    """Serve the page from other threads inside the block, which is given its address.
+
+    Uploads lie in a folder that only this user can read, until the block ends.
+
+    Args:
+        session: the networks.
+        samples: see :func:`build`.
+        host: address to listen on.
+        port: by default the first that is free from 7860.
+
+    Raises:
+        ErfToolsError: it cannot listen there.
+    """
+    with tempfile.TemporaryDirectory(prefix="erf-tools-app-") as uploads:
+        os.environ["GRADIO_TEMP_DIR"] = uploads
+        page = build(session, samples)
+        _, address, _ = page.launch(
+            server_name=host,
+            server_port=_free_port(host, port),
+            share=False,
+            quiet=True,
+            inbrowser=False,
+            prevent_thread_lock=True,
+            show_error=False,
+            max_file_size=MOST_BYTES,
+            state_session_capacity=64,
+            footer_links=[],
+            run_history=False,
+            enable_monitoring=False,
+            pwa=False,
+            mcp_server=False,
+            ssr_mode=False,
+            theme=gr.themes.Default(
+                font=[gr.themes.Font("system-ui"), gr.themes.Font("sans-serif")],
+                font_mono=[gr.themes.Font("ui-monospace"), gr.themes.Font("monospace")],
+            ),
+            css=_text("page.css"),
+            app_kwargs={"middleware": [Middleware(OnlyThePage, uploads=uploads, host=host)]},
+        )
+        try:
+            yield address
+        finally:
+            page.close(verbose=False)

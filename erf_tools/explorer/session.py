@@ -1,0 +1,251 @@
+"""Networks at hand, and what they answer to a click; nothing here knows of a page."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from threading import Lock
+from typing import get_args
+
+import numpy as np
+import timm
+import torch
+from timm.data import ImageNetInfo
+from torch import Tensor
+
+from erf_tools.cue_conflict.categories import CATEGORIES, IMAGENET_CLASSES
+from erf_tools.cue_conflict.classify import PRESETS, category_scores
+from erf_tools.erf.contributions import Contributions
+from erf_tools.erf.procedure import Procedure
+from erf_tools.errors import ErfToolsError, UsageError, suggestion
+from erf_tools.explorer.answers import Answer, Decision, Point, WeightsChoice, nearest_unit
+from erf_tools.explorer.pictures import Picture
+from erf_tools.models import catalogue
+from erf_tools.models.devices import choose_device, normalise, ready
+from erf_tools.models.loading import Model, load_model, resolve
+from erf_tools.models.taps import Tap, find_map_layers, stage_taps
+
+_KEPT = 3
+_LIKELIEST = 5
+_IMAGENET_HEAD = 1000
+
+
+@dataclass
+class _Loaded:
+    """A network, its layers by name, and those that have been made ready for gradients."""
+
+    model: Model
+    size: tuple[int, int]
+    taps: dict[str, Tap]
+    prepared: dict[str, Contributions] = field(default_factory=dict)
+
+
+class Session:
+    """The networks that may be asked, the last few of them kept in memory.
+
+    Args:
+        first: names to offer before the others.
+        allow_any_model: offer all of timm's networks, not only the catalogue's.
+
+    Attributes:
+        offered: names, in order.
+        any_model: whether other names of timm may be typed.
+
+    Raises:
+        UsageError: there is no model of a name, or it is no name but a place.
+    """
+
+    def __init__(self, first: Sequence[str] = (), allow_any_model: bool = False) -> None:
+        self.any_model = allow_any_model
+        for name in first:
+            _check_name(name)
+        others = timm.list_models() if allow_any_model else []
+        self.offered = list(dict.fromkeys([*first, *catalogue.ENTRIES, *others]))
+        self._kept: OrderedDict[tuple[str, str], _Loaded] = OrderedDict()
+        self._lock = Lock()
+
+    def weights_here(self, name: str) -> bool:
+        """Tell whether a model's trained weights are on this machine."""
+        return catalogue.weights_file(resolve(name)) is not None
+
+    def layers(self, name: str, weights: str) -> list[str]:
+        """Return the layers of a network that can be looked from, the default one first.
+
+        Raises:
+            UsageError: the network is not offered, or no such weights.
+            ErfToolsError: it cannot be loaded or run.
+        """
+        with self._lock:
+            return list(self._load(name, weights).taps)
+
+    def look(self, name: str, weights: str, layer: str, picture: Picture, point: Point) -> Answer:
+        """Return the ERF of the unit nearest to a point of an image, and what is seen in it.
+
+        Args:
+            name: one of ``offered``; with ``allow_any_model`` any timm name, with a tag as well.
+            weights: ``pretrained`` or ``random``.
+            layer: one of :meth:`layers`.
+            picture: warped to the network's own size.
+            point: in the image.
+
+        Raises:
+            UsageError: something cannot be looked at as asked.
+            ErfToolsError: the network cannot be loaded or run.
+        """
+        with self._lock:
+            loaded = self._load(name, weights)
+            if layer not in loaded.taps:
+                raise UsageError(f"{name} has no layer {layer!r}: {suggestion(layer, loaded.taps)}")
+            target = choose_device("auto", loaded.model.module)
+            with _explained(loaded.model), ready(loaded.model.module, target) as dtype:
+                return self._look(loaded, layer, picture, point, target, dtype)
+
+    def _look(
+        self,
+        loaded: _Loaded,
+        layer: str,
+        picture: Picture,
+        point: Point,
+        target: torch.device,
+        dtype: torch.dtype,
+    ) -> Answer:
+        model, size = loaded.model, loaded.size
+        procedure = Procedure(resolution=size, square="unit")
+        own = model.preprocessing
+        pixels = np.array(procedure.view(own)(picture.image))
+        inputs = normalise(pixels[None], own.mean, own.std, target, dtype)
+        if layer not in loaded.prepared:
+            loaded.prepared[layer] = Contributions(
+                model.module,
+                [loaded.taps[layer]],
+                procedure,
+                size,
+                fixed_size=model.input_size is not None,
+                fast=False,  # folding for the next few clicks would take longer than it saves
+            )
+        contributions = loaded.prepared[layer]
+        (looked_at,) = contributions.layers
+        if not looked_at.shape:
+            contributions.maps(inputs.clone())
+        rows, columns = looked_at.shape[1:]
+        pixel = tuple(share * length - 0.5 for share, length in zip(point, size, strict=True))
+        unit = nearest_unit(looked_at.field, (rows, columns), (pixel[0], pixel[1]))
+        contributions.look_from(f"{unit[0]},{unit[1]}")
+        with torch.enable_grad():
+            (maps,) = contributions.maps(inputs)
+        predictions, decision = _predicted(model, picture, target, dtype)
+        return Answer(
+            model.name,
+            model.weights.kind != "random",
+            loaded.taps[layer].name,
+            picture,
+            pixels,
+            maps[0].cpu().numpy().astype(np.float64),
+            unit,
+            (rows, columns),
+            looked_at.field,
+            predictions,
+            decision,
+        )
+
+    def _load(self, name: str, weights: str) -> _Loaded:
+        if weights not in get_args(WeightsChoice):
+            raise UsageError(f"weights are {weights!r}; they are pretrained or random")
+        if name not in self.offered:
+            if not self.any_model:
+                raise UsageError(
+                    f"{name!r} is not offered: {suggestion(name, self.offered)} "
+                    "`erf-tools app --allow-any-model` offers every timm model"
+                )
+            _check_name(name)
+        key = (name, weights)
+        if key in self._kept:
+            self._kept.move_to_end(key)
+            return self._kept[key]
+        try:
+            model = load_model(name, weights)
+        except ErfToolsError as error:
+            if weights == "pretrained" and not self.weights_here(name):
+                raise ErfToolsError(
+                    f"the trained weights of {name} are not on this machine and cannot be fetched; "
+                    f"choose random ones, or run `erf-tools weights fetch {name}` with a network"
+                ) from error
+            raise
+        size = model.input_size or (model.preprocessing.size,) * 2
+        with _explained(model):
+            found = _Loaded(model, size, _layers(model, size))
+        self._kept[key] = found
+        if len(self._kept) > _KEPT:
+            self._kept.popitem(last=False)
+        return found
+
+
+def _check_name(name: str) -> None:
+    """Refuse what is not the name of a model: factories, folders and repositories."""
+    if ":" in name or "/" in name or "\\" in name:
+        raise UsageError(
+            f"{name!r} is a place, not the name of a model; the page takes names of "
+            "`erf-tools models` and of timm"
+        )
+    resolve(name)
+
+
+def _layers(model: Model, size: tuple[int, int]) -> dict[str, Tap]:
+    """Return taps by their names: the default one, the stages, then modules."""
+    try:
+        stages = stage_taps(model.module)
+    except UsageError:
+        stages = []
+    with torch.no_grad():
+        modules = find_map_layers(model.module, torch.zeros(1, 3, *size))
+    taps: dict[str, Tap] = {}
+    for tap in [model.tap, *stages, *modules]:
+        taps.setdefault(tap.name, tap)
+    return taps
+
+
+def _predicted(
+    model: Model, picture: Picture, target: torch.device, dtype: torch.dtype
+) -> tuple[tuple[tuple[str, float], ...], Decision | None]:
+    """Return what a trained ImageNet-1K network takes the image for, as `shape-bias` shows it."""
+    if model.weights.kind == "random":
+        return (), None
+    own = model.preprocessing
+    pixels = np.array(PRESETS["direct"].view(picture.image, own))
+    with torch.inference_mode():
+        logits = model.module(normalise(pixels[None], own.mean, own.std, target, dtype))
+    if not isinstance(logits, Tensor) or tuple(logits.shape) != (1, _IMAGENET_HEAD):
+        return (), None
+    likeliest = logits[0].float().softmax(dim=0).topk(_LIKELIEST)
+    names = ImageNetInfo()
+    predictions = tuple(
+        (names.index_to_description(index), probability)
+        for probability, index in zip(
+            likeliest.values.tolist(), likeliest.indices.tolist(), strict=True
+        )
+    )
+    if not picture.cues:
+        return predictions, None
+    winner = int(category_scores(logits, "mean", IMAGENET_CLASSES).argmax())
+    return predictions, Decision(CATEGORIES[winner], *picture.cues)
+
+
+@contextmanager
+def _explained(model: Model) -> Iterator[None]:
+    """Turn what a network raises into one sentence.
+
+    Raises:
+        ErfToolsError: instead of what it raised.
+    """
+    try:
+        yield
+    except (
+        *(RuntimeError, AssertionError, ValueError, TypeError),
+        *(IndexError, AttributeError, NotImplementedError),
+    ) as error:
+        first_line = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ErfToolsError(
+            f"{model.name} cannot be looked at here ({first_line}); choose another layer or model"
+        ) from error

