@@ -134,7 +134,7 @@ async def _whole(receive: _Receive) -> bytes | None:
             return None
         body += message.get("body", b"")
         if not message.get("more_body", False):
-            return body
+            return body if len(body) <= _LONGEST_EVENT else None
     return None
 
 
