@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from erf_tools.cue_conflict.decisions import read_decisions as read_decisions
     from erf_tools.erf.gradients import effective_receptive_field as effective_receptive_field
     from erf_tools.erf.maps import ERF as ERF
-    from erf_tools.erf.maps import merge as merge
     from erf_tools.erf.measures import measure as measure
+    from erf_tools.erf.parts import merge as merge
     from erf_tools.errors import ErfToolsError as ErfToolsError
     from erf_tools.errors import UsageError as UsageError
     from erf_tools.images import Preprocessing as Preprocessing
@@ -39,7 +39,7 @@ _HOMES = {
     "effective_receptive_field": "erf_tools.erf.gradients",
     "load_model": "erf_tools.models.loading",
     "measure": "erf_tools.erf.measures",
-    "merge": "erf_tools.erf.maps",
+    "merge": "erf_tools.erf.parts",
     "read_decisions": "erf_tools.cue_conflict.decisions",
     "shape_bias": "erf_tools.cue_conflict.classify",
 }

@@ -16,6 +16,10 @@ class ErfToolsError(Exception):
     exit_code = 1
 
 
+class OutputError(ErfToolsError):
+    """A file cannot be written: the disk is full, the folder read-only."""
+
+
 class UsageError(ErfToolsError):
     """What was asked for makes no sense as asked: an unknown name, an empty folder."""
 

@@ -7,7 +7,7 @@ import json
 import os
 import platform
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from erf_tools.errors import ErfToolsError, UsageError
+from erf_tools.errors import OutputError, UsageError
 
 _RECORD = "record"
 
@@ -52,7 +52,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
     A reader never sees half a file, and a failed write leaves the earlier file as it was.
 
     Raises:
-        ErfToolsError: the folder cannot be made or written.
+        OutputError: the folder cannot be made or written.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -70,7 +70,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
         finally:
             temporary.unlink(missing_ok=True)
     except OSError as error:
-        raise ErfToolsError(
+        raise OutputError(
             f"cannot write {path}: {error.strerror or error}; choose another --output folder"
         ) from error
 
@@ -97,23 +97,36 @@ def without_nan(value: Any) -> Any:
     return value
 
 
-def write_archive(path: Path, arrays: Mapping[str, np.ndarray], record: Mapping[str, Any]) -> None:
+def write_archive(
+    path: Path,
+    arrays: Mapping[str, np.ndarray],
+    record: Mapping[str, Any],
+    compressed: bool = True,
+) -> None:
     """Write arrays and a JSON record into one ``.npz``, atomically and without pickle."""
+    save = np.savez_compressed if compressed else np.savez
     with atomic_path(path) as temporary, temporary.open("wb") as stream:
         contents: dict[str, Any] = {_RECORD: np.array(canonical_json(record)), **arrays}
-        np.savez_compressed(stream, **contents)
+        save(stream, **contents)
 
 
-def read_archive(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+def read_archive(
+    path: Path, wanted: Sequence[str] | None = None
+) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Read what :func:`write_archive` wrote.
+
+    Args:
+        path: the file.
+        wanted: names of the arrays to read; all of them by default.
 
     Raises:
         UsageError: the file is missing or is not such an archive.
     """
     try:
         with np.load(path, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
-        record = json.loads(str(arrays.pop(_RECORD)))
+            names = set(archive.files) - {_RECORD}
+            record = json.loads(str(archive[_RECORD]))
+            arrays = {name: archive[name] for name in (names if wanted is None else wanted)}
     except FileNotFoundError as error:
         raise UsageError(f"there is no file {path}") from error
     except Exception as error:  # zip, zlib, json and numpy each have their own

@@ -10,7 +10,8 @@ import pytest
 from torch import nn
 
 from erf_tools.erf.gradients import effective_receptive_field
-from erf_tools.erf.maps import ERF, MeasuredImage, merge
+from erf_tools.erf.maps import ERF, MeasuredImage
+from erf_tools.erf.parts import merge
 from erf_tools.errors import UsageError
 from erf_tools.images import select
 from erf_tools.models.loading import load_model

@@ -55,6 +55,7 @@ LAYERS = {
     "erf.published": 3,
     "erf.maps": 3,
     "erf.intervals": 3,
+    "erf.parts": 3,
     "erf.bootstrap": 3,
     "erf.measures": 3,
     "erf.gaussian": 3,

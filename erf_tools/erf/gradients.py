@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import partial
+from functools import cached_property, partial
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,9 +16,9 @@ from PIL import Image
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from erf_tools.erf.contributions import Contributions
-from erf_tools.erf.intervals import resample
+from erf_tools.erf.contributions import Contributions, Layer
 from erf_tools.erf.maps import ERF, MeasuredImage, Outcome
+from erf_tools.erf.parts import Part, group_lengths, join
 from erf_tools.erf.procedure import Precision, Procedure, Square
 from erf_tools.erf.protocols import Protocol, find_protocol
 from erf_tools.errors import ErfToolsError, UsageError
@@ -39,9 +40,6 @@ _BATCH_PIXELS = 512 * 512
 
 #: Share of a GPU's free memory that a batch may take, and the most images in one.
 _MEMORY_SHARE, _MOST_IMAGES = 0.8, 64
-
-#: Memory for the maps that intervals are made of, and the most there can be per layer.
-_GROUP_BYTES, _MOST_GROUPS = 512 * 2**20, 64
 
 
 def effective_receptive_field(
@@ -151,104 +149,197 @@ def measure_layers(
         ErfToolsError: the network failed.
     """
     size = procedure.size(model.preprocessing)
+    lengths = group_lengths(len(selection), size, len(taps))
+    with prepared(model, procedure, taps, batch_size, device, fast) as network:
+        parts = network.measure(selection, lengths, labels, progress, store)
+    return [join([part], seed) for part in parts]
+
+
+@contextmanager
+def prepared(
+    model: Model,
+    procedure: Procedure,
+    taps: Sequence[Tap],
+    batch_size: int | None = None,
+    device: str = "auto",
+    fast: bool = True,
+) -> Iterator[Prepared]:
+    """Have a network ready to measure some of its layers, over as many sets of images as wanted.
+
+    Afterwards its mode, device and flags are as before. The arguments are those of
+    :func:`measure_layers`.
+
+    Raises:
+        UsageError: something cannot be measured as asked.
+        ErfToolsError: the network failed.
+    """
+    size = procedure.size(model.preprocessing)
     if model.input_size and tuple(model.input_size) != size:
         raise UsageError(
             f"{model.name} was built for {model.input_size[0]}x{model.input_size[1]} inputs; "
             f"build it for these: load_model({model.name!r}, resolution={size})"
         )
     target = choose_device(device, model.module)
-    view = procedure.view(model.preprocessing)
-    groups = min(len(selection), _MOST_GROUPS, _GROUP_BYTES // (4 * size[0] * size[1] * len(taps)))
-    pixels = (store or PixelStore(0)).decode(selection.images, view)
-    bar = tqdm(
-        total=len(selection), desc=model.name, unit="image", disable=None if progress else True
-    )
-    on_cuda = target.type == "cuda"
-    batch = batch_size or (1 if on_cuda else max(1, _BATCH_PIXELS // (size[0] * size[1])))
     tf32 = procedure.precision == "tf32"
-    with bar, torch.enable_grad(), ready(model.module, target, tf32) as dtype:
+    with torch.enable_grad(), ready(model.module, target, tf32) as dtype:
         with _explained(model, size):
             contributions = Contributions(
                 model.module, taps, procedure, size, model.input_size is not None, fast
             )
-        measured = replace(model, module=contributions.network)
-        sums = [_Sums(size, target, max(groups, 1)) for _ in taps]
-        while waiting := list(islice(pixels, batch)):
-            while waiting:
-                stacked = np.stack(waiting[:batch])
-                own = model.preprocessing
-                inputs = normalise(stacked, own.mean, own.std, target, dtype)
-                if on_cuda:  # the peak until here is that of the search for fields
-                    torch.cuda.reset_peak_memory_stats(target)
-                before = torch.cuda.memory_allocated(target) if on_cuda else 0
-                try:
-                    with _explained(model, size):
-                        maps = contributions.maps(inputs)
-                except torch.OutOfMemoryError as error:
-                    if batch == 1:
-                        raise ErfToolsError(
-                            f"{model.name} does not fit into the memory of {target} at "
-                            f"{size[0]}x{size[1]}; lower --resolution, or use --device cpu"
-                        ) from error
-                    batch //= 2
-                    continue
-                for layer_sums, layer_maps in zip(sums, maps, strict=True):
-                    layer_sums.add(layer_maps)
-                bar.update(len(stacked))
-                waiting = waiting[len(stacked) :]
-                if on_cuda and batch_size is None and batch == 1:
-                    used = torch.cuda.max_memory_allocated(target) - before
-                    free = _MEMORY_SHARE * torch.cuda.mem_get_info(target)[0]
-                    batch = min(max(int(free / used), 1), _MOST_IMAGES)
-        labelled = [image for image in selection.images if image.name in (labels or {})]
-        predicted = classify(measured, labelled, view, target)
-        natively: dict[str, int] = {}
-        if evaluation := own_evaluation(model):
-            natively = classify(
-                measured, labelled, partial(evaluation_view, preprocessing=evaluation), target
-            )
-    setting = {
-        **procedure.record(),
-        "model": model.record(),
-        "resolution": list(size),
-        "dtype": str(dtype).removeprefix("torch."),
-    }
-    run = {
-        "images": selection.record(),
-        "device": device_name(target),
-        "folded": contributions.network is not model.module,
-        "versions": versions(),
-    }
-    results = []
-    for layer, layer_sums in zip(contributions.layers, sums, strict=True):
-        centre = layer.centre if procedure.square == "unit" else None
-        results.append(
-            ERF(
-                total=layer_sums.total(),
-                images=tuple(
-                    MeasuredImage(
-                        image.name,
-                        image.sha256,
-                        outcome,
-                        labels.get(image.name) if labels else None,
-                        predicted.get(image.name),
-                        natively.get(image.name),
-                    )
-                    for image, outcome in zip(selection.images, layer_sums.outcomes(), strict=True)
-                ),
-                setting={
-                    **setting,
-                    "tap": {**layer.tap.record(), "default": layer.tap == model.tap},
-                    "feature_map": list(layer.shape),
-                    "units": [list(position) for position in layer.positions],
-                    "centre": list(layer.centre),
-                    "receptive_field": layer.field.record(),
-                },
-                runs=({**run, "cone": layer.cone is not None},),
-                resamples=resample(*layer_sums.groups(), centre, seed),
-            )
+        yield Prepared(model, procedure, contributions, target, dtype, batch_size)
+
+
+class Prepared:
+    """A network ready to be measured; see :func:`prepared`."""
+
+    def __init__(
+        self,
+        model: Model,
+        procedure: Procedure,
+        contributions: Contributions,
+        device: torch.device,
+        dtype: torch.dtype,
+        batch_size: int | None,
+    ) -> None:
+        self._model, self._procedure, self._contributions = model, procedure, contributions
+        self._device, self._dtype = device, dtype
+        self._size = procedure.size(model.preprocessing)
+        self._view = procedure.view(model.preprocessing)
+        self._on_cuda = device.type == "cuda"
+        fitting = 1 if self._on_cuda else max(1, _BATCH_PIXELS // (self._size[0] * self._size[1]))
+        self._batch = batch_size or fitting
+        self._settled = batch_size is not None or not self._on_cuda
+
+    def measure(
+        self,
+        selection: Selection,
+        lengths: Sequence[int],
+        labels: Mapping[str, int] | None = None,
+        progress: bool = False,
+        store: PixelStore | None = None,
+    ) -> list[Part]:
+        """Measure the layers over some images.
+
+        Args:
+            selection: the images.
+            lengths: of the groups of consecutive images whose sums are kept for intervals.
+            labels: class indices by image name; labelled images are classified as well.
+            progress: show a progress bar (in a terminal only).
+            store: keeps the images that are made ready, for the next network.
+
+        Returns:
+            A part per layer.
+
+        Raises:
+            ErfToolsError: the network failed.
+        """
+        model, layers = self._model, self._contributions.layers
+        pixels = (store or PixelStore(0)).decode(selection.images, self._view)
+        bar = tqdm(
+            total=len(selection), desc=model.name, unit="image", disable=None if progress else True
         )
-    return results
+        sums = [_Sums(self._size, self._device, lengths) for _ in layers]
+        with bar:
+            while waiting := list(islice(pixels, self._batch)):
+                while waiting:
+                    maps = self._maps(np.stack(waiting[: self._batch]))
+                    if maps is None:
+                        continue
+                    for layer_sums, layer_maps in zip(sums, maps, strict=True):
+                        layer_sums.add(layer_maps)
+                    bar.update(len(maps[0]))
+                    waiting = waiting[len(maps[0]) :]
+        predicted, natively = self._classify(selection, labels or {})
+        images = [
+            tuple(
+                MeasuredImage(
+                    image.name,
+                    image.sha256,
+                    outcome,
+                    labels.get(image.name) if labels else None,
+                    predicted.get(image.name),
+                    natively.get(image.name),
+                )
+                for image, outcome in zip(selection.images, layer_sums.outcomes(), strict=True)
+            )
+            for layer_sums in sums
+        ]
+        return [
+            Part(
+                layer_sums.total(),
+                layer_sums.groups(),
+                tuple(lengths),
+                measured,
+                self._setting(layer),
+                (self._run(selection, layer),),
+            )
+            for layer, layer_sums, measured in zip(layers, sums, images, strict=True)
+        ]
+
+    def _maps(self, pixels: np.ndarray) -> list[Tensor] | None:
+        """Return each layer's maps of a batch; ``None`` if it did not fit and is to be halved."""
+        model, target = self._model, self._device
+        own = model.preprocessing
+        inputs = normalise(pixels, own.mean, own.std, target, self._dtype)
+        if self._on_cuda:  # the peak until here is that of the search for fields
+            torch.cuda.reset_peak_memory_stats(target)
+        before = torch.cuda.memory_allocated(target) if self._on_cuda else 0
+        try:
+            with _explained(model, self._size):
+                maps = self._contributions.maps(inputs)
+        except torch.OutOfMemoryError as error:
+            if self._batch == 1:
+                raise ErfToolsError(
+                    f"{model.name} does not fit into the memory of {target} at "
+                    f"{self._size[0]}x{self._size[1]}; lower --resolution, or use --device cpu"
+                ) from error
+            self._batch //= 2
+            return None
+        if not self._settled:
+            used = torch.cuda.max_memory_allocated(target) - before
+            free = _MEMORY_SHARE * torch.cuda.mem_get_info(target)[0]
+            self._batch = min(max(int(free / used), 1), _MOST_IMAGES)
+            self._settled = True
+        return maps
+
+    def _classify(
+        self, selection: Selection, labels: Mapping[str, int]
+    ) -> tuple[dict[str, int], dict[str, int]]:
+        """Return the classes of labelled images, here and as in the network's own evaluation."""
+        measured = replace(self._model, module=self._contributions.network)
+        labelled = [image for image in selection.images if image.name in labels]
+        predicted = classify(measured, labelled, self._view, self._device)
+        evaluation = own_evaluation(self._model)
+        if evaluation is None:
+            return predicted, {}
+        own = partial(evaluation_view, preprocessing=evaluation)
+        return predicted, classify(measured, labelled, own, self._device)
+
+    def _setting(self, layer: Layer) -> dict[str, Any]:
+        return {
+            **self._procedure.record(),
+            "model": self._record,
+            "resolution": list(self._size),
+            "dtype": str(self._dtype).removeprefix("torch."),
+            "tap": {**layer.tap.record(), "default": layer.tap == self._model.tap},
+            "feature_map": list(layer.shape),
+            "units": [list(position) for position in layer.positions],
+            "centre": list(layer.centre),
+            "receptive_field": layer.field.record(),
+        }
+
+    @cached_property
+    def _record(self) -> dict[str, Any]:
+        return self._model.record()
+
+    def _run(self, selection: Selection, layer: Layer) -> dict[str, Any]:
+        return {
+            "images": selection.record(),
+            "device": device_name(self._device),
+            "folded": self._contributions.network is not self._model.module,
+            "versions": versions(),
+            "cone": layer.cone is not None,
+        }
 
 
 @contextmanager
@@ -273,11 +364,12 @@ def _explained(model: Model, size: tuple[int, int]) -> Iterator[None]:
 class _Sums:
     """Sums of one layer's maps, on the device: of all images, and of groups of them."""
 
-    def __init__(self, size: tuple[int, int], device: torch.device, groups: int) -> None:
+    def __init__(self, size: tuple[int, int], device: torch.device, lengths: Sequence[int]) -> None:
         # MPS has no float64.
         self._device = torch.device("cpu") if device.type == "mps" else device
         self._total = torch.zeros(size, dtype=torch.float64, device=self._device)
-        self._groups = torch.zeros(groups, *size, device=self._device)
+        self._groups = torch.zeros(len(lengths), *size, device=self._device)
+        self._group_of = np.repeat(np.arange(len(lengths)), lengths)
         self._sizes: list[Tensor] = []
 
     def add(self, maps: Tensor) -> None:
@@ -287,7 +379,7 @@ class _Sums:
         for contribution, size in zip(maps, sizes, strict=True):
             kept = torch.where(size.isfinite(), contribution, 0.0)
             self._total += kept
-            self._groups[len(self._sizes) % len(self._groups)] += kept
+            self._groups[self._group_of[len(self._sizes)]] += kept
             self._sizes.append(size)
 
     def outcomes(self) -> list[Outcome]:
@@ -301,9 +393,6 @@ class _Sums:
         """Return the sum ``[height, width]``."""
         return self._total.cpu().numpy()
 
-    def groups(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return sums over groups of images ``[groups, height, width]`` and the groups' sizes."""
-        sizes = np.zeros(len(self._groups), dtype=int)
-        for index, outcome in enumerate(self.outcomes()):
-            sizes[index % len(sizes)] += outcome != "nan"
-        return self._groups.cpu().numpy(), sizes
+    def groups(self) -> np.ndarray:
+        """Return sums over groups of images ``[groups, height, width]``."""
+        return self._groups.cpu().numpy()

@@ -1,9 +1,9 @@
-"""The result: contribution maps added up, with all that is needed to trace and to merge them."""
+"""The result: contribution maps added up, with all that is needed to trace them."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import inf, nan
 from pathlib import Path
@@ -11,12 +11,12 @@ from typing import Any, Literal
 
 import numpy as np
 
-from erf_tools.erf.intervals import Resamples, resample
+from erf_tools.erf.intervals import Resamples
 from erf_tools.erf.measures import Measures, measure
 from erf_tools.erf.receptive_field import ReceptiveField
 from erf_tools.erf.units import central_unit
 from erf_tools.errors import UsageError
-from erf_tools.provenance import canonical_json, read_archive, write_archive
+from erf_tools.provenance import read_archive, write_archive
 
 _FORMAT = "erf-tools ERF, version 2"
 
@@ -200,40 +200,3 @@ class ERF:
         stored = record["resamples"]
         resamples = Resamples.from_stored(arrays, stored) if stored else None
         return cls(arrays["total"], images, record["setting"], tuple(record["runs"]), resamples)
-
-
-def merge(results: Sequence[ERF]) -> ERF:
-    """Add results of one setting over different images.
-
-    The intervals of the sum resample the merged results, each as one group of images.
-
-    Raises:
-        UsageError: nothing to merge, settings differ, or an image is in two of them.
-    """
-    if not results:
-        raise UsageError("there is nothing to merge")
-    first = results[0]
-    seen: set[tuple[str, str]] = set()
-    for result in results:
-        for key in first.setting.keys() | result.setting.keys():
-            ours, theirs = first.setting.get(key), result.setting.get(key)
-            if canonical_json(ours) != canonical_json(theirs):
-                raise UsageError(f"results differ in {key} and do not merge: {ours} and {theirs}")
-        images = {(image.name, image.sha256) for image in result.images}
-        if shared := sorted(seen & images):
-            raise UsageError(
-                f"{len(shared)} images are in two results, which would count them twice "
-                f"(the first is {shared[0][0]})"
-            )
-        seen |= images
-    return ERF(
-        np.sum([result.total for result in results], axis=0),
-        tuple(image for result in results for image in result.images),
-        first.setting,
-        tuple(run for result in results for run in result.runs),
-        resample(
-            np.stack([result.total for result in results]),
-            np.array([result.count for result in results]),
-            first.square_centre,
-        ),
-    )

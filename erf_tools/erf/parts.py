@@ -1,0 +1,183 @@
+"""Parts: sums of contribution maps over some of the images, which add up to an ERF.
+
+A part holds all that its images contribute to the result, intervals included, so that images can be
+measured apart, in other processes and on other machines, and put together later.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from erf_tools.erf.intervals import resample
+from erf_tools.erf.maps import ERF, MeasuredImage
+from erf_tools.errors import UsageError
+from erf_tools.provenance import canonical_json, read_archive, write_archive
+
+_FORMAT = "erf-tools part, version 1"
+
+#: Memory for the sums over groups of images that intervals are made of, and the most there can be.
+_GROUP_BYTES, _MOST_GROUPS = 512 * 2**20, 64
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """What some images give of one layer's ERF.
+
+    Attributes:
+        total: sum of their maps, float64 ``[height, width]``.
+        groups: sums over groups of consecutive images, float32 ``[groups, height, width]``.
+        lengths: number of images in each group.
+        images: the images, in order.
+        setting: as in :class:`~erf_tools.erf.maps.ERF`.
+        runs: as in :class:`~erf_tools.erf.maps.ERF`.
+    """
+
+    total: np.ndarray
+    groups: np.ndarray
+    lengths: tuple[int, ...]
+    images: tuple[MeasuredImage, ...]
+    setting: Mapping[str, Any]
+    runs: tuple[Mapping[str, Any], ...]
+
+    @classmethod
+    def of_result(cls, result: ERF) -> Part:
+        """Return a whole result as one group of a larger one."""
+        length = len(result.images)
+        groups = result.total[None].astype(np.float32)
+        return cls(result.total, groups, (length,), result.images, result.setting, result.runs)
+
+    @property
+    def counts(self) -> np.ndarray:
+        """Number of images in each group whose map is finite, integers ``[groups]``."""
+        finite = np.array([image.outcome != "nan" for image in self.images], dtype=int)
+        return np.add.reduceat(finite, np.cumsum([0, *self.lengths[:-1]]))
+
+
+def group_lengths(images: int, size: tuple[int, int], layers: int = 1) -> tuple[int, ...]:
+    """Return how many consecutive images to put into each group, differing by one at most.
+
+    Groups are single images, up to 64 of them or as many as there is memory for.
+
+    Args:
+        images: number of images.
+        size: height and width of the maps.
+        layers: number of layers that are measured at once.
+    """
+    room = _GROUP_BYTES // (4 * size[0] * size[1] * layers)
+    groups = max(min(images, _MOST_GROUPS, room), 1)
+    ends = [images * group // groups for group in range(groups + 1)]
+    return tuple(end - start for start, end in pairwise(ends))
+
+
+def join(parts: Iterable[Part], seed: int = 0) -> ERF:
+    """Add parts of one setting over different images.
+
+    Parts are held in memory one at a time, but for their groups.
+
+    Args:
+        parts: in the order of the images; the sum's last bits depend on it.
+        seed: of the intervals.
+
+    Raises:
+        UsageError: there are none, settings differ, or an image is in two of them.
+    """
+    first: Part | None = None
+    total = np.empty(0)
+    groups: list[np.ndarray] = []
+    counts: list[np.ndarray] = []
+    images: list[MeasuredImage] = []
+    seen: set[tuple[str, str]] = set()
+    runs: list[Mapping[str, Any]] = []
+    for part in parts:
+        if first is None:
+            first, total = part, part.total.copy()
+        else:
+            _check_alike(first, part)
+            total += part.total
+        own = {(image.name, image.sha256) for image in part.images}
+        if shared := sorted(seen & own):
+            raise UsageError(
+                f"{len(shared)} images are in two results, which would count them twice "
+                f"(the first is {shared[0][0]})"
+            )
+        seen |= own
+        images += part.images
+        groups.append(part.groups)
+        counts.append(part.counts)
+        runs += part.runs
+    if first is None:
+        raise UsageError("there is nothing to merge")
+    result = ERF(total, tuple(images), first.setting, tuple(runs))
+    sums, sizes = np.concatenate(groups), np.concatenate(counts)
+    return replace(result, resamples=resample(sums, sizes, result.square_centre, seed))
+
+
+def merge(results: Sequence[ERF]) -> ERF:
+    """Add results of one setting over different images.
+
+    The intervals of the sum resample the merged results, each as one group of images.
+
+    Raises:
+        UsageError: nothing to merge, settings differ, or an image is in two of them.
+    """
+    return join(Part.of_result(result) for result in results)
+
+
+def _check_alike(first: Part, part: Part) -> None:
+    for key in first.setting.keys() | part.setting.keys():
+        ours, theirs = first.setting.get(key), part.setting.get(key)
+        if canonical_json(ours) != canonical_json(theirs):
+            raise UsageError(f"results differ in {key} and do not merge: {ours} and {theirs}")
+
+
+def save_parts(path: Path, parts: Sequence[Part]) -> None:
+    """Write the parts of several layers over the same images into one file, atomically.
+
+    It is not compressed: sums of gradients hardly shrink, and it is read once.
+    """
+    arrays: dict[str, np.ndarray] = {}
+    for index, part in enumerate(parts):
+        arrays |= {f"{index}.total": part.total, f"{index}.groups": part.groups}
+    record = {
+        "format": _FORMAT,
+        "parts": [
+            {
+                "lengths": list(part.lengths),
+                "images": [vars(image) for image in part.images],
+                "setting": dict(part.setting),
+                "runs": [dict(run) for run in part.runs],
+            }
+            for part in parts
+        ],
+    }
+    write_archive(path, arrays, record, compressed=False)
+
+
+def load_parts(path: Path, layer: int | None = None) -> list[Part]:
+    """Read what :func:`save_parts` wrote; of one layer only, if ``layer`` says so.
+
+    Raises:
+        UsageError: the file is missing, damaged or something else.
+    """
+    wanted = None if layer is None else [f"{layer}.total", f"{layer}.groups"]
+    arrays, record = read_archive(path, wanted)
+    if record.get("format") != _FORMAT:
+        raise UsageError(f"{path} is not a part of a result of this version of erf-tools")
+    return [
+        Part(
+            arrays[f"{index}.total"],
+            arrays[f"{index}.groups"],
+            tuple(stored["lengths"]),
+            tuple(MeasuredImage(**image) for image in stored["images"]),
+            stored["setting"],
+            tuple(stored["runs"]),
+        )
+        for index, stored in enumerate(record["parts"])
+        if layer is None or index == layer
+    ]
