@@ -17,7 +17,7 @@ from erf_tools.cue_conflict.makers import DecisionMaker, decision_makers, paired
 from erf_tools.cue_conflict.stimuli import SIDE, StimulusSet
 from erf_tools.errors import ErfToolsError, UsageError
 from erf_tools.figures import save_figure
-from erf_tools.models.loading import load_model
+from erf_tools.models.loading import Model, load_model
 from erf_tools.models.requests import Request, folder_name
 from erf_tools.provenance import canonical_json, file_sha256, versions, write_json
 from erf_tools.report.page import write_report
@@ -77,10 +77,9 @@ def measure_decisions(
     failures: list[ErfToolsError] = []
     for request in wanted:
         assert stimuli is not None
-        path = output / "decisions" / f"{folder_name(request.model)}.csv"
+        path = decisions_file(output, request)
         try:
-            size = SIDE if preset == "mvh" else None
-            model = load_model(request.model, request.weights, seed, resolution=size)
+            model = load_deciding(request, preset, seed)
             expected = settings(model, stimuli, preset, aggregation, label_map)
             decisions = _finished(path, model.name, expected) if stimuli.conflict else None
             if decisions:
@@ -89,9 +88,7 @@ def measure_decisions(
                 decisions = decide(
                     model, stimuli, preset, aggregation, label_map, batch_size, device, progress
                 )
-                decisions.save(path)
-                record = {**decisions.provenance, "sha256": file_sha256(path)}
-                write_json(path.with_suffix(".json"), record)
+                save_decisions(decisions, path)
             made.append(decisions)
         except ErfToolsError as error:
             failures.append(error)
@@ -107,7 +104,7 @@ def measure_decisions(
             "the decision maker"
         )
     makers = decision_makers([*published, *made], reference)
-    files, table, shown, remarks = _write_shape_bias(makers, output)
+    files, table, shown, remarks = write_shape_bias(makers, output)
     try:
         files.append(write_report(output / "report.html", biases=[ShapeBias.read(output)]))
     except ErfToolsError as error:
@@ -117,9 +114,43 @@ def measure_decisions(
     )
 
 
-def _write_shape_bias(
+def load_deciding(request: Request, preset: str, seed: int) -> Model:
+    """Load a network for the size at which it is shown stimuli.
+
+    Raises:
+        ErfToolsError: see :func:`erf_tools.load_model`.
+    """
+    size = SIDE if preset == "mvh" else None
+    return load_model(request.model, request.weights, seed, resolution=size)
+
+
+def decisions_file(output: Path, request: Request) -> Path:
+    """Return where a network's decisions go, below a study's folder."""
+    return output / "decisions" / f"{folder_name(request.model)}.csv"
+
+
+def save_decisions(decisions: Decisions, path: Path) -> None:
+    """Write decisions, and beside them as JSON how they were made.
+
+    Raises:
+        OutputError: they cannot be written.
+    """
+    decisions.save(path)
+    record = {**decisions.provenance, "sha256": file_sha256(path)}
+    write_json(path.with_suffix(".json"), record)
+
+
+def write_shape_bias(
     makers: Sequence[DecisionMaker], output: Path
 ) -> tuple[list[Path], pd.DataFrame, pd.DataFrame, tuple[str, ...]]:
+    """Write what shows decision makers side by side: tables, figures, provenance.
+
+    Returns:
+        The files, the table, the same as text, and what a reader has to know.
+
+    Raises:
+        OutputError: the folder cannot be written.
+    """
     table = tables.shape_bias_table(makers)
     shown, remarks = tables.readable(table), tuple(tables.notes(table))
     provenance = _provenance(makers)

@@ -77,6 +77,10 @@ class Layers:
             return find_taps(model.module, self.names, self.output_key)
         return [model.tap]
 
+    def folder(self, tap: str) -> str:
+        """Return where the results of a tap go, below the model's folder; empty for that folder."""
+        return folder_name(tap) if self.stages or self.names else ""
+
 
 def measure_erfs(
     wanted: Sequence[Request],
@@ -119,12 +123,9 @@ def measure_erfs(
     failures: list[ErfToolsError] = []
     for request in wanted:
         try:
-            model = _load(request, procedure, seed)
+            model = load_requested(request, procedure, seed)
             taps = layers.taps(model)
-            several = layers.stages or bool(layers.names)
-            folders = [
-                output / request.folder / (folder_name(tap.name) if several else "") for tap in taps
-            ]
+            folders = [output / request.folder / layers.folder(tap.name) for tap in taps]
             found = [
                 _finished(
                     folder / "erf.npz", _expected(model, tap, procedure), selection, known, seed
@@ -148,8 +149,7 @@ def measure_erfs(
                     store=store,
                 )
             for result, folder in zip(done, folders, strict=True):
-                result.save(folder / "erf.npz")
-                _write_erf(result, folder)
+                write_result(result, folder)
             results += done
         except ErfToolsError as error:
             failures.append(error)
@@ -165,7 +165,12 @@ def measure_erfs(
     return Study(tuple(results), tuple(reused), tuple(failures), table, tuple(files))
 
 
-def _load(request: Request, procedure: Procedure, seed: int) -> Model:
+def load_requested(request: Request, procedure: Procedure, seed: int) -> Model:
+    """Load a network for the resolution it is to be measured at.
+
+    Raises:
+        ErfToolsError: see :func:`erf_tools.load_model`.
+    """
     resolution = procedure.resolution
     if resolution is None and procedure.protocol.transform != "model":
         resolution = DEFAULT_RESOLUTION
@@ -182,7 +187,13 @@ def _expected(model: Model, tap: Tap, procedure: Procedure) -> dict[str, Any]:
     }
 
 
-def _write_erf(result: ERF, folder: Path) -> None:
+def write_result(result: ERF, folder: Path) -> None:
+    """Write a result: ``erf.npz``, ``erf.json`` and ``heatmap.png|pdf``.
+
+    Raises:
+        OutputError: the folder cannot be written.
+    """
+    result.save(folder / "erf.npz")
     write_json(folder / "erf.json", {"measures": result.measures.record(), **result.record()})
     save_figure(figures.heatmap(result), folder / "heatmap", result.record())
 

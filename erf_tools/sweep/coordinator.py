@@ -1,0 +1,98 @@
+"""A sweep: its units done by whichever executor, its results joined in one table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from tqdm import tqdm
+
+from erf_tools.provenance import write_json
+from erf_tools.sweep.folder import SweepFolder, read_plan
+from erf_tools.sweep.outcome import Outcome
+from erf_tools.sweep.plan import Plan, Unit, make_plan
+from erf_tools.sweep.results import write_results
+from erf_tools.sweep.study import StudyFile
+
+#: Does units: the units and the sweep's folder; yields their outcomes in any order.
+Executor = Callable[[Sequence[Unit], Path], Iterator[Outcome]]
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """What a sweep gave.
+
+    Attributes:
+        plan: what there was to do.
+        table: :func:`erf_tools.sweep.results.tidy` of all that is done, and of what failed.
+        reused: number of units that needed nothing.
+        failures: reasons of failed units, by unit.
+        files: what was written for the whole sweep.
+    """
+
+    plan: Plan
+    table: pd.DataFrame
+    reused: int
+    failures: dict[str, str]
+    files: tuple[Path, ...]
+
+
+def sweep(
+    study: StudyFile,
+    output: Path,
+    execute: Executor,
+    retry_failed: bool = False,
+    progress: bool = False,
+) -> Sweep:
+    """Do what is missing of a study, and write its tables.
+
+    Args:
+        study: the study.
+        output: folder for the results; what lies there of the same study is used.
+        execute: does units.
+        retry_failed: do failed units again.
+        progress: show progress bars (in a terminal only).
+
+    Raises:
+        UsageError: there are no such images or stimuli.
+        OutputError: the folder cannot be written; what is done by then is kept.
+        ErfToolsError: another coordinator is at work in the folder.
+    """
+    folder = SweepFolder(output)
+    with folder.locked():
+        plan = make_plan(study, _threads(folder), progress)
+        write_json(folder.plan, plan.record())
+        if retry_failed:
+            folder.forget_failures([unit.id for unit in plan.units])
+        todo = folder.pending(plan)
+        bar = tqdm(
+            total=sum(len(unit.images) for unit in todo),
+            desc=output.name,
+            unit="image",
+            disable=None if progress else True,
+        )
+        with bar:
+            _do(todo, folder, execute, bar)
+            # A shared file system may have shown the last two workers of a measurement too little
+            # of each other for either to put its result together.
+            _do(folder.pending(plan), folder, execute, bar)
+        files, table, failures = write_results(study, plan, folder)
+    return Sweep(plan, table, len(plan.units) - len(todo), failures, tuple(files))
+
+
+def _do(units: Sequence[Unit], folder: SweepFolder, execute: Executor, bar: Any) -> None:
+    if not units:
+        return
+    of = {unit.id: unit for unit in units}
+    for outcome in execute(units, folder.path):
+        if outcome.failure:
+            folder.fail(of[outcome.unit], outcome.failure)
+        bar.update(outcome.images)
+
+
+def _threads(folder: SweepFolder) -> int | None:
+    """Return the number of threads of an earlier plan in the folder."""
+    return int(read_plan(folder.plan)["threads"]) if folder.plan.exists() else None

@@ -1,0 +1,173 @@
+"""The folder of a sweep: what is done, what failed and why, and what is missing.
+
+All a sweep knows lies in files that appear whole or not at all, so that it goes on after any end.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from filelock import FileLock, Timeout
+
+from erf_tools.errors import ErfToolsError, OutputError, UsageError
+from erf_tools.provenance import atomic_path, write_json
+from erf_tools.sweep.outcome import Failure
+from erf_tools.sweep.plan import Measurement, Plan, Unit
+
+
+class SweepFolder:
+    """The output folder of a sweep.
+
+    Args:
+        path: the folder.
+
+    Attributes:
+        path: the folder.
+        plan: the plan as JSON.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.plan = path / "plan.json"
+        self._units, self._failures = path / "units", path / "failures"
+        self._measured = path / "measured"
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other coordinators out.
+
+        Raises:
+            ErfToolsError: another one is at work.
+            OutputError: the folder cannot be written.
+        """
+        lock = FileLock(self.path / ".lock")
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            lock.acquire(timeout=0)
+        except Timeout as error:
+            raise ErfToolsError(
+                f"another sweep is at work in {self.path}; wait for its end, or name another "
+                "folder with --output"
+            ) from error
+        except OSError as error:
+            raise OutputError(
+                f"cannot write to {self.path}: {error.strerror or error}; choose another --output "
+                "folder"
+            ) from error
+        with lock:
+            yield
+
+    def part(self, unit: str) -> Path:
+        """Return where a unit's part of the result goes."""
+        return self._units / f"{unit}.npz"
+
+    def marker(self, measurement: Measurement) -> Path:
+        """Return where the rows of a finished measurement go."""
+        return self._measured / f"{measurement.id}.parquet"
+
+    def has_parts(self, measurement: Measurement) -> bool:
+        """Tell whether all units of a measurement have been done."""
+        return all(self.part(unit).exists() for unit in measurement.units)
+
+    def finish(self, measurement: Measurement, rows: pd.DataFrame) -> None:
+        """Record a measurement's rows, after everything else is written, and drop its parts.
+
+        Args:
+            measurement: the measurement.
+            rows: with a column ``file``: where each result lies, below the sweep's folder.
+
+        Raises:
+            OutputError: the rows cannot be written.
+        """
+        with atomic_path(self.marker(measurement)) as temporary:
+            rows.to_parquet(temporary, index=False)
+        self.forget_failures(measurement.units)
+        for unit in measurement.units:
+            self.part(unit).unlink(missing_ok=True)
+
+    def rows(self, measurement: Measurement) -> pd.DataFrame | None:
+        """Return the rows of a finished measurement; ``None`` if it, or a file of it, is not there.
+
+        A damaged file counts as none.
+        """
+        try:
+            rows = pd.read_parquet(self.marker(measurement))
+        except (OSError, ValueError):  # pyarrow's errors are ValueErrors
+            return None
+        return rows if all((self.path / file).is_file() for file in rows["file"]) else None
+
+    def fail(self, unit: Unit, failure: Failure) -> None:
+        """Record why a unit failed.
+
+        Raises:
+            OutputError: it cannot be written.
+        """
+        record = {
+            "model": unit.measurement.request.model,
+            "protocol": unit.measurement.protocol_name,
+            "images": [unit.names[0], unit.names[-1]],
+            "reason": failure.reason,
+            "host": socket.gethostname(),
+            "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+            "traceback": failure.traceback,
+        }
+        write_json(self._failures / f"{unit.id}.json", record)
+
+    def failures(self) -> dict[str, str]:
+        """Return the reasons of recorded failures by unit."""
+        found = {}
+        for path in sorted(self._failures.glob("*.json")):
+            try:
+                record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+                found[path.stem] = str(record["reason"])
+            except (OSError, ValueError, KeyError):
+                continue
+        return found
+
+    def forget_failures(self, units: Sequence[str]) -> None:
+        """Remove the records of failed units, so that they are tried again."""
+        for unit in units:
+            (self._failures / f"{unit}.json").unlink(missing_ok=True)
+
+    def pending(self, plan: Plan) -> list[Unit]:
+        """Return the units that are neither done nor failed, in the plan's order.
+
+        A measurement whose units are all done but whose result is missing has its last one pending.
+        """
+        failed = self.failures()
+        parts = {path.stem for path in self._units.glob("*.npz")}
+        unfinished = {each.id for each in plan.measurements if self.rows(each) is None}
+        return [
+            unit
+            for unit in plan.units
+            if unit.measurement.id in unfinished
+            and unit.id not in failed
+            and (unit.id not in parts or _last_of_whole(unit, parts))
+        ]
+
+
+def _last_of_whole(unit: Unit, parts: set[str]) -> bool:
+    units = unit.measurement.units
+    return unit.id == units[-1] and parts.issuperset(units)
+
+
+def read_plan(path: Path) -> dict[str, Any]:
+    """Read the record of a plan.
+
+    Raises:
+        UsageError: there is none, or it is damaged.
+    """
+    try:
+        record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise UsageError(f"no sweep has begun in {path.parent}") from error
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{path} cannot be read ({error}); run the sweep again") from error
+    return record

@@ -1,0 +1,282 @@
+"""The plan of a sweep: its measurements, and the units of work that each is made of.
+
+Identities are digests of all that a result depends on, so that what lies in the output folder is
+used again exactly where measuring again would give the same.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from erf_tools.cue_conflict.stimuli import StimulusSet, open_stimuli
+from erf_tools.erf.parts import group_lengths
+from erf_tools.erf.procedure import DEFAULT_RESOLUTION
+from erf_tools.errors import ErfToolsError, UsageError
+from erf_tools.images import Selection, select
+from erf_tools.models import weight_files
+from erf_tools.models.catalogue import ENTRIES, weights_file
+from erf_tools.models.requests import Request
+from erf_tools.provenance import canonical_json, file_sha256, versions
+from erf_tools.sweep.study import ErfProtocol, ShapeBias, StudyFile
+
+_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One network under one protocol.
+
+    Attributes:
+        id: digest of all that its result depends on, but for weights that a model hub decides on.
+        request: the network.
+        protocol: an ERF protocol, or how it decides on stimuli.
+        seed: of random weights and of intervals.
+        threads: of the process on a CPU.
+        shards: number of its units.
+        images: number of images or stimuli in all of them.
+        stimuli: what the decisions say of the whole set of stimuli; empty for ERFs.
+        folder: where its results go, below the sweep's folder.
+    """
+
+    id: str
+    request: Request
+    protocol: ErfProtocol | ShapeBias
+    seed: int
+    threads: int
+    shards: int
+    images: int
+    stimuli: Mapping[str, Any]
+    folder: str
+
+    @property
+    def protocol_name(self) -> str:
+        """The protocol in a word."""
+        if isinstance(self.protocol, ErfProtocol):
+            return self.protocol.name
+        return f"shape-bias {self.protocol.preset}"
+
+    @property
+    def units(self) -> list[str]:
+        """Identities of its units, in the order of their images."""
+        return [f"{self.id}-{shard:05d}" for shard in range(self.shards)]
+
+    def record(self) -> dict[str, Any]:
+        """Return what people and the status need to know, as JSON values."""
+        return {
+            "id": self.id,
+            "model": self.request.model,
+            "weights": self.request.weights,
+            "protocol": self.protocol_name,
+            "images": self.images,
+            "units": self.units,
+            "folder": self.folder,
+        }
+
+
+@dataclass(frozen=True)
+class Unit:
+    """What is handed to a worker: a shard of a measurement's images.
+
+    Attributes:
+        measurement: what it belongs to.
+        shard: its place among the measurement's units.
+        images: its images or stimuli.
+        lengths: of the groups of images whose sums are kept for intervals; for ERFs.
+        labels: CSV of the images' classes; see :func:`erf_tools.models.accuracy.find_labels`.
+    """
+
+    measurement: Measurement
+    shard: int
+    images: Selection | StimulusSet
+    lengths: tuple[int, ...] = ()
+    labels: Path | None = None
+
+    @property
+    def id(self) -> str:
+        """Its identity, which names its file."""
+        return self.measurement.units[self.shard]
+
+    @property
+    def names(self) -> list[str]:
+        """Names of its images or stimuli."""
+        images = self.images
+        listed = images.images if isinstance(images, Selection) else images.stimuli
+        return [each.name for each in listed]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All there is to do.
+
+    Attributes:
+        measurements: by protocol, then in the order of the models.
+        units: by measurement; a measurement's in the order of its images.
+        selection: the images, of which the units have shards; ``None`` without ERFs.
+        threads: of each process on a CPU.
+    """
+
+    measurements: tuple[Measurement, ...]
+    units: tuple[Unit, ...]
+    selection: Selection | None
+    threads: int
+
+    def record(self) -> dict[str, Any]:
+        """Return the plan but for the units' images, as JSON values."""
+        return {
+            "format": _FORMAT,
+            "threads": self.threads,
+            "images": self.selection.record() if self.selection else None,
+            "versions": versions(),
+            "measurements": [measurement.record() for measurement in self.measurements],
+        }
+
+
+def make_plan(study: StudyFile, threads: int | None = None, progress: bool = False) -> Plan:
+    """Divide a study into units.
+
+    Images and stimuli are read and checked, and weights fetched that the catalogue knows an address
+    of; no network is built.
+
+    Args:
+        study: the study.
+        threads: of an earlier plan, if the study leaves them open.
+        progress: show the progress of downloads.
+
+    Raises:
+        UsageError: there are no such images or stimuli.
+        ErfToolsError: the stimuli cannot be fetched.
+    """
+    threads = study.threads or threads or os.cpu_count() or 1
+    wanted = study.requests
+    # What cannot be fetched is the failure of its own measurement.
+    with suppress(ErfToolsError):
+        weight_files.prefetch({each.model: each.weights for each in wanted}, progress)
+    digests = {request: _weights_digest(request) for request in wanted}
+    selection, measurements, units = None, [], []
+    if study.erf:
+        chosen = study.images
+        selection = select(chosen.source, chosen.count, chosen.order, study.seed)
+        labels = Path(chosen.labels) if chosen.labels else None
+        for protocol in study.erf:
+            shards = _erf_shards(selection, protocol, chosen.shard)
+            listed = {
+                "images": [[image.name, image.sha256] for image in selection.images],
+                "shards": [lengths for _, lengths in shards],
+                "labels": file_sha256(labels) if labels else None,
+            }
+            for request in wanted:
+                measurement = _measurement(
+                    request, digests[request], protocol, study.seed, threads, len(shards),
+                    len(selection), {}, f"erf/{protocol.name}/{request.folder}", listed,
+                )  # fmt: skip
+                measurements.append(measurement)
+                units += [
+                    Unit(measurement, shard, images, lengths, labels)
+                    for shard, (images, lengths) in enumerate(shards)
+                ]
+    if study.shape_bias:
+        stimuli = open_stimuli(study.shape_bias.stimuli, study.shape_bias.allow_partial, progress)
+        if not stimuli.conflict:
+            raise UsageError(
+                f"{stimuli.source} holds single-cue stimuli, which have no shape bias; use "
+                "erf-tools shape-bias"
+            )
+        whole = {**stimuli.record(), "label": stimuli.label}
+        subsets = _stimulus_shards(stimuli, study.shape_bias.shard)
+        listed = {"stimuli": stimuli.sha256, "shards": [len(subset) for subset in subsets]}
+        for request in wanted:
+            measurement = _measurement(
+                request, digests[request], study.shape_bias, study.seed, threads, len(subsets),
+                len(stimuli), whole, "shape_bias", listed,
+            )  # fmt: skip
+            measurements.append(measurement)
+            units += [Unit(measurement, shard, subset) for shard, subset in enumerate(subsets)]
+    return Plan(tuple(measurements), tuple(units), selection, threads)
+
+
+def _measurement(
+    request: Request,
+    weights_sha256: str | None,
+    protocol: ErfProtocol | ShapeBias,
+    seed: int,
+    threads: int,
+    shards: int,
+    images: int,
+    stimuli: Mapping[str, Any],
+    folder: str,
+    listed: Mapping[str, Any],
+) -> Measurement:
+    """Return a measurement with its identity; ``listed`` says which images it is over."""
+    identity = {
+        "format": _FORMAT,
+        "model": request.model,
+        "weights": request.weights,
+        "weights_sha256": weights_sha256,
+        "protocol": msgspec.to_builtins(protocol),
+        "seed": seed,
+        "threads": threads,
+        "folder": folder,
+        "versions": versions(),
+        **listed,
+    }
+    digest = hashlib.sha256(canonical_json(identity).encode()).hexdigest()[:16]
+    return Measurement(digest, request, protocol, seed, threads, shards, images, stimuli, folder)
+
+
+def _weights_digest(request: Request) -> str | None:
+    """Return the SHA-256 of the file that a network's weights come from, where one is known.
+
+    Weights of a model hub have none before they are fetched, by whoever needs them first; parts of
+    results say which they were, and do not add up where they differ.
+    """
+    if weight_files.is_address(request.weights):
+        with suppress(ErfToolsError):
+            return file_sha256(weight_files.obtain_address(request.weights))
+        return None
+    if request.weights == "pretrained":
+        entry = ENTRIES.get(request.model)
+        found = weights_file(entry) if entry and entry.weights.kind != "timm" else None
+        return file_sha256(found) if found else None
+    file = Path(request.weights).expanduser()
+    return file_sha256(file) if request.weights != "random" and file.is_file() else None
+
+
+def _erf_shards(
+    selection: Selection, protocol: ErfProtocol, about: int
+) -> list[tuple[Selection, tuple[int, ...]]]:
+    """Return the images of each unit, and the lengths of the groups that they make.
+
+    Units are made of whole groups, which do not depend on the units' size.
+    """
+    side = protocol.resolution or DEFAULT_RESOLUTION
+    lengths = group_lengths(len(selection), (side, side))
+    shards: list[tuple[Selection, tuple[int, ...]]] = []
+    start = 0
+    for first, last in _runs(lengths, about):
+        own = lengths[first:last]
+        images = selection.images[start : start + sum(own)]
+        shards.append((replace(selection, images=images), own))
+        start += sum(own)
+    return shards
+
+
+def _runs(lengths: tuple[int, ...], about: int) -> Iterator[tuple[int, int]]:
+    """Yield slices of ``lengths`` whose sums are as near to ``about`` as they can evenly be."""
+    count = min(max(round(sum(lengths) / about), 1), len(lengths))
+    yield from pairwise(len(lengths) * index // count for index in range(count + 1))
+
+
+def _stimulus_shards(stimuli: StimulusSet, about: int) -> list[StimulusSet]:
+    return [
+        replace(stimuli, stimuli=stimuli.stimuli[start:end])
+        for start, end in _runs((1,) * len(stimuli), about)
+    ]

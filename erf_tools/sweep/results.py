@@ -1,0 +1,161 @@
+"""The results of a sweep: one tidy table, and the tables that `report` and `compare` read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from math import nan
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pandas as pd
+
+from erf_tools.cue_conflict.decisions import Decisions, read_decisions
+from erf_tools.cue_conflict.makers import decision_makers
+from erf_tools.cue_conflict.study import write_shape_bias
+from erf_tools.erf.tables import write_erf_table
+from erf_tools.provenance import atomic_path, write_json
+from erf_tools.sweep.folder import SweepFolder
+from erf_tools.sweep.plan import Measurement, Plan
+from erf_tools.sweep.study import ErfProtocol, StudyFile
+from erf_tools.tables import write_csv
+
+COLUMNS = (
+    *("model", "weights", "weights_sha256", "protocol", "layer", "resolution", "images"),
+    *("measure", "value", "low", "high", "status", "reason", "file"),
+)
+
+#: Columns of the ERF table that are measures, beside those that have intervals.
+_SINGLE = ("theoretical_height", "theoretical_width", "top1", "top1_natively")
+
+_DECIDED = ("shape_bias", "coverage", "mean_of_categories")
+
+
+def write_results(
+    study: StudyFile, plan: Plan, folder: SweepFolder
+) -> tuple[list[Path], pd.DataFrame, dict[str, str]]:
+    """Write what there is of a sweep: ``sweep.csv|parquet|json``, and a folder per protocol.
+
+    Args:
+        study: the study, for provenance.
+        plan: its plan.
+        folder: where the results lie and go.
+
+    Returns:
+        The files of the whole sweep, its table, and the reasons of failed units by unit.
+
+    Raises:
+        OutputError: the folder cannot be written.
+    """
+    rows = {each.id: folder.rows(each) for each in plan.measurements}
+    unfinished = {
+        unit for each in plan.measurements if rows[each.id] is None for unit in each.units
+    }
+    failures = {unit: why for unit, why in folder.failures().items() if unit in unfinished}
+    tidied: list[pd.DataFrame] = []
+    files: list[Path] = []
+    for name in dict.fromkeys(each.protocol_name for each in plan.measurements):
+        measurements = [each for each in plan.measurements if each.protocol_name == name]
+        found = [own for each in measurements if (own := rows[each.id]) is not None]
+        if found:
+            table = pd.concat(found, ignore_index=True)
+            if isinstance(measurements[0].protocol, ErfProtocol):
+                with_intervals = [column[:-4] for column in table if column.endswith("_low")]
+                tidied.append(_tidy(table, name, [*with_intervals, *_SINGLE]))
+                stem = folder.path / "erf" / name / "erf_table"
+                files += write_erf_table(table.drop(columns="file"), stem)
+            else:
+                own_files, table = _write_decided(table, folder.path)
+                tidied.append(_tidy(table, name, _DECIDED))
+                files += own_files
+        tidied.append(_without_result(measurements, rows, failures))
+    table = pd.concat([each for each in tidied if len(each)], ignore_index=True)[list(COLUMNS)]
+    files.append(write_csv(table, folder.path / "sweep.csv"))
+    with atomic_path(folder.path / "sweep.parquet") as temporary:
+        table.to_parquet(temporary, index=False)
+    provenance = {
+        "study": msgspec.to_builtins(study),
+        "plan": plan.record(),
+        "images": _images(plan),
+    }
+    write_json(folder.path / "sweep.json", provenance)
+    files += [folder.path / "sweep.parquet", folder.path / "sweep.json"]
+    return files, table, failures
+
+
+def _tidy(table: pd.DataFrame, protocol: str, measures: Sequence[str]) -> pd.DataFrame:
+    """Return a row per row of ``table`` and measure."""
+    known = ["model", "weights", "weights_sha256", "layer", "resolution", "images", "file"]
+    each = [
+        table[known].assign(
+            protocol=protocol,
+            measure=measure,
+            value=table[measure],
+            low=table.get(f"{measure}_low", nan),
+            high=table.get(f"{measure}_high", nan),
+            status="done",
+            reason="",
+        )
+        for measure in measures
+    ]
+    return pd.concat(each).sort_index(kind="stable")
+
+
+def _write_decided(rows: pd.DataFrame, output: Path) -> tuple[list[Path], pd.DataFrame]:
+    """Write the tables of shape bias; return their files, and a row per network."""
+    decided = [_read_decisions(output / file) for file in rows["file"]]
+    makers = decision_makers(decided)
+    files, table, *_ = write_shape_bias(makers, output / "shape_bias")
+    names = {
+        "name": "model",
+        "total": "images",
+        "ci_low": "shape_bias_low",
+        "ci_high": "shape_bias_high",
+    }
+    networks = table.set_index("name").loc[[made.name for made in decided]].reset_index()
+    return files, networks.rename(columns=names).assign(
+        layer="",
+        resolution=["x".join(map(str, made.provenance["input"])) for made in decided],
+        file=rows["file"].to_numpy(),
+    )
+
+
+def _read_decisions(path: Path) -> Decisions:
+    record: dict[str, Any] = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+    return Decisions(record["model"]["name"], read_decisions([path])[0].frame, record)
+
+
+def _without_result(
+    measurements: Sequence[Measurement],
+    rows: Mapping[str, pd.DataFrame | None],
+    failures: Mapping[str, str],
+) -> pd.DataFrame:
+    """Return a row per measurement that failed or is not finished."""
+    listed = []
+    for each in measurements:
+        if rows[each.id] is not None:
+            continue
+        reasons = [failures[unit] for unit in each.units if unit in failures]
+        count = f" ({len(reasons)} of {each.shards} units)" if each.shards > 1 else ""
+        listed.append(
+            {
+                "model": each.request.model,
+                "weights": each.request.weights,
+                "protocol": each.protocol_name,
+                "images": each.images,
+                "value": nan,
+                "low": nan,
+                "high": nan,
+                "status": "failed" if reasons else "missing",
+                "reason": f"{reasons[0]}{count}" if reasons else "",
+                **dict.fromkeys(("weights_sha256", "layer", "resolution", "measure", "file"), ""),
+            }
+        )
+    return pd.DataFrame(listed)
+
+
+def _images(plan: Plan) -> list[list[str]]:
+    if plan.selection is None:
+        return []
+    return [[image.name, image.sha256] for image in plan.selection.images]
