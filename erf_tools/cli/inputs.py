@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 import typer
@@ -16,12 +15,13 @@ if TYPE_CHECKING:
 
 def wanted_models(models: list[str], weights: list[str], offline: bool) -> list[Request]:
     """Check names, and fetch what is missing, before anything heavy is loaded for it."""
+    from erf_tools.downloads import go_offline
     from erf_tools.models import weight_files
     from erf_tools.models.catalogue import ENTRIES
     from erf_tools.models.requests import requests
 
     if offline:
-        os.environ["HF_HUB_OFFLINE"] = "1"  # before the hub's library reads it
+        go_offline()
     wanted = requests(split_names(models), split_names(weights))
     if others := [request.model for request in wanted if request.model not in ENTRIES]:
         from erf_tools.models.loading import is_factory, resolve

@@ -82,7 +82,10 @@ def shape_bias(
     from erf_tools.cue_conflict.categories import read_label_map
     from erf_tools.cue_conflict.decisions import read_decisions
     from erf_tools.cue_conflict.stimuli import CITATION, open_stimuli
+    from erf_tools.downloads import go_offline
 
+    if offline:
+        go_offline()
     names = split_names(model)
     if not names and not decisions:
         raise UsageError("--model is missing; or give --decisions to measure published ones")
