@@ -47,6 +47,11 @@ def is_offline() -> bool:
     )
 
 
+def go_offline() -> None:
+    """Forbid to use the network from now on; before the model hub's library is imported."""
+    os.environ["HF_HUB_OFFLINE"] = "1"
+
+
 def check_address(address: str) -> None:
     """Refuse every address but ``https``, and ``http`` to this machine itself.
 

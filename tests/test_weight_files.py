@@ -263,11 +263,12 @@ def test_offline_opens_no_connection(
         load_model("replknet31b", "https://example.com/net.pth")
 
 
+@pytest.mark.parametrize("command", ["erf", "shape-bias"])
 def test_the_option_offline_is_the_same(
-    cache: Path, monkeypatch: pytest.MonkeyPatch, run_command: Command
+    command: str, cache: Path, monkeypatch: pytest.MonkeyPatch, run_command: Command
 ) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "")  # put back afterwards
-    code, _, error = run_command("erf", "--model", "replknet31b", "--offline")
+    code, _, error = run_command(command, "--model", "replknet31b", "--offline")
     assert code == 1
     assert "offline mode is on" in error
 

@@ -1,0 +1,49 @@
+"""The command ``erf-tools demo``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import typer
+
+from erf_tools.cli.options import Output
+from erf_tools.cli.outcomes import print_study
+
+_DEMO_MODELS = {
+    "efficientnet_lite0": "pretrained",
+    "replknet31b": "random",
+    "replknet3": "random",
+    "resnet101": "random",
+}
+_DEMO_RESOLUTION = 512
+
+
+def demo(
+    output: Output = Path("results/demo"),
+) -> None:
+    """Measure four networks on built-in photographs: no network, about two minutes on two cores."""
+    from erf_tools.erf import study
+    from erf_tools.erf.procedure import Procedure
+    from erf_tools.images import select
+    from erf_tools.models.requests import requests
+
+    outcome = study.measure_erfs(
+        requests(list(_DEMO_MODELS), list(_DEMO_MODELS.values())),
+        select("builtin"),
+        output,
+        Procedure(resolution=_DEMO_RESOLUTION),
+        progress=True,
+    )
+    print_study(outcome, output)
+    typer.echo(
+        f"""
+Look at {output / "erf_comparison.png"}: for each network, how much every input pixel contributes
+to the central unit of its last feature map, averaged over {outcome.results[0].count} photographs
+at {_DEMO_RESOLUTION}x{_DEMO_RESOLUTION}. Bright pixels contribute most; the solid square holds half
+of the contribution, the dashed one 99 %.
+replknet31b and replknet3 differ only in the size of their kernels (31x31 against 3x3): even
+untrained, the large kernels see a far larger part of the image. efficientnet_lite0 is trained;
+the other three have random weights, so their maps show architecture, not learning.
+A map of each network on its own is in {output}/<model>/heatmap.png. To look closer, open
+{output / "report.html"} in a browser: it needs no network."""
+    )

@@ -1,0 +1,76 @@
+"""What there is to measure: ``erf-tools models`` and ``erf-tools layers``."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+
+def models() -> None:
+    """List the models known by name; every timm model works as well."""
+    from urllib.parse import urlsplit
+
+    from tabulate import tabulate
+
+    from erf_tools.models import catalogue
+
+    rows = []
+    for entry in catalogue.ENTRIES.values():
+        kind = entry.weights.kind
+        found = catalogue.weights_file(entry)
+        size = entry.preprocessing.size
+        source = {
+            "file": urlsplit(entry.weights.address).hostname,
+            "timm": f"timm {entry.architecture}",
+            "package": f"package {entry.weights.package.replace('_', '-')}",
+            "none": "never published",
+        }[kind]
+        rows.append(
+            [
+                entry.name,
+                entry.summary,
+                f"{entry.parameters / 1e6:.1f} M",
+                f"{size}x{size}",
+                entry.training,
+                f"{entry.accuracy:.1f}" if entry.accuracy else "",
+                "yes" if found else "no",
+                source,
+                entry.weights.licence,
+            ]
+        )
+    headers = ["name", "model", "parameters", "input", "trained on", "top-1, %"]
+    headers += ["weights here", "weights come from", "licence"]
+    typer.echo(tabulate(rows, headers=headers, tablefmt="simple", disable_numparse=True))
+    typer.echo(
+        f"\nWeight files are looked for in {catalogue.weights_folder()} "
+        "(ERF_TOOLS_CACHE moves it). Any timm name works too, and package.module:factory."
+    )
+
+
+def layers(
+    model: Annotated[str, typer.Argument(help="As in `erf-tools erf`.")],
+    pattern: Annotated[
+        str,
+        typer.Argument(
+            help="Which layers, as in 'layer4.*'; without it all that are made of others."
+        ),
+    ] = "",
+    resolution: Annotated[
+        int | None, typer.Option(min=1, help="Side of the input.", show_default="the model's own")
+    ] = None,
+) -> None:
+    """List a model's layers that can be measured: shape, stride, theoretical receptive field."""
+    from tabulate import tabulate
+
+    from erf_tools.models.layers import describe_layers
+    from erf_tools.models.loading import load_model
+
+    weights = "pretrained" if ":" in model else "random"  # a factory initialises its own network
+    loaded = load_model(model, weights, resolution=resolution)
+    rows = [
+        [layer.tap.name, layer.kind, "x".join(map(str, layer.shape)), layer.stride, layer.reach]
+        for layer in describe_layers(loaded, pattern, resolution)
+    ]
+    headers = ["layer", "module", "C x H x W", "stride, px", "theoretical receptive field, px"]
+    typer.echo(tabulate(rows, headers=headers, tablefmt="simple", disable_numparse=True))

@@ -1,0 +1,92 @@
+"""Pages to look at results with: ``erf-tools report`` and ``erf-tools app``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from erf_tools.cli.options import split_names
+from erf_tools.errors import UsageError
+
+
+def report(
+    results: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="RESULTS...",
+            help="Folders of `erf-tools erf` and `erf-tools shape-bias`, folders that hold such "
+            "folders, and erf.npz files.",
+        ),
+    ],
+    output: Annotated[Path, typer.Option(metavar="FILE", help="The page.")] = Path(
+        "results/report.html"
+    ),
+) -> None:
+    """Show results on one page that opens in any browser, without a network.
+
+    Example: erf-tools report results/erf results/shape_bias --output report.html
+    """
+    from erf_tools.report.page import write_report
+    from erf_tools.report.results import find_results
+
+    erfs, biases = find_results(results)
+    path = write_report(output, erfs, biases)
+    typer.echo(f"Written to {path}: {path.stat().st_size / 1e6:.1f} MB; open it in a browser")
+
+
+def explore(
+    model: Annotated[
+        list[str],
+        typer.Option(
+            "--model",
+            "--models",
+            metavar="NAME,...",
+            help="Names to offer before those of `erf-tools models`; timm's are taken as well.",
+        ),
+    ] = [],  # noqa: B006 - Typer copies it
+    stimuli: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Cue-conflict stimuli to offer as samples.",
+            show_default="those in the cache, if any",
+        ),
+    ] = None,
+    allow_any_model: Annotated[
+        bool, typer.Option("--allow-any-model", help="Offer every timm model.")
+    ] = False,
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; the default is this machine only.")
+    ] = "127.0.0.1",
+    port: Annotated[
+        int | None,
+        typer.Option(min=1, max=65535, show_default="the first free one from 7860"),
+    ] = None,
+) -> None:
+    """Open a local page: click a pixel of an image, see what the unit there looks at.
+
+    Example: erf-tools app --model efficientnet_lite0
+    """
+    import signal
+    from contextlib import suppress
+    from importlib.util import find_spec
+    from threading import Event
+
+    if find_spec("gradio") is None:
+        raise UsageError('the page needs Gradio: python -m pip install -e ".[app]"')
+    from erf_tools.explorer.page import serve
+    from erf_tools.explorer.pictures import samples
+    from erf_tools.explorer.routes import is_loopback
+    from erf_tools.explorer.session import Session
+
+    session = Session(split_names(model), allow_any_model)
+    with serve(session, samples(stimuli), host, port) as address, suppress(KeyboardInterrupt):
+        if not is_loopback(host):
+            typer.echo(
+                f"warning: whoever reaches {host} can run networks on this machine", err=True
+            )
+        typer.echo(f"{address} (Ctrl+C ends it)")
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # uploads are deleted then too
+        Event().wait()

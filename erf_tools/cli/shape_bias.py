@@ -1,0 +1,130 @@
+"""The command ``erf-tools shape-bias``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from erf_tools.cli.options import (
+    BatchSize,
+    Device,
+    Models,
+    Offline,
+    Output,
+    read_batch_size,
+    split_names,
+)
+from erf_tools.cli.outcomes import raise_failures
+from erf_tools.errors import UsageError
+
+
+def shape_bias(
+    model: Models = [],  # noqa: B006 - Typer copies it
+    weights: Annotated[
+        list[str],
+        typer.Option(
+            metavar="pretrained|random|FILE|ADDRESS",
+            help="Once for all models, or once per model in the same order.",
+        ),
+    ] = ["pretrained"],  # noqa: B006
+    stimuli: Annotated[
+        str,
+        typer.Option(
+            metavar="DIR|edges|silhouettes",
+            help="A folder of stimuli; without it the published cue-conflict set is fetched once. "
+            "edges and silhouettes, or a folder of single-cue stimuli, give accuracies instead.",
+        ),
+    ] = "cue-conflict",
+    allow_partial: Annotated[
+        bool, typer.Option("--allow-partial", help="Measure what there is of a set, and say so.")
+    ] = False,
+    decisions: Annotated[
+        list[Path],
+        typer.Option(
+            metavar="FILE|DIR",
+            help="Published decisions to put beside, or to measure without --model; repeatable.",
+        ),
+    ] = [],  # noqa: B006
+    no_reference: Annotated[
+        bool,
+        typer.Option("--no-reference", help="Leave out humans and networks as published."),
+    ] = False,
+    preset: Annotated[
+        Literal["direct", "mvh", "model"],
+        typer.Option(
+            help="direct: the whole stimulus, the model's own mean and std; mvh: as the toolbox "
+            "model-vs-human; model: the model's evaluation transform, crop included."
+        ),
+    ] = "direct",
+    aggregation: Annotated[
+        Literal["mean", "sum", "max"],
+        typer.Option(help="How probabilities of a category's classes become one number."),
+    ] = "mean",
+    label_map: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="CSV with the columns index and category, for heads that are not ImageNet-1K's.",
+        ),
+    ] = None,
+    batch_size: BatchSize = "auto",
+    device: Device = "auto",
+    seed: Annotated[int, typer.Option(help="Of random weights.")] = 0,
+    offline: Offline = False,
+    output: Output = Path("results/shape_bias"),
+) -> None:
+    """Measure texture-versus-shape decisions: a table with intervals, and the matrix plot.
+
+    Example: erf-tools shape-bias --models resnet152,replknet31b
+    """
+    from erf_tools.cue_conflict.categories import read_label_map
+    from erf_tools.cue_conflict.decisions import read_decisions
+    from erf_tools.cue_conflict.stimuli import CITATION, open_stimuli
+    from erf_tools.downloads import go_offline
+
+    if offline:
+        go_offline()
+    names = split_names(model)
+    if not names and not decisions:
+        raise UsageError("--model is missing; or give --decisions to measure published ones")
+    published = read_decisions(decisions) if decisions else []
+    classes = read_label_map(label_map) if label_map else None
+    found, wanted = None, []
+    if names:
+        from erf_tools.models.requests import requests
+
+        wanted = requests(names, split_names(weights))
+        found = open_stimuli(stimuli, allow_partial, progress=True)
+        for deviation in found.deviations:
+            typer.echo(f"partial stimuli: {deviation}", err=True)
+        typer.echo(CITATION, err=True)
+    from erf_tools.cue_conflict import study, tables
+
+    outcome = study.measure_decisions(
+        wanted,
+        found,
+        output,
+        published,
+        reference=not no_reference,
+        preset=preset,
+        aggregation=aggregation,
+        label_map=classes,
+        batch_size=read_batch_size(batch_size),
+        device=device,
+        seed=seed,
+        progress=True,
+    )
+    for name in outcome.reused:
+        typer.echo(
+            f"{name}: decided before on the same stimuli with the same settings; delete "
+            f"{output / 'decisions'} to decide again",
+            err=True,
+        )
+    typer.echo(tables.as_text(outcome.shown))
+    typer.echo("")
+    for remark in outcome.remarks:
+        typer.echo(remark)
+    typer.echo(f"\nWritten to {output}: " + ", ".join(path.name for path in outcome.files))
+    raise_failures(outcome.failures)

@@ -1,0 +1,91 @@
+"""The commands ``erf-tools weights ...``: the weight files on this machine."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from erf_tools.cli.options import split_names
+from erf_tools.cli.outcomes import raise_failures
+from erf_tools.errors import ErfToolsError
+
+app = typer.Typer(
+    help="Manage the weight files on this machine.", no_args_is_help=True, rich_markup_mode=None
+)
+
+
+@app.command("list")
+def list_files() -> None:
+    """List the weight files in the cache."""
+    from tabulate import tabulate
+
+    from erf_tools.models.catalogue import weights_folder
+    from erf_tools.models.weight_files import cached_files
+
+    rows = [
+        [file.path.name, f"{file.size / 1e6:.1f} MB", ", ".join(file.models), file.sha256[:16]]
+        for file in cached_files()
+    ]
+    headers = ["file", "size", "of", "sha256 first seen"]
+    typer.echo(tabulate(rows, headers=headers, tablefmt="simple", disable_numparse=True))
+    typer.echo(f"\n{len(rows)} files in {weights_folder()}")
+
+
+@app.command()
+def fetch(
+    models: Annotated[list[str], typer.Argument(metavar="MODEL...", help="As in `models`.")],
+) -> None:
+    """Fetch the trained weights of models, for machines that have no network later."""
+    from erf_tools.models.catalogue import ENTRIES
+    from erf_tools.models.weight_files import obtain
+
+    failures: list[ErfToolsError] = []
+    for name in split_names(models):
+        try:
+            if name in ENTRIES and ENTRIES[name].weights.kind != "timm":
+                typer.echo(f"{name}: {obtain(ENTRIES[name], progress=True)}")
+            else:
+                from erf_tools.models.loading import load_model
+
+                typer.echo(f"{name}: {load_model(name).weights.source}")
+        except ErfToolsError as error:
+            failures.append(error)
+    raise_failures(failures)
+
+
+@app.command()
+def verify() -> None:
+    """Check every file in the cache against its published digest and the one first seen."""
+    from erf_tools.models import weight_files
+
+    failures: list[ErfToolsError] = []
+    for file in weight_files.cached_files():
+        try:
+            typer.echo(f"{file.path.name}: {weight_files.verify(file)}")
+        except ErfToolsError as error:
+            failures.append(error)
+    raise_failures(failures)
+
+
+@app.command()
+def path(
+    name: Annotated[str, typer.Argument(help="A model or a file; without, the folder.")] = "",
+) -> None:
+    """Print where a weight file lies, or the folder of all."""
+    from erf_tools.models.catalogue import weights_folder
+    from erf_tools.models.weight_files import find_file
+
+    typer.echo(str(find_file(name).path if name else weights_folder()))
+
+
+@app.command()
+def remove(
+    name: Annotated[str, typer.Argument(help="A model or a file.")],
+) -> None:
+    """Delete a weight file from the cache."""
+    from erf_tools.models import weight_files
+
+    file = weight_files.find_file(name)
+    weight_files.remove(file)
+    typer.echo(f"removed {file.path}")
