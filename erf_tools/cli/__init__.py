@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from erf_tools.cli import compare, demo, erf, listing, pages, shape_bias, weights
+from erf_tools.cli import compare, demo, erf, listing, pages, shape_bias, sweep, weights
 from erf_tools.errors import ErfToolsError
 
 
@@ -55,6 +55,7 @@ def _common(
 app.command()(erf.erf)
 app.command("shape-bias")(shape_bias.shape_bias)
 app.command()(compare.compare)
+app.command()(sweep.sweep)
 app.command()(pages.report)
 app.command()(demo.demo)
 app.command("app")(pages.explore)

@@ -143,6 +143,24 @@ def as_model(
     )
 
 
+def without_values(name: str, size: tuple[int, int]) -> nn.Module:
+    """Build a network on torch's ``meta`` device: shapes without values, and so without memory.
+
+    Args:
+        name: as for :func:`load_model`, but no factory.
+        size: height and width of the input, for networks that are built for one.
+
+    Raises:
+        ErfToolsError: there is no such model, or timm cannot build it.
+    """
+    entry = resolve(name)
+    with torch.device("meta"):
+        if entry.library == "replknet":
+            return replknet.build(entry.architecture, merged=True).eval()
+        module: nn.Module = _create_timm(entry, False, size_arguments(entry.architecture, size))
+        return module.eval()
+
+
 def is_factory(name: str) -> bool:
     """Tell whether ``name`` has the form ``package.module:factory``."""
     return ":" in name and not name.startswith(_HUB)
@@ -203,7 +221,7 @@ def _load_replknet(entry: Entry, weights: str | Path, seed: int) -> Model:
 def _load_timm(entry: Entry, weights: str | Path, seed: int, size: tuple[int, int] | None) -> Model:
     from_hub = weights == "pretrained" and entry.weights.kind == "timm"
     state, loaded = (None, None) if from_hub else _read_weights(entry, weights)
-    arguments = _size_arguments(entry.architecture, size)
+    arguments = size_arguments(entry.architecture, size)
     with _seeded(seed):
         module = _create_timm(entry, from_hub, arguments)
     cfg = module.pretrained_cfg
@@ -334,7 +352,7 @@ def _no_hub(entry: Entry, reason: str) -> str:
     )
 
 
-def _size_arguments(architecture: str, size: tuple[int, int] | None) -> dict[str, Any]:
+def size_arguments(architecture: str, size: tuple[int, int] | None) -> dict[str, Any]:
     """Return timm's ``img_size`` for a network that is built for one input size."""
     if size is None or architecture.startswith(_HUB):
         return {}

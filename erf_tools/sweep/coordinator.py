@@ -10,8 +10,7 @@ from typing import Any
 import pandas as pd
 from tqdm import tqdm
 
-from erf_tools.provenance import write_json
-from erf_tools.sweep.folder import SweepFolder, read_plan
+from erf_tools.sweep.folder import SweepFolder
 from erf_tools.sweep.outcome import Outcome
 from erf_tools.sweep.plan import Plan, Unit, make_plan
 from erf_tools.sweep.results import write_results
@@ -63,8 +62,8 @@ def sweep(
     """
     folder = SweepFolder(output)
     with folder.locked():
-        plan = make_plan(study, _threads(folder), progress)
-        write_json(folder.plan, plan.record())
+        plan = make_plan(study, folder.threads, progress)
+        folder.save_plan(plan)
         if retry_failed:
             folder.forget_failures([unit.id for unit in plan.units])
         todo = folder.pending(plan)
@@ -91,8 +90,3 @@ def _do(units: Sequence[Unit], folder: SweepFolder, execute: Executor, bar: Any)
         if outcome.failure:
             folder.fail(of[outcome.unit], outcome.failure)
         bar.update(outcome.images)
-
-
-def _threads(folder: SweepFolder) -> int | None:
-    """Return the number of threads of an earlier plan in the folder."""
-    return int(read_plan(folder.plan)["threads"]) if folder.plan.exists() else None

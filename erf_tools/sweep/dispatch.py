@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from typing import Any, Protocol
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
 
 from erf_tools.errors import ErfToolsError
 from erf_tools.sweep.outcome import Failure, Outcome
 from erf_tools.sweep.plan import Unit
+
+#: Does a unit: the unit, the sweep's folder, the device.
+Work = Callable[[Unit, Path, str], Outcome]
+
+_Result = TypeVar("_Result")
 
 #: How often a unit is handed out before it counts as what kills its workers, and how often a worker
 #: that dies before its first unit is started.
@@ -121,3 +127,19 @@ def dispatch(units: Sequence[Unit], workers: Sequence[Worker]) -> Iterator[Outco
                 running[worker.submit(next_unit)] = (worker, next_unit)
             else:
                 idle.append(worker)
+
+
+def translated(
+    future: Future[_Result], translate: Callable[[BaseException], BaseException]
+) -> Future[_Result]:
+    """Return a future that is done when ``future`` is, with its error translated."""
+    other: Future[_Result] = Future()
+
+    def settle(done: Future[_Result]) -> None:
+        if error := done.exception():
+            other.set_exception(translate(error))
+        else:
+            other.set_result(done.result())
+
+    future.add_done_callback(settle)
+    return other

@@ -30,12 +30,11 @@ class SweepFolder:
 
     Attributes:
         path: the folder.
-        plan: the plan as JSON.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.plan = path / "plan.json"
+        self._plan = path / "plan.json"
         self._units, self._failures = path / "units", path / "failures"
         self._measured = path / "measured"
 
@@ -68,10 +67,6 @@ class SweepFolder:
         """Return where a unit's part of the result goes."""
         return self._units / f"{unit}.npz"
 
-    def marker(self, measurement: Measurement) -> Path:
-        """Return where the rows of a finished measurement go."""
-        return self._measured / f"{measurement.id}.parquet"
-
     def has_parts(self, measurement: Measurement) -> bool:
         """Tell whether all units of a measurement have been done."""
         return all(self.part(unit).exists() for unit in measurement.units)
@@ -86,22 +81,28 @@ class SweepFolder:
         Raises:
             OutputError: the rows cannot be written.
         """
-        with atomic_path(self.marker(measurement)) as temporary:
+        with atomic_path(self._marker(measurement.id)) as temporary:
             rows.to_parquet(temporary, index=False)
         self.forget_failures(measurement.units)
         for unit in measurement.units:
             self.part(unit).unlink(missing_ok=True)
 
-    def rows(self, measurement: Measurement) -> pd.DataFrame | None:
+    def rows(self, measurement: str) -> pd.DataFrame | None:
         """Return the rows of a finished measurement; ``None`` if it, or a file of it, is not there.
 
         A damaged file counts as none.
+
+        Args:
+            measurement: its identity.
         """
         try:
-            rows = pd.read_parquet(self.marker(measurement))
+            rows = pd.read_parquet(self._marker(measurement))
         except (OSError, ValueError):  # pyarrow's errors are ValueErrors
             return None
         return rows if all((self.path / file).is_file() for file in rows["file"]) else None
+
+    def _marker(self, measurement: str) -> Path:
+        return self._measured / f"{measurement}.parquet"
 
     def fail(self, unit: Unit, failure: Failure) -> None:
         """Record why a unit failed.
@@ -143,7 +144,7 @@ class SweepFolder:
         """
         failed = self.failures()
         parts = {path.stem for path in self._units.glob("*.npz")}
-        unfinished = {each.id for each in plan.measurements if self.rows(each) is None}
+        unfinished = {each.id for each in plan.measurements if self.rows(each.id) is None}
         return [
             unit
             for unit in plan.units
@@ -152,22 +153,52 @@ class SweepFolder:
             and (unit.id not in parts or _last_of_whole(unit, parts))
         ]
 
+    def status(self) -> pd.DataFrame:
+        """Return a row per measurement of the last plan: how many units are done, failed, missing.
+
+        Columns: ``model``, ``weights``, ``protocol``, ``images``, ``units``, ``done``, ``failed``,
+        ``missing``, and the ``reason`` of the first failure.
+
+        Raises:
+            UsageError: no sweep has begun here.
+        """
+        failures = self.failures()
+        parts = {path.stem for path in self._units.glob("*.npz")}
+        rows = []
+        for measurement in self._record()["measurements"]:
+            units = measurement["units"]
+            finished = self.rows(measurement["id"]) is not None
+            failed = [] if finished else [unit for unit in units if unit in failures]
+            done = len(units) if finished else len(parts.intersection(units) - {*failed})
+            row = {key: measurement[key] for key in ("model", "weights", "protocol", "images")}
+            row |= {"units": len(units), "done": done, "failed": len(failed)}
+            row["missing"] = len(units) - done - len(failed)
+            rows.append({**row, "reason": failures[failed[0]] if failed else ""})
+        return pd.DataFrame(rows)
+
+    @property
+    def threads(self) -> int | None:
+        """Number of threads of the last plan; ``None`` before the first."""
+        return int(self._record()["threads"]) if self._plan.exists() else None
+
+    def save_plan(self, plan: Plan) -> None:
+        """Keep a plan for the status.
+
+        Raises:
+            OutputError: it cannot be written.
+        """
+        write_json(self._plan, plan.record())
+
+    def _record(self) -> dict[str, Any]:
+        try:
+            record: dict[str, Any] = json.loads(self._plan.read_text(encoding="utf-8"))
+        except FileNotFoundError as error:
+            raise UsageError(f"no sweep has begun in {self.path}") from error
+        except (OSError, ValueError) as error:
+            raise UsageError(f"{self._plan} is damaged ({error}); remove it") from error
+        return record
+
 
 def _last_of_whole(unit: Unit, parts: set[str]) -> bool:
     units = unit.measurement.units
     return unit.id == units[-1] and parts.issuperset(units)
-
-
-def read_plan(path: Path) -> dict[str, Any]:
-    """Read the record of a plan.
-
-    Raises:
-        UsageError: there is none, or it is damaged.
-    """
-    try:
-        record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise UsageError(f"no sweep has begun in {path.parent}") from error
-    except (OSError, ValueError) as error:
-        raise UsageError(f"{path} cannot be read ({error}); run the sweep again") from error
-    return record

@@ -5,22 +5,18 @@ from __future__ import annotations
 import multiprocessing
 import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import TypeVar
 
-from erf_tools.sweep.dispatch import WorkerDied, dispatch
+from tqdm import tqdm
+
+from erf_tools.sweep.dispatch import Work, WorkerDied, dispatch, translated
 from erf_tools.sweep.outcome import Outcome
 from erf_tools.sweep.plan import Unit
-
-_Result = TypeVar("_Result")
-
-#: Does a unit: the unit, the sweep's folder, the device.
-Work = Callable[[Unit, Path, str], Outcome]
 
 
 def run_locally(
@@ -40,6 +36,10 @@ def run_locally(
     workers = [_Process(output, work, device) for device in devices]
     try:
         yield from dispatch(units, workers)
+    except BaseException:
+        for worker in workers:
+            worker.kill()
+        raise
     finally:
         for worker in workers:
             worker.end()
@@ -54,26 +54,33 @@ class _Process:
         self._lifeline: Connection | None = None
 
     def start(self) -> Future[None]:
+        self.kill()
         self.end()
         # A fork would inherit torch's threads and CUDA's state in a form they cannot be used in.
         context = multiprocessing.get_context("spawn")
         held, self._lifeline = context.Pipe(duplex=False)
         self._pool = ProcessPoolExecutor(1, context, _live_by, (held,))
-        return _explained(self._pool.submit(_be_there))
+        return translated(self._pool.submit(_be_there), _explained)
 
     def submit(self, unit: Unit) -> Future[Outcome]:
         assert self._pool
-        return _explained(self._pool.submit(self._work, unit, self._output, self._device))
+        done = self._pool.submit(self._work, unit, self._output, self._device)
+        return translated(done, _explained)
+
+    def kill(self) -> None:
+        """Have the process end at once."""
+        if self._lifeline:
+            self._lifeline.close()
 
     def end(self) -> None:
-        """End the process, in the middle of its work if it is at any."""
-        if self._pool and self._lifeline:
-            self._lifeline.close()
+        """Wait for the process to end."""
+        if self._pool:
             self._pool.shutdown(cancel_futures=True)
 
 
 def _live_by(lifeline: Connection) -> None:
     """End this process when the other end of the pipe is closed, if only by the parent's death."""
+    tqdm.set_lock(threading.RLock())  # its own, shared with other processes, would be left behind
 
     def end() -> None:
         with suppress(EOFError):
@@ -87,18 +94,5 @@ def _be_there() -> None:
     """Answer, once the process can."""
 
 
-def _explained(future: Future[_Result]) -> Future[_Result]:
-    """Return a future that raises :class:`WorkerDied` where the process ended."""
-    explained: Future[_Result] = Future()
-
-    def settle(done: Future[_Result]) -> None:
-        error = done.exception()
-        if isinstance(error, BrokenProcessPool):
-            explained.set_exception(WorkerDied("its process was killed"))
-        elif error:
-            explained.set_exception(error)
-        else:
-            explained.set_result(done.result())
-
-    future.add_done_callback(settle)
-    return explained
+def _explained(error: BaseException) -> BaseException:
+    return WorkerDied("its process was killed") if isinstance(error, BrokenProcessPool) else error

@@ -48,7 +48,7 @@ def write_results(
     Raises:
         OutputError: the folder cannot be written.
     """
-    rows = {each.id: folder.rows(each) for each in plan.measurements}
+    rows = {each.id: folder.rows(each.id) for each in plan.measurements}
     unfinished = {
         unit for each in plan.measurements if rows[each.id] is None for unit in each.units
     }

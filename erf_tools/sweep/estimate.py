@@ -1,0 +1,95 @@
+"""How long a sweep will take, before it has begun: by operations, at the rate of this machine."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from threadpoolctl import threadpool_limits
+from tqdm import tqdm
+
+from erf_tools.erf.gradients import prepared
+from erf_tools.erf.procedure import DEFAULT_RESOLUTION, Procedure
+from erf_tools.errors import ErfToolsError
+from erf_tools.images import select
+from erf_tools.models.loading import is_factory, load_model, without_values
+from erf_tools.models.operations import multiply_adds
+from erf_tools.sweep.plan import Measurement, Unit
+from erf_tools.sweep.study import ErfProtocol
+
+#: What is timed, and at what size.
+_PROBE, _PROBE_SIDE = "resnet18", 224
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """How long units will take on one worker like this machine.
+
+    Attributes:
+        seconds: for those whose operations could be counted; reading images and preparing networks
+            not included.
+        networks: that have to be loaded and prepared, once per worker and protocol.
+        not_counted: models whose operations could not be counted, with the reason.
+    """
+
+    seconds: float
+    networks: int
+    not_counted: dict[str, str]
+
+
+def estimate(units: Sequence[Unit], device: str, progress: bool = False) -> Estimate:
+    """Estimate the time that units take, from the time that a small network takes here.
+
+    Convolutional networks of which a unit does not see everything take less, networks whose
+    operations a machine does badly more: it is good to a factor of two or three.
+
+    Args:
+        units: what is to be done.
+        device: on which the small network is timed.
+        progress: show a progress bar (in a terminal only).
+    """
+    images = Counter[Measurement]()
+    for unit in units:
+        images[unit.measurement] += len(unit.images)
+    operations, not_counted = 0.0, {}
+    bar = tqdm(
+        images.items(), "counting operations", unit="network", disable=None if progress else True
+    )
+    for measurement, count in bar:
+        try:
+            operations += count * _operations(measurement)
+        except ErfToolsError as error:
+            not_counted[measurement.request.model] = str(error)
+    rate = _rate(device, units[0].measurement.threads) if operations else 1.0
+    return Estimate(operations / rate, len(images), not_counted)
+
+
+def _operations(measurement: Measurement) -> float:
+    """Return the multiply-adds of one image: a forward pass and, for ERFs, as much back."""
+    name, protocol = measurement.request.model, measurement.protocol
+    if is_factory(name):
+        raise ErfToolsError("is known when it is built only")
+    side = _PROBE_SIDE
+    if isinstance(protocol, ErfProtocol):
+        side = protocol.resolution or DEFAULT_RESOLUTION
+    forward = multiply_adds(without_values(name, (side, side)), (side, side))
+    return 2.0 * forward if isinstance(protocol, ErfProtocol) else forward
+
+
+def _rate(device: str, threads: int) -> float:
+    """Return the multiply-adds per second of this machine, from ERFs of a small network."""
+    procedure = Procedure(resolution=_PROBE_SIDE)
+    model, images = load_model(_PROBE, "random"), select("builtin", 8)
+    work = 2 * multiply_adds(without_values(_PROBE, (224, 224)), (_PROBE_SIDE, _PROBE_SIDE))
+    with (
+        threadpool_limits(threads),
+        prepared(model, procedure, [model.tap], device=device) as network,
+    ):
+        torch.set_num_threads(threads)
+        network.measure(images, [len(images)])
+        started = time.perf_counter()
+        network.measure(images, [len(images)])
+        return work * len(images) / (time.perf_counter() - started)
