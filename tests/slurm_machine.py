@@ -84,7 +84,7 @@ class NoSlurmError(Exception):
 
 @contextlib.contextmanager
 def slurm_machine(folder: Path) -> Iterator[None]:
-    """Run SLURM, its files in ``folder``, and let ``SLURM_CONF`` lead all commands to it.
+    """Run SLURM, its files in the absolute ``folder``, and let ``SLURM_CONF`` lead commands to it.
 
     At the end, after an exception too, the daemons are stopped and what is left of the jobs is
     killed.
