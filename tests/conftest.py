@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from slurm_machine import NoSlurmError, slurm_machine
 
 from erf_tools import cli
 
@@ -82,3 +83,13 @@ def cue_conflict() -> Path:
 def edges() -> Path:
     """The folder of edge stimuli beside the checkout."""
     return _reference("edges")
+
+
+@pytest.fixture(scope="session")
+def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """SLURM on this machine, which `sbatch` and submitit find."""
+    try:
+        with slurm_machine(tmp_path_factory.mktemp("slurm")):
+            yield
+    except NoSlurmError as reason:
+        pytest.skip(str(reason))
