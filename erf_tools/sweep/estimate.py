@@ -51,14 +51,16 @@ def estimate(units: Sequence[Unit], device: str, progress: bool = False) -> Esti
         device: on which the small network is timed.
         progress: show a progress bar (in a terminal only).
     """
-    images = Counter[Measurement]()
+    measurements = {unit.measurement.id: unit.measurement for unit in units}
+    images = Counter[str]()
     for unit in units:
-        images[unit.measurement] += len(unit.images)
+        images[unit.measurement.id] += len(unit.images)
     operations, not_counted = 0.0, {}
     bar = tqdm(
         images.items(), "counting operations", unit="network", disable=None if progress else True
     )
-    for measurement, count in bar:
+    for identity, count in bar:
+        measurement = measurements[identity]
         try:
             operations += count * _operations(measurement)
         except ErfToolsError as error:

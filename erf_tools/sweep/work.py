@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import time
 import traceback
 from collections.abc import Iterator, Sequence
@@ -51,8 +52,8 @@ class _Network:
             ErfToolsError: the network cannot be had.
         """
         if self._key != (measurement.id, device):
-            self._held.close()
-            self._key, self._found = (measurement.id, device), None
+            self.close()
+            self._key = (measurement.id, device)
             try:
                 self._found = _load(measurement, device, self._held)
             except ErfToolsError as error:
@@ -61,8 +62,14 @@ class _Network:
             raise self._found
         return self._found
 
+    def close(self) -> None:
+        """Leave the network as it was, and forget it."""
+        self._held.close()
+        self._key, self._found = None, None
+
 
 _network = _Network()
+atexit.register(_network.close)
 
 
 def perform(unit: Unit, output: Path, device: str = "auto") -> Outcome:
@@ -101,6 +108,8 @@ def perform(unit: Unit, output: Path, device: str = "auto") -> Outcome:
 
 def _perform(unit: Unit, folder: SweepFolder, device: str) -> None:
     path, measurement = folder.part(unit.id), unit.measurement
+    if folder.rows(measurement.id) is not None:
+        return  # a job that was started again after its last unit
     if not path.exists():
         if isinstance(unit.images, Selection):
             network: Prepared = _network.of(measurement, device)

@@ -1,0 +1,128 @@
+"""Small studies for the tests of sweeps, and work that needs no network."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from erf_tools.sweep.outcome import Outcome
+from erf_tools.sweep.plan import Unit
+
+NETWORKS = """
+import torch
+
+
+def small(kernel):
+    torch.manual_seed(kernel)
+    return torch.nn.Sequential(
+        torch.nn.Conv2d(3, 4, kernel, 2, kernel // 2),
+        torch.nn.BatchNorm2d(4),
+        torch.nn.ReLU(),
+        torch.nn.Conv2d(4, 4, kernel, 2, kernel // 2),
+    )
+
+
+def three():
+    return small(3)
+
+
+def seven():
+    return small(7)
+
+
+def broken():
+    raise RuntimeError("the layers do not fit\\nand more of it")
+"""
+
+STUDY = """
+output = "out"
+threads = 1
+
+[[models]]
+names = [{models}]
+
+[images]
+source = "images"
+count = 6
+shard = 2
+
+[[erf]]
+resolution = 32
+"""
+
+LAYERS = """
+[[erf]]
+name = "layers"
+resolution = 32
+gradient = "abs"
+layers = ["0", "3"]
+"""
+
+
+def write_study(folder: Path, *models: str) -> Path:
+    """Write a study of networks of :data:`NETWORKS` and its six images; return its file.
+
+    Its paths are relative to the folder, which has to be the current one.
+    """
+    (folder / "networks.py").write_text(NETWORKS)
+    (folder / "images").mkdir()
+    generator = np.random.default_rng(0)
+    for number in range(6):
+        pixels = generator.integers(0, 256, (24, 32, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / "images" / f"{number}.png")
+    quoted = ", ".join(f'"networks:{model}"' for model in models)
+    (folder / "study.toml").write_text(STUDY.format(models=quoted))
+    return folder / "study.toml"
+
+
+def results(folder: Path) -> dict[str, bytes]:
+    """Return the content of all results below a sweep's folder, but for the figures."""
+    kept = {".csv", ".md", ".tex", ".npz", ".json", ".parquet"}
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.suffix in kept and path.name != "plan.json"
+    }
+
+
+def here(units: Sequence[Unit], output: Path) -> Iterator[Outcome]:
+    """Do units in this process."""
+    from erf_tools.sweep.work import perform
+
+    for unit in units:
+        yield perform(unit, output, "cpu")
+
+
+def note(unit: Unit, output: Path, device: str) -> Outcome:
+    """Leave a file that says which process did a unit, and how often it was begun."""
+    with (output / unit.id).open("a") as stream:
+        stream.write(f"{os.getpid()} {device}\n")
+    time.sleep(0.05)
+    return Outcome(unit.id, len(unit.images), 0.05)
+
+
+def note_and_die_once(unit: Unit, output: Path, device: str) -> Outcome:
+    """Kill the process in the middle of each unit that is begun for the first time."""
+    outcome = note(unit, output, device)
+    if len((output / unit.id).read_text().splitlines()) == 1:
+        os.kill(os.getpid(), 9)
+    return outcome
+
+
+def die(unit: Unit, output: Path, device: str) -> Outcome:
+    """Kill the process in the middle of the second unit."""
+    if unit.shard == 1:
+        os.kill(os.getpid(), 9)
+    return note(unit, output, device)
+
+
+def sleep(unit: Unit, output: Path, device: str) -> Outcome:
+    """Be at a unit for as long as a test may take."""
+    note(unit, output, device)
+    time.sleep(600)
+    raise AssertionError

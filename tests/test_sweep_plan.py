@@ -1,0 +1,192 @@
+"""Study files, plans, and the order in which units are handed out."""
+
+from __future__ import annotations
+
+from itertools import chain
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sweep_studies import LAYERS, write_study
+
+from erf_tools.erf.parts import group_lengths
+from erf_tools.errors import UsageError
+from erf_tools.images import Selection, select
+from erf_tools.models.requests import Request
+from erf_tools.sweep.dispatch import Queue
+from erf_tools.sweep.plan import Measurement, Unit, make_plan
+from erf_tools.sweep.study import ErfProtocol, read_study
+
+
+@pytest.fixture
+def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    file = write_study(tmp_path, "three", "seven")
+    file.write_text(file.read_text() + LAYERS)
+    return file
+
+
+def changed(study: Path, old: str, new: str) -> Path:
+    text = study.read_text()
+    assert old in text
+    study.write_text(text.replace(old, new))
+    return study
+
+
+def identities(study: Path) -> set[str]:
+    return {unit.id for unit in make_plan(read_study(study)).units}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("threads = 1", "threads = 0", r"`int` >= 1 - at `\$\.threads`"),
+        ("count = 6", 'count = "six"', r"Expected `int`, got `str` - at `\$\.images\.count`"),
+        ("count = 6", "number = 6", "unknown field `number`"),
+        ("[[erf]]", "[erf]", "not a study file"),
+        ('name = "layers"', 'name = "ding2022"', "two tables .* are called ding2022"),
+        ('gradient = "abs"', 'gradient = "all"', "Invalid enum value 'all'"),
+        ('gradient = "abs"', 'protocol = "ding2021"', "did you mean ding2022"),
+        ('layers = ["0", "3"]', 'layers = ["0"]\nstages = true', "exclude each other"),
+        ('"networks:seven"', '"networks:three"', "names networks:three twice"),
+        ('output = "out"', "", "missing required field `output`"),
+    ],
+)
+def test_what_is_wrong_in_a_study_file_is_named(
+    study: Path, old: str, new: str, message: str
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        read_study(changed(study, old, new))
+
+
+def test_a_study_that_is_not_there_or_measures_nothing(study: Path) -> None:
+    with pytest.raises(UsageError, match=r"nowhere\.toml cannot be read: No such file"):
+        read_study(study.with_name("nowhere.toml"))
+    study.write_text('output = "out"\n[[models]]\nnames = ["resnet18"]\n')
+    with pytest.raises(UsageError, match="measures nothing"):
+        read_study(study)
+
+
+def test_units_are_models_by_protocols_by_shards(study: Path) -> None:
+    plan = make_plan(read_study(study))
+    assert [(each.protocol_name, each.request.model) for each in plan.measurements] == [
+        ("ding2022", "networks:three"),
+        ("ding2022", "networks:seven"),
+        ("layers", "networks:three"),
+        ("layers", "networks:seven"),
+    ]
+    assert len(plan.units) == 2 * 2 * 3
+    for measurement in plan.measurements:
+        own = [unit for unit in plan.units if unit.measurement == measurement]
+        assert [unit.id for unit in own] == measurement.units
+        assert list(chain.from_iterable(unit.names for unit in own)) == [
+            image.name for image in select("images", 6).images
+        ]
+
+
+@given(images=st.integers(1, 3000), about=st.integers(1, 400), side=st.integers(8, 2048))
+def test_shards_are_of_whole_groups(images: int, about: int, side: int) -> None:
+    """The groups that intervals are made of do not depend on how the work is divided."""
+    from erf_tools.sweep import plan
+
+    selection = Selection(tuple(range(images)), "numbers")  # type: ignore[arg-type]
+    shards = plan._erf_shards(selection, ErfProtocol(resolution=side), about)
+    assert list(chain.from_iterable(own.images for own, _ in shards)) == list(range(images))
+    lengths = tuple(chain.from_iterable(lengths for _, lengths in shards))
+    assert lengths == group_lengths(images, (side, side))
+    assert all(len(own.images) == sum(lengths) > 0 for own, lengths in shards)
+
+
+@given(images=st.integers(1, 5000), side=st.integers(1, 4096), layers=st.integers(1, 8))
+def test_groups_are_even_and_fit_into_memory(images: int, side: int, layers: int) -> None:
+    lengths = group_lengths(images, (side, side), layers)
+    assert sum(lengths) == images
+    assert max(lengths) - min(lengths) <= 1
+    assert len(lengths) <= 64
+    assert len(lengths) == 1 or 4 * side * side * layers * len(lengths) <= 512 * 2**20
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("threads = 1", "threads = 2"),
+        ("threads = 1", "threads = 1\nseed = 1"),
+        ("count = 6", "count = 5"),
+        ("shard = 2", "shard = 3"),
+        ("resolution = 32", "resolution = 48"),
+    ],
+)
+def test_units_are_others_where_results_could_be(study: Path, old: str, new: str) -> None:
+    before = identities(study)
+    assert before == identities(study)
+    assert not before & identities(changed(study, old, new))
+
+
+def test_units_are_others_where_an_image_changes(study: Path) -> None:
+    before = identities(study)
+    first, second = study.parent / "images" / "0.png", study.parent / "images" / "1.png"
+    first.write_bytes(second.read_bytes())
+    assert not before & identities(study)
+
+
+def test_what_is_added_to_a_study_leaves_the_rest(study: Path) -> None:
+    before = identities(study)
+    after = identities(changed(study, '"networks:seven"', '"networks:seven", "networks:broken"'))
+    assert before < after
+
+
+def test_weights_of_a_file_are_known_by_their_content(study: Path) -> None:
+    weights = study.parent / "weights.pth"
+    weights.write_bytes(b"one")
+    changed(study, "[images]", f'[[models]]\nnames = ["resnet18"]\nweights = "{weights}"\n[images]')
+    before = identities(study)
+    weights.write_bytes(b"two")
+    assert len(before & identities(study)) == len(before) * 2 // 3
+
+
+def unit(measurement: str, shard: int, shards: int) -> Unit:
+    protocol, request = ErfProtocol(), Request("model")
+    whole = Measurement(measurement, request, protocol, 0, 1, shards, shards, {}, "erf")
+    return Unit(whole, shard, Selection((), "none"))
+
+
+@given(
+    shards=st.lists(st.integers(1, 6), min_size=1, max_size=6),
+    turns=st.lists(st.tuples(st.integers(0, 3), st.booleans()), max_size=100),
+)
+def test_each_unit_is_handed_out_until_it_is_done(
+    shards: list[int], turns: list[tuple[int, bool]]
+) -> None:
+    """Whoever asks when, and whoever dies: nothing is lost, nothing done twice."""
+    units = [unit(str(m), s, count) for m, count in enumerate(shards) for s in range(count)]
+    queue, workers = Queue(units), [object() for _ in range(4)]
+    done: list[str] = []
+    for worker, dies in [*turns, *[(0, False)] * len(units)]:
+        if taken := queue.take(workers[worker]):  # type: ignore[arg-type]
+            failed = queue.lost(taken, "it died") if dies else None
+            if failed or not dies:
+                done.append(taken.id)
+    assert sorted(done) == sorted(each.id for each in units)
+    assert not queue
+
+
+def test_a_worker_stays_with_its_network_then_begins_another_then_helps() -> None:
+    units = [unit(name, shard, 3) for name in "ab" for shard in range(3)]
+    queue = Queue(units)
+    one, two, three = object(), object(), object()
+    taken = [queue.take(worker).id[0] for worker in (one, two, one, one, two, three)]  # type: ignore
+    assert taken == list("abaabb")
+    assert queue.take(one) is None  # type: ignore[arg-type]
+
+
+def test_a_unit_that_kills_three_workers_fails() -> None:
+    queue = Queue([unit("a", 0, 1)])
+    worker = object()
+    for _ in range(2):
+        assert queue.lost(queue.take(worker), "it was killed") is None  # type: ignore[arg-type]
+    outcome = queue.lost(queue.take(worker), "it was killed")  # type: ignore[arg-type]
+    assert outcome
+    assert outcome.failure
+    assert outcome.failure.reason.startswith("it was killed, 3 times")
+    assert not queue

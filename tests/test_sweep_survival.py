@@ -1,0 +1,317 @@
+"""Sweeps that are killed, fail in parts, meet full disks and each other; and what is left then."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import sweep_studies
+from conftest import Command
+from sweep_studies import LAYERS, die, here, note, note_and_die_once, results, sleep, write_study
+
+from erf_tools.compare import compare
+from erf_tools.erf.gradients import measure_layers
+from erf_tools.erf.maps import ERF
+from erf_tools.erf.procedure import Procedure
+from erf_tools.errors import ErfToolsError, OutputError
+from erf_tools.images import select
+from erf_tools.models.loading import load_model
+from erf_tools.provenance import write_text
+from erf_tools.report.results import find_results
+from erf_tools.sweep import coordinator
+from erf_tools.sweep.coordinator import Sweep
+from erf_tools.sweep.folder import SweepFolder
+from erf_tools.sweep.local import run_locally
+from erf_tools.sweep.outcome import Outcome
+from erf_tools.sweep.plan import Unit, make_plan
+from erf_tools.sweep.study import read_study
+
+
+@pytest.fixture
+def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    sys.modules.pop("networks", None)
+    return write_study(tmp_path, "three", "seven")
+
+
+def sweep(study: Path, output: str | Path = "out", retry_failed: bool = False) -> Sweep:
+    return coordinator.sweep(read_study(study), Path(output), here, retry_failed)
+
+
+def test_results_are_those_of_a_single_run(study: Path) -> None:
+    """Images measured apart, two by two, against all of them at once."""
+    done = sweep(study)
+    model = load_model("networks:three")
+    (whole,) = measure_layers(
+        model, select("images", 6), Procedure(resolution=32), [model.tap], device="cpu"
+    )
+    joined = ERF.load("out/erf/ding2022/networks_three/erf.npz")
+    np.testing.assert_allclose(joined.total, whole.total, rtol=1e-12)
+    assert joined.images == whole.images
+    assert joined.setting == whole.setting
+    assert joined.runs == whole.runs
+    assert joined.resamples
+    assert whole.resamples
+    np.testing.assert_allclose(joined.resamples.draws, whole.resamples.draws, rtol=1e-5)
+    values = done.table.set_index(["model", "measure"])["value"]
+    assert values["networks:three", "effective_side"] == whole.measures.effective_side
+
+
+def test_the_table_is_tidy_and_everything_else_reads_the_results(study: Path) -> None:
+    study.write_text(study.read_text() + LAYERS)
+    done = sweep(study)
+    table = pd.read_csv("out/sweep.csv")
+    keys = ["model", "protocol", "layer", "measure"]
+    assert not table.duplicated(keys).any()
+    assert table.groupby(["model", "protocol", "layer"]).size().shape == (2 + 4,)
+    assert set(table["status"]) == {"done"}
+    pd.testing.assert_frame_equal(pd.read_parquet("out/sweep.parquet"), done.table)
+    np.testing.assert_array_equal(table["value"], done.table["value"])
+    assert all((Path("out") / file).is_file() for file in table["file"])
+    erfs, _ = find_results([Path("out")])
+    assert len(erfs) == 6
+    bias = Path("bias")
+    bias.mkdir()
+    columns = "name,shape_bias,ci_low,ci_high,coverage,low_coverage,preset,aggregation,stimuli"
+    (bias / "shape_bias.csv").write_text(
+        f"{columns},weights_sha256\nnetworks:three,0.5,0.4,0.6,0.7,False,direct,mean,all,0\n"
+    )
+    compared = compare(Path("out/erf/ding2022"), bias, Path("compared"))
+    assert list(compared.table["model"]) == ["networks:three"]
+
+
+def test_what_fails_is_listed_with_its_reason_and_stops_nothing(study: Path) -> None:
+    text = study.read_text().replace('"networks:three"', '"networks:broken", "nosuchmodel"')
+    weights = study.parent / "cut.pth"
+    weights.write_bytes(b"PK\x03\x04 cut off")
+    models = f'[[models]]\nnames = ["resnet18"]\nweights = "{weights}"\n[images]'
+    study.write_text(text.replace("[images]", models))
+    done = sweep(study)
+    assert set(done.table[done.table["status"] == "done"]["model"]) == {"networks:seven"}
+    failed = done.table[done.table["status"] == "failed"].set_index("model")
+    reasons = failed["reason"]
+    assert len(reasons) == 3
+    assert "the layers do not fit" in reasons["networks:broken"]
+    assert "(3 of 3 units)" in reasons["networks:broken"]
+    assert "did you mean" in reasons["nosuchmodel"]
+    assert "cut.pth" in reasons["resnet18"]
+    assert len(done.failures) == 3 * 3
+
+    repaired = sweep_studies.NETWORKS.replace("raise RuntimeError", "return seven() #")
+    (study.parent / "networks.py").write_text(repaired)
+    sys.modules.pop("networks")
+    assert len(sweep(study).failures) == 9  # it is not tried again unasked
+    retried = sweep(study, retry_failed=True)
+    assert len(retried.failures) == 6
+    assert "networks:broken" not in set(retried.table[retried.table["status"] == "failed"]["model"])
+
+
+def test_a_finished_sweep_does_nothing_again(study: Path) -> None:
+    sweep(study)
+    before = results(Path("out"))
+    again = sweep(study)
+    assert again.reused == len(again.plan.units)
+    assert results(Path("out")) == before
+
+
+def test_a_result_or_a_part_that_is_damaged_is_made_again(study: Path) -> None:
+    sweep(study)
+    before = results(Path("out"))
+    (Path("out") / "erf/ding2022/networks_three/erf.npz").unlink()
+    assert sweep(study).reused == 6 - 3
+    assert results(Path("out")) == before
+
+    plan = make_plan(read_study(study))
+    damaged = SweepFolder(Path("damaged")).part(plan.units[1].id)
+    damaged.parent.mkdir(parents=True)
+    damaged.write_bytes(b"PK\x03\x04 cut off")
+    assert not sweep(study, "damaged").failures
+    assert results(Path("damaged")) == before
+
+
+def run_to_the_end(study: Path, output: Path) -> None:
+    sys.path.insert(0, str(study.parent))
+    os.chdir(study.parent)
+    sweep(study, output)
+
+
+def test_killed_twenty_times_it_gives_the_same_bits(study: Path) -> None:
+    """kill -9 at random moments of the whole run, resumed each time."""
+    fresh = multiprocessing.get_context("forkserver")  # forks that have imported torch already
+    fresh.set_forkserver_preload(["erf_tools.sweep.work", "erf_tools.sweep.coordinator"])
+
+    def begin(output: str) -> multiprocessing.process.BaseProcess:
+        process = fresh.Process(target=run_to_the_end, args=(study, study.parent / output))
+        process.start()
+        return process
+
+    begin("warm").join()
+    started = time.perf_counter()
+    begin("whole").join()
+    duration = time.perf_counter() - started
+    generator = random.Random(0)
+    killed = 0
+    for round_ in range(20):
+        process = begin("killed")
+        process.join(generator.uniform(0.05, 0.25) * duration)
+        process.kill()
+        process.join()
+        killed += process.exitcode == -signal.SIGKILL
+        if round_ == 9 and not SweepFolder(Path("killed")).pending(make_plan(read_study(study))):
+            shutil.rmtree("killed")  # too quick for what is to come
+    assert killed == 20
+    final = begin("killed")
+    final.join()
+    assert final.exitcode == 0
+    assert results(Path("killed")) == results(Path("whole"))
+    assert not list(Path("killed/units").glob("*.npz"))
+
+
+def test_when_the_command_is_killed_so_is_its_worker_and_it_goes_on_afterwards(
+    study: Path,
+) -> None:
+    program = Path(sys.executable).with_name("erf-tools")
+    command = [program, "sweep", "study.toml"]
+    with subprocess.Popen(command, start_new_session=True) as process:
+        while not list(Path("out").glob("units/*.npz")):
+            assert process.poll() is None
+            time.sleep(0.02)
+        process.kill()
+    deadline = time.monotonic() + 20
+    group = ["pgrep", "--session", str(process.pid), "--full", "spawn_main"]
+    while subprocess.run(group, check=False, stdout=subprocess.DEVNULL).returncode == 0:
+        assert time.monotonic() < deadline, "the worker lives on"
+        time.sleep(0.1)
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "units had been done before" in done.stderr
+    sweep(study, "whole")
+    assert results(Path("out")) == results(Path("whole"))
+
+
+def workers(study: Path) -> tuple[Sequence[Unit], Path]:
+    output = Path("noted")
+    output.mkdir()
+    return make_plan(read_study(study)).units, output
+
+
+def test_two_devices_share_the_units(study: Path) -> None:
+    units, output = workers(study)
+    done = list(run_locally(units, output, note, ["cpu", "other"]))
+    assert sorted(each.unit for each in done) == sorted(unit.id for unit in units)
+    lines = [(output / unit.id).read_text().split() for unit in units]
+    assert {device for _, device in lines} == {"cpu", "other"}
+    assert len({process for process, _ in lines}) == 2
+
+
+def test_a_worker_that_dies_is_replaced_and_its_unit_done_again(study: Path) -> None:
+    units, output = workers(study)
+    done = list(run_locally(units[:3], output, note_and_die_once, ["cpu"]))
+    assert [each.failure for each in done] == [None] * 3
+    assert {len((output / unit.id).read_text().splitlines()) for unit in units[:3]} == {2}
+
+
+def test_a_unit_that_kills_its_workers_fails_and_the_others_do_not(study: Path) -> None:
+    units, output = workers(study)
+    done = {each.unit: each.failure for each in run_locally(units[:3], output, die, ["cpu"])}
+    failure = done.pop(units[1].id)
+    assert failure
+    assert (
+        failure.reason == "its process was killed, 3 times; it may need more memory than there is"
+    )
+    assert set(done.values()) == {None}
+
+
+def test_workers_end_with_whoever_gives_up_on_them(study: Path) -> None:
+    units, output = workers(study)
+    running = run_locally(units, output, sleep, ["cpu"])
+
+    def give_up(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGALRM, give_up)
+    signal.alarm(4)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            next(running)
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+    (begun,) = output.iterdir()
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(begun.read_text().split()[0]), 0)
+
+
+def test_a_second_coordinator_is_turned_away(study: Path, run_command: Command) -> None:
+    with SweepFolder(Path("out")).locked():
+        code, _, err = run_command("sweep", "study.toml")
+        assert code == 1
+        assert "another sweep is at work in out" in err
+        with pytest.raises(ErfToolsError, match="another sweep"):
+            sweep(study)
+    assert not sweep(study).failures
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 200 kB."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=200k", "erf-tools-test", disk]
+    if os.geteuid() or subprocess.run(mount, check=False, capture_output=True).returncode:
+        pytest.skip("no file system can be mounted here")
+    yield disk
+    subprocess.run(["umount", disk], check=True)
+
+
+def remount(disk: Path, options: str) -> None:
+    subprocess.run(["mount", "-o", f"remount,{options}", disk], check=True)
+
+
+def test_a_full_disk_stops_the_sweep_and_costs_nothing_that_is_done(
+    study: Path, small_disk: Path
+) -> None:
+    with pytest.raises(OutputError, match="No space left on device"):
+        sweep(study, small_disk / "out")
+    done = SweepFolder(small_disk / "out").status()["done"].sum()
+    assert 0 < done < 6
+    assert not SweepFolder(small_disk / "out").failures()
+    remount(small_disk, "size=100m")
+    assert sweep(study, small_disk / "out").reused > 0
+    sweep(study, "whole")
+    assert results(small_disk / "out") == results(Path("whole"))
+
+
+def test_a_read_only_disk_is_one_sentence(
+    study: Path, small_disk: Path, run_command: Command
+) -> None:
+    remount(small_disk, "ro")
+    code, _, err = run_command("sweep", "study.toml", "--output", small_disk / "out")
+    assert code == 1
+    assert "Read-only file system; choose another --output folder" in err
+    assert "Traceback" not in err
+
+
+def test_a_worker_that_cannot_write_ends_the_sweep(study: Path) -> None:
+    """The error comes from another process, and is the user's all the same."""
+    units, output = workers(study)
+    (output / "occupied").write_text("")
+    with pytest.raises(OutputError, match="cannot write"):
+        list(run_locally(units, output / "occupied", write, ["cpu"]))
+
+
+def write(unit: Unit, output: Path, device: str) -> Outcome:
+    write_text(output / unit.id, device)
+    raise AssertionError
