@@ -70,6 +70,9 @@ def test_every_command_shown_is_understood(
     if arguments[0] in ("shape-bias", "compare", "report"):
         assert stopped.value.code == 2  # understood, but the folders are the user's
         assert "there is no" in error
+    elif arguments[0] == "sweep":
+        assert stopped.value.code == 2
+        assert "backbones.toml cannot be read" in error
     elif "my_" in command:
         assert stopped.value.code == 2
         assert "no such file" in error or "cannot import" in error

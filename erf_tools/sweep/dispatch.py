@@ -19,7 +19,7 @@ _Result = TypeVar("_Result")
 
 #: How often a unit is handed out before it counts as what kills its workers, and how often a worker
 #: that dies before its first unit is started.
-_TRIES = 3
+TRIES = 3
 
 
 class WorkerDied(Exception):  # noqa: N818 - an event, not a fault of the program
@@ -77,8 +77,8 @@ class Queue:
     def lost(self, unit: Unit, reason: str) -> Outcome | None:
         """Take back a unit whose worker died; after the third time, return its failure."""
         self._deaths[unit.id] += 1
-        if self._deaths[unit.id] == _TRIES:
-            failure = Failure(f"{reason}, {_TRIES} times; it may need more memory than there is")
+        if self._deaths[unit.id] == TRIES:
+            failure = Failure(f"{reason}, {TRIES} times; it may need more memory than there is")
             return Outcome(unit.id, len(unit.images), 0, failure)
         self._waiting.setdefault(unit.measurement.id, deque()).appendleft(unit)
         return None
@@ -107,7 +107,7 @@ def dispatch(units: Sequence[Unit], workers: Sequence[Worker]) -> Iterator[Outco
                 idle.append(worker)
             except WorkerDied as error:
                 stillborn[worker] += 1
-                if stillborn[worker] == _TRIES:
+                if stillborn[worker] == TRIES:
                     raise ErfToolsError(f"a worker does not start: {error}") from error
                 starting[worker.start()] = worker
         for future in done & running.keys():

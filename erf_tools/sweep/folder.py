@@ -60,12 +60,18 @@ class SweepFolder:
                 f"cannot write to {self.path}: {error.strerror or error}; choose another --output "
                 "folder"
             ) from error
-        with lock:
+        try:
             yield
+        finally:
+            lock.release()
 
     def part(self, unit: str) -> Path:
         """Return where a unit's part of the result goes."""
         return self._units / f"{unit}.npz"
+
+    def has_done(self, unit: Unit) -> bool:
+        """Tell whether a unit needs nothing more."""
+        return self.part(unit.id).exists() or self.rows(unit.measurement.id) is not None
 
     def has_parts(self, measurement: Measurement) -> bool:
         """Tell whether all units of a measurement have been done."""

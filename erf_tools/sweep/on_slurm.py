@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from itertools import groupby, pairwise
 from math import ceil
 from pathlib import Path
@@ -16,7 +17,7 @@ from submitit.core.utils import FailedJobError, UncompletedJobError
 
 from erf_tools.errors import OutputError, UsageError
 from erf_tools.provenance import write_json
-from erf_tools.sweep.dispatch import Work
+from erf_tools.sweep.dispatch import TRIES, Work
 from erf_tools.sweep.folder import SweepFolder
 from erf_tools.sweep.outcome import Failure, Outcome
 from erf_tools.sweep.plan import Unit
@@ -60,8 +61,9 @@ def run_on_slurm(
 ) -> Iterator[Outcome]:
     """Yield the outcome of each unit, done by jobs of the cluster that this machine belongs to.
 
-    Jobs of an earlier run that was killed are cancelled first. All nodes see the folder in which
-    the command is run, by the same path.
+    Jobs of an earlier run that was killed are cancelled first. Units of a job that ends without an
+    answer become jobs of their own, and fail when that has happened three times. All nodes see the
+    folder in which the command is run, by the same path.
 
     Args:
         units: what to do.
@@ -84,28 +86,72 @@ def run_on_slurm(
         "slurm_array_parallelism": _PARALLEL,
         **parameters,
     }
-    chunks = divide(units, int(settings["slurm_array_parallelism"]))
+    done_in = SweepFolder(output)
+    running: dict[Any, Sequence[Unit]] = {}
+    deaths = Counter[str]()
+
+    def submit(chunks: Sequence[Sequence[Unit]]) -> None:
+        works = [Chunk(chunk, output.resolve(), work) for chunk in chunks]
+        running.update(zip(executor.submit_array(works), chunks, strict=True))
+        write_json(list_of_jobs, [job.job_id for job in running])
+
     try:
-        executor = submitit.AutoExecutor(folder=folder / "%j", cluster="slurm")
-        executor.update_parameters(**settings)
-        jobs = executor.submit_array([Chunk(chunk, output.resolve(), work) for chunk in chunks])
-    except (RuntimeError, FailedJobError, NameError, TypeError) as error:
-        raise UsageError(
-            f"SLURM takes no jobs ({error}); correct the study's table [slurm], or use another "
-            "--executor"
-        ) from error
-    write_json(list_of_jobs, [job.job_id for job in jobs])
-    running = dict(zip(jobs, chunks, strict=True))
-    try:
+        with _refusals():
+            executor = submitit.AutoExecutor(folder=folder / "%j", cluster="slurm")
+            executor.update_parameters(**settings)
+            submit(divide(units, int(settings["slurm_array_parallelism"])))
         while running:
             next(iter(running)).done(force_check=True)  # asks SLURM for the state of all of them
+            again: list[list[Unit]] = []
             for job in [job for job in running if job.done()]:
-                yield from _outcomes(job, running.pop(job), SweepFolder(output))
+                chunk = running.pop(job)
+                try:
+                    result = job.result()
+                except (FailedJobError, UncompletedJobError) as error:
+                    left = [unit for unit in chunk if not done_in.has_done(unit)]
+                    deaths.update(unit.id for unit in left)
+                    again += [[unit] for unit in left if deaths[unit.id] < TRIES]
+                    lost = [unit for unit in left if deaths[unit.id] == TRIES]
+                    finished = [unit for unit in chunk if unit not in left]
+                    yield from (_lost(unit, job, error) for unit in lost)
+                    yield from (Outcome(unit.id, len(unit.images), 0) for unit in finished)
+                    continue
+                if isinstance(result, OutputError):
+                    raise result
+                yield from result
+            if again:
+                submit(again)
             time.sleep(_INTERVAL if running else 0)
     finally:
         for job in running:
             job.cancel()
         list_of_jobs.unlink(missing_ok=True)
+
+
+@contextmanager
+def _refusals() -> Iterator[None]:
+    """Turn what submitit and SLURM say to parameters into one sentence.
+
+    Raises:
+        UsageError: instead of what they raised.
+    """
+    try:
+        yield
+    except (RuntimeError, FailedJobError, NameError, TypeError) as error:
+        said = " ".join(str(error).split())
+        raise UsageError(
+            f"SLURM takes no jobs ({said}); correct the study's table [slurm], or use another "
+            "--executor"
+        ) from error
+
+
+def _lost(unit: Unit, job: Any, error: Exception) -> Outcome:
+    failure = Failure(
+        f"its job ended without an answer, {TRIES} times (the last {job.job_id}, {job.state}); "
+        f"it may need more memory or time than there is; its logs are in {job.paths.folder}",
+        str(error),
+    )
+    return Outcome(unit.id, len(unit.images), 0, failure)
 
 
 def divide(units: Sequence[Unit], jobs: int) -> list[list[Unit]]:
@@ -121,26 +167,6 @@ def divide(units: Sequence[Unit], jobs: int) -> list[list[Unit]]:
         ends = [len(own) * index // count for index in range(count + 1)]
         chunks += [own[start:end] for start, end in pairwise(ends)]
     return chunks
-
-
-def _outcomes(job: Any, units: Sequence[Unit], folder: SweepFolder) -> Iterator[Outcome]:
-    """Yield what a job gave; of one that died, its units fail but for those it had done."""
-    try:
-        result = job.result()
-    except (FailedJobError, UncompletedJobError) as error:
-        lines = [line for line in str(error).splitlines() if line.strip()]
-        failure = Failure(
-            f"its job {job.job_id} ended without an answer (state {job.state}); its logs are in "
-            f"{job.paths.folder}",
-            "\n".join(lines),
-        )
-        for unit in units:
-            done = folder.part(unit.id).exists() or folder.rows(unit.measurement.id) is not None
-            yield Outcome(unit.id, len(unit.images), 0, None if done else failure)
-        return
-    if isinstance(result, OutputError):
-        raise result
-    yield from result
 
 
 def _cancel_earlier(list_of_jobs: Path) -> None:
