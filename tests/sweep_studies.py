@@ -35,6 +35,15 @@ def seven():
     return small(7)
 
 
+class Large(torch.nn.Conv2d):
+    def forward(self, images):
+        raise torch.OutOfMemoryError("tried to allocate 80.00 GiB")
+
+
+def large():
+    return Large(3, 4, 3)
+
+
 def broken():
     raise RuntimeError("the layers do not fit\\nand more of it")
 """

@@ -93,7 +93,7 @@ def test_the_table_is_tidy_and_everything_else_reads_the_results(study: Path) ->
 
 
 def test_what_fails_is_listed_with_its_reason_and_stops_nothing(study: Path) -> None:
-    text = study.read_text().replace('"networks:three"', '"networks:broken", "nosuchmodel"')
+    text = study.read_text().replace('three"', 'broken", "networks:large", "nosuchmodel"')
     weights = study.parent / "cut.pth"
     weights.write_bytes(b"PK\x03\x04 cut off")
     models = f'[[models]]\nnames = ["resnet18"]\nweights = "{weights}"\n[images]'
@@ -102,19 +102,20 @@ def test_what_fails_is_listed_with_its_reason_and_stops_nothing(study: Path) -> 
     assert set(done.table[done.table["status"] == "done"]["model"]) == {"networks:seven"}
     failed = done.table[done.table["status"] == "failed"].set_index("model")
     reasons = failed["reason"]
-    assert len(reasons) == 3
+    assert len(reasons) == 4
+    assert "80.00 GiB" in reasons["networks:large"]
     assert "the layers do not fit" in reasons["networks:broken"]
     assert "(3 of 3 units)" in reasons["networks:broken"]
     assert "did you mean" in reasons["nosuchmodel"]
     assert "cut.pth" in reasons["resnet18"]
-    assert len(done.failures) == 3 * 3
+    assert len(done.failures) == 4 * 3
 
     repaired = sweep_studies.NETWORKS.replace("raise RuntimeError", "return seven() #")
     (study.parent / "networks.py").write_text(repaired)
     sys.modules.pop("networks")
-    assert len(sweep(study).failures) == 9  # it is not tried again unasked
+    assert len(sweep(study).failures) == 12  # it is not tried again unasked
     retried = sweep(study, retry_failed=True)
-    assert len(retried.failures) == 6
+    assert len(retried.failures) == 9
     assert "networks:broken" not in set(retried.table[retried.table["status"] == "failed"]["model"])
 
 

@@ -24,7 +24,7 @@ from erf_tools.erf.parts import Part, join, load_parts, save_parts
 from erf_tools.erf.study import Layers, load_requested, write_result
 from erf_tools.erf.tables import erf_table
 from erf_tools.errors import ErfToolsError, OutputError, UsageError
-from erf_tools.images import Selection
+from erf_tools.images import PixelStore, Selection
 from erf_tools.models.accuracy import find_labels
 from erf_tools.models.loading import Model
 from erf_tools.provenance import read_archive, write_archive
@@ -69,6 +69,7 @@ class _Network:
 
 
 _network = _Network()
+_pixels = PixelStore()  # the next network is shown the same images
 atexit.register(_network.close)
 
 
@@ -114,7 +115,7 @@ def _perform(unit: Unit, folder: SweepFolder, device: str) -> None:
         if isinstance(unit.images, Selection):
             network: Prepared = _network.of(measurement, device)
             labels = find_labels(unit.images.images, unit.labels)
-            save_parts(path, network.measure(unit.images, unit.lengths, labels))
+            save_parts(path, network.measure(unit.images, unit.lengths, labels, store=_pixels))
         else:
             _save_decided(path, _decide(unit, unit.images, device))
     if folder.has_parts(measurement):
