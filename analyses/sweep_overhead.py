@@ -152,7 +152,7 @@ def draw(table: pd.DataFrame) -> Figure:
         for colour, (_, row) in zip(COLOURS, table.iterrows(), strict=False):
             shares = [100 * overhead(row.to_frame().T, length).iloc[0] for length in lengths]
             axes.plot(lengths, shares, color=colour, label=f"from naps of {row['seconds']:g} s")
-        axes.axhline(2, color="black", linewidth=0.8, linestyle="dashed")
+        axes.axhline(2, color="black", linewidth=0.8, linestyle="dashed", label="limit: 2 %")
         axes.set_xscale("log")
         axes.set_yscale("log")
         axes.set_xlabel("length of a unit, s")

@@ -174,3 +174,16 @@ def test_both_halves_joined(
     code, _, err = run_command("compare", "--erf", bias, "--shape-bias", bias)
     assert code == 2
     assert "there is no erf_table.csv" in err
+
+
+def test_a_series_of_checkpoints_is_refused(
+    few_stimuli: Path, tmp_path: Path, run_command: Command
+) -> None:
+    for epoch in (1, 2):
+        (tmp_path / f"epoch_{epoch}.pth").write_bytes(b"")
+    code, _, err = run_command(
+        *("shape-bias", "--model", "resnet18", "--weights", f"{tmp_path}/epoch_*.pth"),
+        *("--stimuli", few_stimuli, "--allow-partial", "--output", tmp_path / "out"),
+    )
+    assert code == 2
+    assert "resnet18 has a series of checkpoints" in err

@@ -118,8 +118,14 @@ def load_deciding(request: Request, preset: str, seed: int) -> Model:
     """Load a network for the size at which it is shown stimuli.
 
     Raises:
+        UsageError: it is one of a series of checkpoints, which decisions do not tell apart.
         ErfToolsError: see :func:`erf_tools.load_model`.
     """
+    if request.in_series:
+        raise UsageError(
+            f"{request.model} has a series of checkpoints; shape bias is measured of one of them: "
+            f"--weights {request.weights}"
+        )
     size = SIDE if preset == "mvh" else None
     return load_model(request.model, request.weights, seed, resolution=size)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -80,6 +81,7 @@ class _Process:
 
 def _live_by(lifeline: Connection) -> None:
     """End this process when the other end of the pipe is closed, if only by the parent's death."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl+C is for the parent, which ends this
     tqdm.set_lock(threading.RLock())  # its own, shared with other processes, would be left behind
 
     def end() -> None:

@@ -24,7 +24,7 @@ from erf_tools.errors import ErfToolsError, UsageError
 from erf_tools.images import Selection, select
 from erf_tools.models import weight_files
 from erf_tools.models.catalogue import ENTRIES, weights_file
-from erf_tools.models.requests import Request
+from erf_tools.models.requests import Request, folder_name
 from erf_tools.provenance import canonical_json, file_sha256, versions
 from erf_tools.sweep.study import ErfProtocol, ShapeBias, StudyFile
 
@@ -176,7 +176,7 @@ def make_plan(study: StudyFile, threads: int | None = None, progress: bool = Fal
             for request in wanted:
                 measurement = _measurement(
                     request, digests[request], protocol, study.seed, threads, len(shards),
-                    len(selection), {}, f"erf/{protocol.name}/{request.folder}", listed,
+                    len(selection), {}, f"erf/{folder_name(protocol.name)}/{request.folder}", listed,
                 )  # fmt: skip
                 measurements.append(measurement)
                 units += [

@@ -15,6 +15,7 @@ from erf_tools.cue_conflict.decisions import Decisions, read_decisions
 from erf_tools.cue_conflict.makers import decision_makers
 from erf_tools.cue_conflict.study import write_shape_bias
 from erf_tools.erf.tables import write_erf_table
+from erf_tools.models.requests import folder_name
 from erf_tools.provenance import atomic_path, write_json
 from erf_tools.sweep.folder import SweepFolder
 from erf_tools.sweep.plan import Measurement, Plan
@@ -63,7 +64,7 @@ def write_results(
             if isinstance(measurements[0].protocol, ErfProtocol):
                 with_intervals = [column[:-4] for column in table if column.endswith("_low")]
                 tidied.append(_tidy(table, name, [*with_intervals, *_SINGLE]))
-                stem = folder.path / "erf" / name / "erf_table"
+                stem = folder.path / "erf" / folder_name(name) / "erf_table"
                 files += write_erf_table(table.drop(columns="file"), stem)
             else:
                 own_files, table = _write_decided(table, folder.path)

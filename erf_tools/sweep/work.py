@@ -177,9 +177,7 @@ def _removed_if_damaged(path: Path) -> Iterator[None]:
         yield
     except UsageError as error:
         path.unlink(missing_ok=True)
-        raise ErfToolsError(
-            f"{error}; it is removed, and made again with --retry-failed"
-        ) from error
+        raise ErfToolsError(f"{error}; it is removed, to be made again") from error
 
 
 def _decide(unit: Unit, stimuli: StimulusSet, device: str) -> Decisions:
