@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -160,76 +160,108 @@ def make_plan(study: StudyFile, threads: int | None = None, progress: bool = Fal
     # What cannot be fetched is the failure of its own measurement.
     with suppress(ErfToolsError):
         weight_files.prefetch({each.model: each.weights for each in wanted}, progress)
-    digests = {request: _weights_digest(request) for request in wanted}
-    selection, measurements, units = None, [], []
+    common = {
+        "format": _FORMAT,
+        "seed": study.seed,
+        "threads": threads,
+        "versions": versions(),
+    }
+    requests = [(request, {**common, **_identity(request)}) for request in wanted]
+    selection, units = None, []
     if study.erf:
-        chosen = study.images
-        selection = select(chosen.source, chosen.count, chosen.order, study.seed)
-        labels = Path(chosen.labels) if chosen.labels else None
+        images = study.images
+        selection = select(images.source, images.count, images.order, study.seed)
         for protocol in study.erf:
-            shards = _erf_shards(selection, protocol, chosen.shard)
-            listed = {
+            units += _erf_units(study, threads, requests, protocol, selection)
+    if study.shape_bias:
+        units += _decision_units(study.shape_bias, study.seed, threads, requests, progress)
+    measurements = {unit.measurement.id: unit.measurement for unit in units}
+    return Plan(tuple(measurements.values()), tuple(units), selection, threads)
+
+
+def _erf_units(
+    study: StudyFile,
+    threads: int,
+    requests: Sequence[tuple[Request, Mapping[str, Any]]],
+    protocol: ErfProtocol,
+    selection: Selection,
+) -> list[Unit]:
+    shards = _erf_shards(selection, protocol, study.images.shard)
+    labels = Path(study.images.labels) if study.images.labels else None
+    units = []
+    for request, known in requests:
+        folder = f"erf/{folder_name(protocol.name)}/{request.folder}"
+        identity = _digest(
+            {
+                **known,
+                "protocol": msgspec.to_builtins(protocol),
+                "folder": folder,
                 "images": [[image.name, image.sha256] for image in selection.images],
                 "shards": [lengths for _, lengths in shards],
                 "labels": file_sha256(labels) if labels else None,
             }
-            for request in wanted:
-                measurement = _measurement(
-                    request, digests[request], protocol, study.seed, threads, len(shards),
-                    len(selection), {}, f"erf/{folder_name(protocol.name)}/{request.folder}", listed,
-                )  # fmt: skip
-                measurements.append(measurement)
-                units += [
-                    Unit(measurement, shard, images, lengths, labels)
-                    for shard, (images, lengths) in enumerate(shards)
-                ]
-    if study.shape_bias:
-        stimuli = open_stimuli(study.shape_bias.stimuli, study.shape_bias.allow_partial, progress)
-        if not stimuli.conflict:
-            raise UsageError(
-                f"{stimuli.source} holds single-cue stimuli, which have no shape bias; use "
-                "erf-tools shape-bias"
-            )
-        whole = {**stimuli.record(), "label": stimuli.label}
-        subsets = _stimulus_shards(stimuli, study.shape_bias.shard)
-        listed = {"stimuli": stimuli.sha256, "shards": [len(subset) for subset in subsets]}
-        for request in wanted:
-            measurement = _measurement(
-                request, digests[request], study.shape_bias, study.seed, threads, len(subsets),
-                len(stimuli), whole, "shape_bias", listed,
-            )  # fmt: skip
-            measurements.append(measurement)
-            units += [Unit(measurement, shard, subset) for shard, subset in enumerate(subsets)]
-    return Plan(tuple(measurements), tuple(units), selection, threads)
+        )
+        measurement = Measurement(
+            identity,
+            request,
+            protocol,
+            study.seed,
+            threads,
+            len(shards),
+            len(selection),
+            {},
+            folder,
+        )
+        units += [
+            Unit(measurement, shard, images, lengths, labels)
+            for shard, (images, lengths) in enumerate(shards)
+        ]
+    return units
 
 
-def _measurement(
-    request: Request,
-    weights_sha256: str | None,
-    protocol: ErfProtocol | ShapeBias,
+def _decision_units(
+    protocol: ShapeBias,
     seed: int,
     threads: int,
-    shards: int,
-    images: int,
-    stimuli: Mapping[str, Any],
-    folder: str,
-    listed: Mapping[str, Any],
-) -> Measurement:
-    """Return a measurement with its identity; ``listed`` says which images it is over."""
-    identity = {
-        "format": _FORMAT,
+    requests: Sequence[tuple[Request, Mapping[str, Any]]],
+    progress: bool,
+) -> list[Unit]:
+    stimuli = open_stimuli(protocol.stimuli, protocol.allow_partial, progress)
+    if not stimuli.conflict:
+        raise UsageError(
+            f"{stimuli.source} holds single-cue stimuli, which have no shape bias; use "
+            "erf-tools shape-bias"
+        )
+    whole, count = {**stimuli.record(), "label": stimuli.label}, len(stimuli)
+    shards = _stimulus_shards(stimuli, protocol.shard)
+    units = []
+    for request, known in requests:
+        identity = _digest(
+            {
+                **known,
+                "protocol": msgspec.to_builtins(protocol),
+                "stimuli": stimuli.sha256,
+                "shards": [len(shard) for shard in shards],
+            }
+        )
+        measurement = Measurement(
+            identity, request, protocol, seed, threads, len(shards), count, whole, "shape_bias"
+        )
+        units += [Unit(measurement, shard, images) for shard, images in enumerate(shards)]
+    return units
+
+
+def _identity(request: Request) -> dict[str, Any]:
+    """Return what identifies a network before it is loaded."""
+    return {
         "model": request.model,
         "weights": request.weights,
-        "weights_sha256": weights_sha256,
-        "protocol": msgspec.to_builtins(protocol),
-        "seed": seed,
-        "threads": threads,
-        "folder": folder,
-        "versions": versions(),
-        **listed,
+        "weights_sha256": _weights_digest(request),
     }
-    digest = hashlib.sha256(canonical_json(identity).encode()).hexdigest()[:16]
-    return Measurement(digest, request, protocol, seed, threads, shards, images, stimuli, folder)
+
+
+def _digest(identity: Mapping[str, Any]) -> str:
+    return hashlib.sha256(canonical_json(identity).encode()).hexdigest()[:16]
 
 
 def _weights_digest(request: Request) -> str | None:
