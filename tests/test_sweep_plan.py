@@ -130,6 +130,17 @@ def test_units_are_others_where_an_image_changes(study: Path) -> None:
     assert not before & identities(study)
 
 
+def test_labels_are_part_of_what_units_are(study: Path) -> None:
+    changed(study, "count = 6", 'count = 6\nlabels = "labels.csv"')
+    with pytest.raises(UsageError, match=r"labels\.csv: there is no such file"):
+        identities(study)
+    labels = study.parent / "labels.csv"
+    labels.write_text("image,label\n0.png,1\n")
+    before = identities(study)
+    labels.write_text("image,label\n0.png,2\n")
+    assert not before & identities(study)
+
+
 def test_what_is_added_to_a_study_leaves_the_rest(study: Path) -> None:
     before = identities(study)
     after = identities(changed(study, '"networks:seven"', '"networks:seven", "networks:broken"'))

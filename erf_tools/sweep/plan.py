@@ -188,6 +188,8 @@ def _erf_units(
 ) -> list[Unit]:
     shards = _erf_shards(selection, protocol, study.images.shard)
     labels = Path(study.images.labels) if study.images.labels else None
+    if labels and not labels.is_file():
+        raise UsageError(f"images.labels {labels}: there is no such file")
     units = []
     for request, known in requests:
         folder = f"erf/{folder_name(protocol.name)}/{request.folder}"
