@@ -127,6 +127,19 @@ def test_a_finished_sweep_does_nothing_again(study: Path) -> None:
     assert results(Path("out")) == before
 
 
+def test_a_result_of_another_setting_is_not_taken_for_this_one(study: Path) -> None:
+    """There and back: what lies there is of the setting between."""
+    sweep(study)
+    before = results(Path("out"))
+    text = study.read_text()
+    study.write_text(f"seed = 1\n{text}")
+    assert sweep(study).reused == 0
+    assert results(Path("out")) != before
+    study.write_text(text)
+    assert sweep(study).reused == 0
+    assert results(Path("out")) == before
+
+
 def test_a_result_or_a_part_that_is_damaged_is_made_again(study: Path) -> None:
     sweep(study)
     before = results(Path("out"))
@@ -274,7 +287,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     if os.geteuid() or subprocess.run(mount, check=False, capture_output=True).returncode:
         pytest.skip("no file system can be mounted here")
     yield disk
-    subprocess.run(["umount", disk], check=True)
+    subprocess.run(["umount", "--lazy", disk], check=True)
 
 
 def remount(disk: Path, options: str) -> None:

@@ -36,7 +36,6 @@ class SweepFolder:
         self.path = path
         self._plan = path / "plan.json"
         self._units, self._failures = path / "units", path / "failures"
-        self._measured = path / "measured"
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -71,11 +70,16 @@ class SweepFolder:
 
     def has_done(self, unit: Unit) -> bool:
         """Tell whether a unit needs nothing more."""
-        return self.part(unit.id).exists() or self.rows(unit.measurement.id) is not None
+        return self.part(unit.id).exists() or self.rows(unit.measurement) is not None
 
     def has_parts(self, measurement: Measurement) -> bool:
         """Tell whether all units of a measurement have been done."""
         return all(self.part(unit).exists() for unit in measurement.units)
+
+    def begin_result(self, measurement: Measurement) -> None:
+        """Forget the result of another setting that is about to be written over."""
+        if self.rows(measurement) is None:
+            (self.path / measurement.marker).unlink(missing_ok=True)
 
     def finish(self, measurement: Measurement, rows: pd.DataFrame) -> None:
         """Record a measurement's rows, after everything else is written, and drop its parts.
@@ -87,28 +91,44 @@ class SweepFolder:
         Raises:
             OutputError: the rows cannot be written.
         """
-        with atomic_path(self._marker(measurement.id)) as temporary:
-            rows.to_parquet(temporary, index=False)
+        with atomic_path(self.path / measurement.marker) as temporary:
+            rows.assign(identity=measurement.id).to_parquet(temporary, index=False)
         self.forget_failures(measurement.units)
+        self._drop_parts(measurement)
+
+    def _drop_parts(self, measurement: Measurement) -> None:
         for unit in measurement.units:
             self.part(unit).unlink(missing_ok=True)
 
-    def rows(self, measurement: str) -> pd.DataFrame | None:
+    def rows(self, measurement: Measurement) -> pd.DataFrame | None:
         """Return the rows of a finished measurement; ``None`` if it, or a file of it, is not there.
 
         A damaged file counts as none.
-
-        Args:
-            measurement: its identity.
         """
+        return self._rows(measurement.marker, measurement.id)
+
+    def _rows(self, marker: str, identity: str) -> pd.DataFrame | None:
         try:
-            rows = pd.read_parquet(self._marker(measurement))
+            rows = pd.read_parquet(self.path / marker)
         except (OSError, ValueError):  # pyarrow's errors are ValueErrors
             return None
-        return rows if all((self.path / file).is_file() for file in rows["file"]) else None
+        whole = all((self.path / file).is_file() for file in rows["file"])
+        return (
+            rows.drop(columns="identity") if whole and set(rows["identity"]) == {identity} else None
+        )
 
-    def _marker(self, measurement: str) -> Path:
-        return self._measured / f"{measurement}.parquet"
+    def results(self, plan: Plan) -> dict[str, pd.DataFrame]:
+        """Return the rows of all finished measurements by identity, and drop what parts they left.
+
+        A sweep that was killed between the two may have left some.
+        """
+        found = {
+            each.id: rows for each in plan.measurements if (rows := self.rows(each)) is not None
+        }
+        for measurement in plan.measurements:
+            if measurement.id in found:
+                self._drop_parts(measurement)
+        return found
 
     def fail(self, unit: Unit, failure: Failure) -> None:
         """Record why a unit failed.
@@ -150,7 +170,7 @@ class SweepFolder:
         """
         failed = self.failures()
         parts = {path.stem for path in self._units.glob("*.npz")}
-        unfinished = {each.id for each in plan.measurements if self.rows(each.id) is None}
+        unfinished = {each.id for each in plan.measurements if self.rows(each) is None}
         return [
             unit
             for unit in plan.units
@@ -173,7 +193,7 @@ class SweepFolder:
         rows = []
         for measurement in self._record()["measurements"]:
             units = measurement["units"]
-            finished = self.rows(measurement["id"]) is not None
+            finished = self._rows(measurement["marker"], measurement["id"]) is not None
             failed = [] if finished else [unit for unit in units if unit in failures]
             done = len(units) if finished else len(parts.intersection(units) - {*failed})
             row = {key: measurement[key] for key in ("model", "weights", "protocol", "images")}

@@ -65,6 +65,13 @@ class Measurement:
         return f"shape-bias {self.protocol.preset}"
 
     @property
+    def marker(self) -> str:
+        """Where the rows of its result go, below the sweep's folder."""
+        if isinstance(self.protocol, ErfProtocol):
+            return f"{self.folder}/measured.parquet"
+        return f"{self.folder}/decisions/{folder_name(self.request.model)}.parquet"
+
+    @property
     def units(self) -> list[str]:
         """Identities of its units, in the order of their images."""
         return [f"{self.id}-{shard:05d}" for shard in range(self.shards)]
@@ -78,7 +85,7 @@ class Measurement:
             "protocol": self.protocol_name,
             "images": self.images,
             "units": self.units,
-            "folder": self.folder,
+            "marker": self.marker,
         }
 
 

@@ -49,16 +49,14 @@ def write_results(
     Raises:
         OutputError: the folder cannot be written.
     """
-    rows = {each.id: folder.rows(each.id) for each in plan.measurements}
-    unfinished = {
-        unit for each in plan.measurements if rows[each.id] is None for unit in each.units
-    }
+    rows = folder.results(plan)
+    unfinished = {unit for each in plan.measurements if each.id not in rows for unit in each.units}
     failures = {unit: why for unit, why in folder.failures().items() if unit in unfinished}
     tidied: list[pd.DataFrame] = []
     files: list[Path] = []
     for name in dict.fromkeys(each.protocol_name for each in plan.measurements):
         measurements = [each for each in plan.measurements if each.protocol_name == name]
-        found = [own for each in measurements if (own := rows[each.id]) is not None]
+        found = [rows[each.id] for each in measurements if each.id in rows]
         if found:
             table = pd.concat(found, ignore_index=True)
             if isinstance(measurements[0].protocol, ErfProtocol):
@@ -70,7 +68,8 @@ def write_results(
                 own_files, table = _write_decided(table, folder.path)
                 tidied.append(_tidy(table, name, _DECIDED))
                 files += own_files
-        tidied.append(_without_result(measurements, rows, failures))
+        left = [each for each in measurements if each.id not in rows]
+        tidied.append(_without_result(left, failures))
     table = pd.concat([each for each in tidied if len(each)], ignore_index=True)[list(COLUMNS)]
     files.append(write_csv(table, folder.path / "sweep.csv"))
     with atomic_path(folder.path / "sweep.parquet") as temporary:
@@ -128,15 +127,11 @@ def _read_decisions(path: Path) -> Decisions:
 
 
 def _without_result(
-    measurements: Sequence[Measurement],
-    rows: Mapping[str, pd.DataFrame | None],
-    failures: Mapping[str, str],
+    measurements: Sequence[Measurement], failures: Mapping[str, str]
 ) -> pd.DataFrame:
-    """Return a row per measurement that failed or is not finished."""
+    """Return a row per measurement, which failed or is not finished."""
     listed = []
     for each in measurements:
-        if rows[each.id] is not None:
-            continue
         reasons = [failures[unit] for unit in each.units if unit in failures]
         count = f" ({len(reasons)} of {each.shards} units)" if each.shards > 1 else ""
         listed.append(

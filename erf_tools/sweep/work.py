@@ -109,7 +109,7 @@ def perform(unit: Unit, output: Path, device: str = "auto") -> Outcome:
 
 def _perform(unit: Unit, folder: SweepFolder, device: str) -> None:
     path, measurement = folder.part(unit.id), unit.measurement
-    if folder.rows(measurement.id) is not None:
+    if folder.rows(measurement) is not None:
         return  # a job that was started again after its last unit
     if not path.exists():
         if isinstance(unit.images, Selection):
@@ -119,6 +119,7 @@ def _perform(unit: Unit, folder: SweepFolder, device: str) -> None:
         else:
             _save_decided(path, _decide(unit, unit.images, device))
     if folder.has_parts(measurement):
+        folder.begin_result(measurement)
         try:
             rows = _joined(measurement, folder)
         except FileNotFoundError:  # two finished last, and the other has put it together
