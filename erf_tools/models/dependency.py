@@ -2,7 +2,8 @@
 
 Input pixels are set to NaN, and the units that become NaN are those that depend on them. That holds
 for any layer without a formula for it: in arithmetic NaN spreads along every path, also along one
-whose weights happen to be zero.
+whose weights happen to be zero. Convolutions and linear layers, which take the most time, are stood
+in for by sums that spread it as they do (:mod:`erf_tools.models.spreading`).
 
 It needs kernels that compute a unit from its own inputs alone. Some do not: Winograd's and FFT
 convolutions work on tiles of units, and oneDNN's in 16 bits multiply a neighbouring pixel by zero
@@ -25,6 +26,7 @@ from torch import Tensor, nn
 
 from erf_tools.erf.receptive_field import ReceptiveField
 from erf_tools.models.depthwise import exact_dependency
+from erf_tools.models.spreading import SpreadingOnly
 
 Read = Callable[[Tensor], Sequence[Tensor]]
 
@@ -71,7 +73,13 @@ def receptive_fields(
     network = _Network(module, read, size)
     # Not inference mode: what a network caches in a pass (position biases, for one) could not be
     # differentiated later.
-    with _evaluating(module), _exact_kernels(network.dtype), exact_dependency(), torch.no_grad():
+    with (
+        _evaluating(module),
+        _exact_kernels(network.dtype),
+        exact_dependency(),
+        SpreadingOnly(),
+        torch.no_grad(),
+    ):
         for thickness in () if fixed_size else (*_THICKNESSES, None):
             try:
                 return _search(network, thickness)
