@@ -227,7 +227,7 @@ class _Network:
         """Return which units ``[H, W]`` of a map have become NaN."""
         if not features.numel():
             raise ValueError("the feature map is empty")
-        return features.isnan().any(dim=1)[0].cpu().numpy()
+        return features.amax(dim=1)[0].isnan().cpu().numpy()
 
 
 def _search(network: _Network, thickness: int | None) -> list[ReceptiveField]:
@@ -287,7 +287,7 @@ class _Axis:
         self._side = network.size[axis]
         self._longest = min(_LONGEST, _MOST_PIXELS // thickness)
         self._run_on_strip = partial(network.run_on_strip, axis, thickness)
-        self._length = self._rounded(max(self._side, _SHORTEST))
+        self._shortest = self._length = self._rounded(max(self._side, _SHORTEST))
         self._turn = 0
 
     @property
@@ -312,6 +312,8 @@ class _Axis:
         self._start(stride, sound=(grown > 0) & ~coarse)
         self._length = long.length
         self._lengthen()
+        self._afar = self._length
+        self._shorten(long)
         self._narrow()
         for _ in range(_CHECKS):
             margin = self._margin()
@@ -329,7 +331,7 @@ class _Axis:
         With gates closed it reaches none, except where ``endless``.
         """
         margin = self._margin()
-        found = self._run(self._length, margin, margin, closed=False)
+        found = self._run(self._afar, margin, margin, closed=False)
         self._add(found)
         return ~found.finite
 
@@ -340,8 +342,7 @@ class _Axis:
 
     def _lengthen(self) -> None:
         """Find a length at which all maps can be seen, except for endless ones."""
-        length = self._length
-        widest = _MARGIN + _PERIOD + int(self.stride[self.sound].max(initial=0))
+        length, widest = self._length, self._widest_margin()
         while (unseen := self.sound & (self.high == _FAR).any(axis=1)).any():
             if length > self._longest:
                 self.endless = unseen
@@ -351,6 +352,21 @@ class _Axis:
             if (self.high[unseen] < _FAR).any():
                 self._length = length
             length = self._rounded(2 * length)
+
+    def _shorten(self, seen: _Pass) -> None:
+        """Find the shortest length at which all maps can still be seen, now that they have been."""
+        stride, units = self.stride[self.sound], seen.units[self.sound]
+        (first, least), last = self.low[self.sound].T, self.high[self.sound, 1]
+        margin = self._widest_margin() + stride  # a unit more than there has to be
+        for length in range(self._shortest, self._length, _PERIOD):
+            number = units + (length - seen.length) // stride
+            middle = stride * (number // 2)
+            finite = (middle + first >= margin) & (middle + last < length - margin)
+            # The rest of a division by a large stride must not hide the end of the strip.
+            reached = stride * (number - 1) + least >= length - _MARGIN
+            if (finite & reached).all():
+                self._length = length
+                return
 
     def _narrow(self, guess: np.ndarray | None = None) -> None:
         """Run passes until the ends of all maps are known: few where they are as guessed.
@@ -377,6 +393,10 @@ class _Axis:
         """Return a width that differs from turn to turn, by all remainders of the period."""
         self._turn += 1
         return _MARGIN + 13 * self._turn % _PERIOD
+
+    def _widest_margin(self) -> int:
+        """Return a bound for the widths at which the search sets pixels to NaN."""
+        return _MARGIN + _PERIOD + int(self.stride[self.sound].max(initial=0))
 
     def _rounded(self, length: int) -> int:
         """Return the next length that has the remainder of the image's side."""
