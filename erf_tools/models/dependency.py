@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
-from math import nan
+from math import gcd, lcm, nan
 from typing import Any
 
 import numpy as np
@@ -358,7 +358,9 @@ class _Axis:
         stride, units = self.stride[self.sound], seen.units[self.sound]
         (first, least), last = self.low[self.sound].T, self.high[self.sound, 1]
         margin = self._widest_margin() + stride  # a unit more than there has to be
-        for length in range(self._shortest, self._length, _PERIOD):
+        # Divisible by whatever both lengths are that the network has taken, windows for one.
+        step = lcm(gcd(self._shortest, seen.length), _PERIOD)
+        for length in range(self._shortest, self._length, step):
             number = units + (length - seen.length) // stride
             middle = stride * (number // 2)
             finite = (middle + first >= margin) & (middle + last < length - margin)
