@@ -79,5 +79,6 @@ def save_figure(figure: Figure, stem: Path, provenance: Mapping[str, Any]) -> li
         path = stem.with_name(stem.name + suffix)
         with atomic_path(path) as temporary, rc_context(STYLE):
             figure.savefig(temporary, dpi=300, metadata=metadata)
+        figure.set_layout_engine("none")  # both files have the layout found for the first
         paths.append(path)
     return paths

@@ -18,10 +18,33 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     # Two workers with two threads each would wait for one another; torch reads this when imported.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+#: Files of half a minute and more, the longest first: what is left for the end is then short.
+LONGEST = (
+    "test_notebooks",
+    "test_cli",
+    "test_cue_conflict_classify",
+    "test_gradients",
+    "test_fast_paths",
+    "test_readme",
+    "test_erf_study",
+    "test_cue_conflict_study",
+    "test_claims",
+    "test_training_study",
+    "test_report_page",
+    "test_explorer_page",
+    "test_timm_families",
+)
+
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 
 
 Command = Callable[..., tuple[int, str, str]]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Hand out the longest files first."""
+    places = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path.stem, len(places)))
 
 
 @pytest.fixture

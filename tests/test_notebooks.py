@@ -22,10 +22,12 @@ from dataclasses import replace
 import torch
 from analyses import downstream, erf_scaling, erf_table, identity_shortcut, kernel_cost
 from analyses import narrow_replknet, small_maps, training_study
+from erf_tools.erf.procedure import Procedure
 
 torch.set_num_threads(1)
 narrow_replknet._SETTLED_ON, narrow_replknet._SETTLED_AT = 2, 64
 erf_table.NETWORKS = ("resnet101",)
+erf_table.Procedure = lambda resolution: Procedure(resolution=128)
 erf_scaling.QUICK = erf_scaling.Grid((3, 7), (2, 4), seeds=1, largest=96)
 identity_shortcut.QUICK = identity_shortcut.Size(1, side=64, resolution=128, num_images=1)
 small_maps.QUICK, small_maps._RESOLUTIONS = small_maps.Size(256, num_images=1), (64, 128)
@@ -43,8 +45,12 @@ import torch
 import erf_tools
 
 torch.set_num_threads(1)
-load_model = erf_tools.load_model
-erf_tools.load_model = lambda name, weights: load_model("resnet18", "random")
+network = erf_tools.load_model("resnet18", "random")
+erf_tools.load_model = lambda name, weights: network
+measure = erf_tools.effective_receptive_field
+erf_tools.effective_receptive_field = lambda model, **choices: measure(
+    model, **{**choices, "num_images": 2, "resolution": 96}
+)
 """,
     "shape_bias_figures": "",
 }

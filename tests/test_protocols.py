@@ -13,7 +13,7 @@ from reference import ding2022_map, kim2023_map, luo2016_map, randomise_norms, v
 from torch import Tensor, nn
 
 from erf_tools.erf.gradients import effective_receptive_field
-from erf_tools.erf.maps import merge
+from erf_tools.erf.parts import merge
 from erf_tools.erf.procedure import Procedure
 from erf_tools.erf.protocols import PROTOCOLS, find_protocol
 from erf_tools.errors import UsageError

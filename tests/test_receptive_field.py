@@ -294,6 +294,19 @@ def test_networks_that_refuse_thin_images_are_run_on_thicker_ones(multiple: int)
     assert field_of(convolution, read=picky).size == (5, 5)
 
 
+@pytest.mark.parametrize("multiple", [128, 384])
+def test_networks_that_refuse_some_lengths_are_run_on_others(multiple: int) -> None:
+    """As windows of attention do; the field is known before the shortest strip is chosen."""
+    convolution = nn.Conv2d(3, 2, 801, 32, 400)
+
+    def picky(images: Tensor) -> Tensor:
+        assert images.shape[2] % multiple == 0 or images.shape[2] < 64
+        assert images.shape[3] % multiple == 0 or images.shape[3] < 64
+        return convolution(images)
+
+    assert field_of(convolution, (768, 768), picky).size == (801, 801)
+
+
 class Pyramid(nn.Module):
     """A map of stride 4 that sees one of stride 16, enlarged."""
 

@@ -52,6 +52,7 @@ LAYERS = {
     "models.taps": (2, "torch"),
     "models.devices": (2, "torch"),
     "models.dependency": (2, "torch"),
+    "models.spreading": (2, "torch"),
     "models.layers": (2, "torch"),
     "models.dataflow": (2, "torch"),
     "models.folding": (2, "torch"),

@@ -2,7 +2,8 @@
 
 Input pixels are set to NaN, and the units that become NaN are those that depend on them. That holds
 for any layer without a formula for it: in arithmetic NaN spreads along every path, also along one
-whose weights happen to be zero.
+whose weights happen to be zero. Convolutions and linear layers, which take the most time, are stood
+in for by sums that spread it as they do (:mod:`erf_tools.models.spreading`).
 
 It needs kernels that compute a unit from its own inputs alone. Some do not: Winograd's and FFT
 convolutions work on tiles of units, and oneDNN's in 16 bits multiply a neighbouring pixel by zero
@@ -16,7 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
-from math import nan
+from math import gcd, lcm, nan
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ from torch import Tensor, nn
 
 from erf_tools.erf.receptive_field import ReceptiveField
 from erf_tools.models.depthwise import exact_dependency
+from erf_tools.models.spreading import SpreadingOnly
 
 Read = Callable[[Tensor], Sequence[Tensor]]
 
@@ -71,7 +73,13 @@ def receptive_fields(
     network = _Network(module, read, size)
     # Not inference mode: what a network caches in a pass (position biases, for one) could not be
     # differentiated later.
-    with _evaluating(module), _exact_kernels(network.dtype), exact_dependency(), torch.no_grad():
+    with (
+        _evaluating(module),
+        _exact_kernels(network.dtype),
+        exact_dependency(),
+        SpreadingOnly(),
+        torch.no_grad(),
+    ):
         for thickness in () if fixed_size else (*_THICKNESSES, None):
             try:
                 return _search(network, thickness)
@@ -219,7 +227,7 @@ class _Network:
         """Return which units ``[H, W]`` of a map have become NaN."""
         if not features.numel():
             raise ValueError("the feature map is empty")
-        return features.isnan().any(dim=1)[0].cpu().numpy()
+        return features.amax(dim=1)[0].isnan().cpu().numpy()
 
 
 def _search(network: _Network, thickness: int | None) -> list[ReceptiveField]:
@@ -279,7 +287,7 @@ class _Axis:
         self._side = network.size[axis]
         self._longest = min(_LONGEST, _MOST_PIXELS // thickness)
         self._run_on_strip = partial(network.run_on_strip, axis, thickness)
-        self._length = self._rounded(max(self._side, _SHORTEST))
+        self._shortest = self._length = self._rounded(max(self._side, _SHORTEST))
         self._turn = 0
 
     @property
@@ -304,6 +312,8 @@ class _Axis:
         self._start(stride, sound=(grown > 0) & ~coarse)
         self._length = long.length
         self._lengthen()
+        self._afar = self._length
+        self._shorten(long)
         self._narrow()
         for _ in range(_CHECKS):
             margin = self._margin()
@@ -321,7 +331,7 @@ class _Axis:
         With gates closed it reaches none, except where ``endless``.
         """
         margin = self._margin()
-        found = self._run(self._length, margin, margin, closed=False)
+        found = self._run(self._afar, margin, margin, closed=False)
         self._add(found)
         return ~found.finite
 
@@ -332,8 +342,7 @@ class _Axis:
 
     def _lengthen(self) -> None:
         """Find a length at which all maps can be seen, except for endless ones."""
-        length = self._length
-        widest = _MARGIN + _PERIOD + int(self.stride[self.sound].max(initial=0))
+        length, widest = self._length, self._widest_margin()
         while (unseen := self.sound & (self.high == _FAR).any(axis=1)).any():
             if length > self._longest:
                 self.endless = unseen
@@ -343,6 +352,23 @@ class _Axis:
             if (self.high[unseen] < _FAR).any():
                 self._length = length
             length = self._rounded(2 * length)
+
+    def _shorten(self, seen: _Pass) -> None:
+        """Find the shortest length at which all maps can still be seen, now that they have been."""
+        stride, units = self.stride[self.sound], seen.units[self.sound]
+        (first, least), last = self.low[self.sound].T, self.high[self.sound, 1]
+        margin = self._widest_margin() + stride  # a unit more than there has to be
+        # Divisible by whatever both lengths are that the network has taken, windows for one.
+        step = lcm(gcd(self._shortest, seen.length), _PERIOD)
+        for length in range(self._shortest, self._length, step):
+            number = units + (length - seen.length) // stride
+            middle = stride * (number // 2)
+            finite = (middle + first >= margin) & (middle + last < length - margin)
+            # The rest of a division by a large stride must not hide the end of the strip.
+            reached = stride * (number - 1) + least >= length - _MARGIN
+            if (finite & reached).all():
+                self._length = length
+                return
 
     def _narrow(self, guess: np.ndarray | None = None) -> None:
         """Run passes until the ends of all maps are known: few where they are as guessed.
@@ -369,6 +395,10 @@ class _Axis:
         """Return a width that differs from turn to turn, by all remainders of the period."""
         self._turn += 1
         return _MARGIN + 13 * self._turn % _PERIOD
+
+    def _widest_margin(self) -> int:
+        """Return a bound for the widths at which the search sets pixels to NaN."""
+        return _MARGIN + _PERIOD + int(self.stride[self.sound].max(initial=0))
 
     def _rounded(self, length: int) -> int:
         """Return the next length that has the remainder of the image's side."""
