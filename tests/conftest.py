@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 from slurm_machine import NoSlurmError, slurm_machine
 
@@ -26,6 +27,8 @@ LONGEST = (
     "test_gradients",
     "test_fast_paths",
     "test_readme",
+    "test_sweep_survival",
+    "test_sweep_clusters",
     "test_erf_study",
     "test_cue_conflict_study",
     "test_claims",
@@ -62,6 +65,21 @@ def run_command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[s
         return int(stopped.value.code or 0), captured.out, captured.err
 
     return run
+
+
+@pytest.fixture
+def no_drawing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave figures empty: saving them takes longer than all else of a small study."""
+
+    def leave_empty(_figure: Figure, stem: Path, _provenance: object) -> list[Path]:
+        files = [stem.with_name(stem.name + suffix) for suffix in (".png", ".pdf")]
+        for file in files:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(b"")
+        return files
+
+    monkeypatch.setattr("erf_tools.erf.study.save_figure", leave_empty)
+    monkeypatch.setattr("erf_tools.cue_conflict.study.save_figure", leave_empty)
 
 
 @pytest.fixture

@@ -111,6 +111,7 @@ def test_misuse_exits_2(
     assert "Traceback" not in err
 
 
+@pytest.mark.usefixtures("no_drawing")
 def test_bad_images_are_named_and_results_used_again(
     image_folder: Path,
     tmp_path: Path,
@@ -130,6 +131,7 @@ def test_bad_images_are_named_and_results_used_again(
     assert "measured before" in err_again
 
 
+@pytest.mark.usefixtures("no_drawing")
 def test_a_failing_model_beside_a_good_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run_command: Command
 ) -> None:

@@ -18,6 +18,8 @@ from erf_tools.errors import ErfToolsError, UsageError
 from erf_tools.images import select
 from erf_tools.models.requests import requests
 
+pytestmark = pytest.mark.usefixtures("no_drawing")
+
 SMALL = Procedure(resolution=32)
 MODELS = ["replknet3", "resnet18", "swin_t"]
 

@@ -48,6 +48,7 @@ def test_the_library_example_runs(
 COMMANDS = [line for block in blocks("console") for line in block.strip().splitlines()]
 
 
+@pytest.mark.usefixtures("no_drawing")
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_shown_is_understood(
     command: str,

@@ -37,6 +37,8 @@ from erf_tools.sweep.outcome import Outcome
 from erf_tools.sweep.plan import Unit, make_plan
 from erf_tools.sweep.study import read_study
 
+pytestmark = pytest.mark.usefixtures("no_drawing")
+
 
 @pytest.fixture
 def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
