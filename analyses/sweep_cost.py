@@ -2,15 +2,15 @@
 
 Claim: a cluster of eight GPUs can measure every network of timm in days.
 
-Method: the multiply-adds of a pass, forward to the feature map and back from one unit to the image,
-are counted for every name of ``timm.list_models()`` without computing anything, on torch's ``meta``
-device, at the network's own size and at 1024. What stands around the passes (building, folding, the
-search for theoretical fields, images, intervals, files) is timed here, on a CPU, and so are the
-passes of a sample, for how evenly operations explain time. The rate of a GPU is NOT measured: no
-GPU was at hand. The plan is a function of the rate that is sustained, in float32 without TF32; 67
-TFLOP/s, the peak on the data sheets of H100 and H200, bounds it from above. Units of a network's
-images go to the GPUs longest first. Nothing of this knows the cone, which spares convolutional
-networks a part of the work.
+Method: the multiply-adds from an image to the feature map are counted for every name of
+``timm.list_models()`` without computing anything, on torch's ``meta`` device, at the network's own
+size and at 1024; the way back costs as much, attention twice. What stands around the passes
+(building, folding, the search for theoretical fields, images, intervals, files) is timed here, on a
+CPU, and so are the passes of a sample, for how evenly operations explain time. The rate of a GPU is
+NOT measured: no GPU was at hand. The plan is a function of the rate that is sustained, in float32
+without TF32; 67 TFLOP/s, the peak on the data sheets of H100 and H200, bounds it from above. Units
+of a network's images go to the GPUs longest first. Nothing of this knows the cone, which spares
+convolutional networks a part of the work.
 
 Refuted by: networks that no GPU can hold or that refuse 1024 pixels, in number; a plan of weeks.
 
@@ -85,7 +85,6 @@ _REASONS = {
     "build": "are built for one size and take no other",
     "forward": "refuse the size",
     "map": "name no feature map (a layer has to be named)",
-    "backward": "have no gradient",
 }
 
 _MARKERS = "osD"
@@ -108,7 +107,7 @@ class Size:
     groups: int = 50
 
 
-QUICK = Size(every=40, timed=6, photographs=2, groups=8)
+QUICK = Size(every=50, timed=6, photographs=2, groups=8)
 
 
 @dataclass(frozen=True)
@@ -153,41 +152,36 @@ class Plan:
         """All hours in which a GPU is taken up."""
         return self.passes + self.waiting + self.starting + self.finishing
 
+    @property
+    def excess(self) -> float:
+        """By how much the last GPU ends after an even share of the hours, relative to it."""
+        return self.wall * _GPUS / self.gpu_hours - 1
+
 
 def count_pass(network: nn.Module, side: int) -> dict[str, Any]:
-    """Count the pass that gives the map of one image, without computing it.
+    """Count the way from an image to the feature map that is measured, without computing it.
 
     Args:
         network: on torch's ``meta`` device, where tensors have shapes and no values.
         side: of the input, in pixels.
 
     Returns:
-        Multiply-adds: ``forward`` as far as the feature map that is measured, ``convolutions`` and
-        ``attention`` of that (the latter: products of two activations), and ``backward``, from one
-        unit of the map to the image. ``kept_bytes``: activations held for the way back, with each
-        attention matrix written out, as fused kernels do not. ``failure`` says why there is no
-        such pass; what is known until then is there.
+        Multiply-adds: ``forward``, and of these ``convolutions`` and ``attention`` (products of two
+        activations). ``kept_bytes``: activations held for the way back, with each attention matrix
+        written out, as fused kernels do not. ``failure`` says why there is no map; what is known
+        nevertheless is there.
     """
     network.eval().requires_grad_(False)
     images = torch.empty(1, 3, side, side, device="meta", requires_grad=True)
-    found: dict[str, Any] = {"failure": None}
+    failure = None
     with FlopCounterMode(display=False) as counter, _held(network) as held:
         try:
-            features = read_features(network, default_tap(network), images)
+            read_features(network, default_tap(network), images)
         except UsageError as error:
-            found["failure"] = f"map: {_first_line(error)}"
+            failure = f"map: {_first_line(error)}"
         except Exception as error:  # networks refuse a size in any way they like
             return {"failure": f"forward: {_first_line(error)}"}
-        found |= _multiplications(counter)
-        found["kept_bytes"] = sum(held.values())
-        if found["failure"]:
-            return found
-        rows, columns = features.shape[2:]
-        try:
-            features[:, :, rows // 2, columns // 2].relu().sum().backward()
-        except Exception as error:
-            return {**found, "failure": f"backward: {_first_line(error)}"}
-    return {**found, "backward": counter.get_total_flops() // 2 - found["forward"]}
+    return {"failure": failure, **_multiplications(counter), "kept_bytes": sum(held.values())}
 
 
 def _multiplications(counter: FlopCounterMode) -> dict[str, int]:
@@ -289,13 +283,16 @@ def family(counted: pd.DataFrame) -> pd.Series:
 
 
 def operations(counted: pd.DataFrame, prefix: str = "large") -> pd.Series:
-    """Return the operations of a pass, forward and back: two for a multiply-add.
+    """Return the operations of a pass, from an image to the map and back from one of its units.
+
+    A multiply-add is two. The way back, to the image alone, has the same ones, but those of
+    attention twice: both factors of a product of activations lead back.
 
     Args:
         counted: from :func:`count`.
         prefix: ``own`` size, or ``large``.
     """
-    return 2 * (counted[f"{prefix}_forward"] + counted[f"{prefix}_backward"])
+    return 2 * (2 * counted[f"{prefix}_forward"] + counted[f"{prefix}_attention"])
 
 
 def sample(counted: pd.DataFrame, number: int) -> list[str]:
@@ -449,6 +446,7 @@ def draw(counted: pd.DataFrame, times: pd.DataFrame, plans: Sequence[Plan]) -> F
         _draw_times(middle, times)
         _draw_plans(right, plans)
         for axes in (left, middle, right):
+            axes.minorticks_off()
             axes.legend(loc="upper center", bbox_to_anchor=(0.45, -0.2))
             draw_grid(axes)
         return figure
@@ -478,6 +476,8 @@ def _draw_times(axes: Axes, times: pd.DataFrame) -> None:
         )
     ends = np.array([times["operations"].min(), times["operations"].max()])
     axes.plot(ends / 1e9, ends / times["rate"].median(), color="#555555", label="median rate")
+    axes.set_xticks([1, 10, 100], ["1", "10", "100"])
+    axes.set_yticks([0.01, 0.1, 1, 10], ["0.01", "0.1", "1", "10"])
     axes.set_xlabel("operations of a pass, GFLOP")
     axes.set_ylabel("seconds an image, CPU")
     axes.set_title(f"at {_TIMED_SIDE} (measured)")
@@ -502,15 +502,15 @@ def _draw_plans(axes: Axes, plans: Sequence[Plan]) -> None:
         linestyle=":",
         label="the passes alone",
     )
-    axes.set_xticks([*_RATES, _PEAK], [*map(str, _RATES), f"{_PEAK}\n(peak)"])
-    ticks = [1, 3, 10, 30, 100, 300]
-    axes.set_yticks(ticks, map(str, ticks))
-    axes.minorticks_off()
+    axes.set_xticks([*_RATES, _PEAK])
+    axes.set_xticklabels([*map(str, _RATES), f"peak {_PEAK}"])
+    ticks = [0.1, 0.3, 1, 3, 10, 30, 100, 300]
+    axes.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
     lowest, highest = own[-1].passes / _GPUS, max(each.wall for each in plans)
     axes.set_ylim(0.8 * lowest, 1.25 * highest)
-    axes.set_xlabel("sustained rate of a GPU, TFLOP/s (not measured)")
+    axes.set_xlabel("TFLOP/s that a GPU sustains")
     axes.set_ylabel(f"hours on {_GPUS} GPUs")
-    axes.set_title("the plan")
+    axes.set_title("the plan (no GPU was timed)")
 
 
 def _first(shares: pd.Series, share: float) -> int:
@@ -530,6 +530,7 @@ def readable(plans: Sequence[Plan]) -> pd.DataFrame:
                 "intervals, files": f"{each.finishing:.1f}",
                 "in all": f"{each.gpu_hours:.0f}",
                 f"hours on {_GPUS} GPUs": f"{each.wall:.1f}",
+                "over an even share": f"{each.excess:.1%}",
                 f"at {_PRICE:g} USD a GPU hour": f"{_PRICE * each.gpu_hours:,.0f}",
             }
             for each in plans
@@ -564,14 +565,16 @@ def remarks(
         f"{len(measurable)}. No map there: {len(counted) - len(measurable)}"
         + "".join(f"; {number} {reason}" for reason, number in lost.items())
         + f". Of these {elsewhere} have one at their own size.",
-        f"An image through all of them: {work.sum() / 1e15:.2f} PFLOP; the way back is "
-        f"{measurable['large_backward'].sum() / measurable['large_forward'].sum():.2f} times the "
-        f"way there, since products of activations ({attention:.0%} of the multiply-adds there) "
-        "have two factors to go back to.",
+        f"An image through all of them, there and back: {work.sum() / 1e15:.2f} PFLOP, "
+        f"{attention:.0%} of the way there in products of activations (attention).",
         f"The 50 largest are {shares[min(50, len(shares))]:.0%} of the work, "
-        f"{_first(shares, 0.5)} are half of it. The {tied.sum()} built for one size are "
-        f"{work[tied].sum() / work.sum():.0%}; with those at their own size the work is "
-        f"{cheaper.sum() / work.sum():.0%}.",
+        f"{_first(shares, 0.5)} are half of it; the first: "
+        + ", ".join(
+            f"{measurable['network'][index]} ({value / work.sum():.1%})"
+            for index, value in work.nlargest(5).items()
+        )
+        + f". The {tied.sum()} built for one size are {work[tied].sum() / work.sum():.0%}; with "
+        f"those at their own size the work is {cheaper.sum() / work.sum():.0%}.",
         "Activations held for the way back, one image, attention matrices written out: "
         + ", ".join(
             f"{(measurable['large_kept_bytes'] + measurable['weight_bytes'] > limit).sum()} "
