@@ -42,7 +42,7 @@ from tqdm import tqdm
 
 import erf_tools
 from analyses.programs import Output, Quick, kept, publish, run
-from analyses.timing import duration
+from analyses.timing import processor_time
 from erf_tools.erf.contributions import Contributions
 from erf_tools.erf.intervals import resample
 from erf_tools.erf.procedure import DEFAULT_RESOLUTION, Procedure
@@ -78,10 +78,12 @@ _FEW_CONVOLUTIONS = 0.05
 _WEIGHED = ("resnet18", "vit_tiny_patch16_224")
 
 #: Networks that are timed: their own side, the most parameters, images in a batch, passes.
-_TIMED_SIDE, _TIMED_PARAMETERS, _TIMED_IMAGES, _TIMED_PASSES = 224, 200_000_000, 4, 3
+_TIMED_SIDE, _TIMED_PARAMETERS, _TIMED_IMAGES, _TIMED_PASSES = 224, 200_000_000, 2, 2
 
-#: Why there is no map, by what went wrong.
+#: Why there is no map, by what stands in a failure; the first that fits.
 _REASONS = {
+    "on meta tensors": "compute with values, and are not counted",
+    "divisible": "need a multiple of their patch or window",
     "build": "are built for one size and take no other",
     "forward": "refuse the size",
     "map": "name no feature map (a layer has to be named)",
@@ -112,11 +114,11 @@ QUICK = Size(every=50, timed=6, photographs=2, groups=8)
 
 @dataclass(frozen=True)
 class Costs:
-    """What the library takes beside the passes, in seconds.
+    """What the library takes beside the passes, in seconds of one processor.
 
     Attributes:
         start: by family: building a network and preparing it.
-        ready: making an image ready at 1024, in one thread.
+        ready: making an image ready at 1024.
         finish: the intervals and the file of a result.
     """
 
@@ -315,12 +317,12 @@ def time_network(name: str) -> dict[str, float]:
     """Time the library on an untrained network at 224, on this machine's CPU.
 
     Returns:
-        Seconds: ``build``; ``prepare`` (folding, the search for theoretical fields); and ``image``,
-        the map of an image in a batch, shortest of several times.
+        Seconds of a processor: ``build``; ``prepare`` (folding, the search for theoretical
+        fields); and ``image``, the map of an image in a batch, the less of two times.
     """
     cpu, size = torch.device("cpu"), (_TIMED_SIDE, _TIMED_SIDE)
     models: list[Model] = []
-    build = duration(lambda: models.append(load_model(name, "random")), cpu)
+    build = processor_time(lambda: models.append(load_model(name, "random")))
     (model,) = models
     procedure, own = Procedure(resolution=_TIMED_SIDE), model.preprocessing
     pixels = list(decode(select("builtin", _TIMED_IMAGES).images, procedure.view(own)))
@@ -330,11 +332,11 @@ def time_network(name: str) -> dict[str, float]:
         contributions = partial(
             Contributions, model.module, [model.tap], procedure, size, fixed, fast=True
         )
-        prepare = duration(lambda: made.append(contributions()), cpu)
+        prepare = processor_time(lambda: made.append(contributions()))
         inputs = normalise(np.stack(pixels), own.mean, own.std, cpu, dtype)
         maps = partial(made[0].maps, inputs)
         maps()  # finds the layer's shape, and whether the cone holds
-        image = min(duration(maps, cpu) for _ in range(_TIMED_PASSES)) / len(pixels)
+        image = min(processor_time(maps) for _ in range(_TIMED_PASSES)) / len(pixels)
     return {"build": build, "prepare": prepare, "image": image}
 
 
@@ -352,23 +354,22 @@ def weigh(size: Size) -> dict[str, Any]:
     """Time and weigh what a result at 1024 takes beside the passes.
 
     Returns:
-        Seconds: ``ready`` (making an image ready, in one thread), ``intervals`` (of a result),
-        ``write`` (the larger file). ``bytes`` by network: a bounded field and attention.
+        Seconds of a processor: ``ready`` (making an image ready), ``intervals`` (of a result),
+        ``write`` (the file that takes longer). ``bytes`` of the file, by network.
     """
-    cpu = torch.device("cpu")
     selection, view = select("builtin", size.photographs), Procedure().view(Preprocessing())
     images = selection.images
-    making = duration(lambda: [np.asarray(view(image.open())) for image in images], cpu)
+    making = processor_time(lambda: [np.asarray(view(image.open())) for image in images])
     sides = (DEFAULT_RESOLUTION, DEFAULT_RESOLUTION)
     groups = np.random.default_rng(0).random((size.groups, *sides), dtype=np.float32)
-    intervals = duration(partial(resample, groups, np.ones(size.groups, int)), cpu)
+    intervals = processor_time(partial(resample, groups, np.ones(size.groups, int)))
     weights, write = {}, 0.0
     for name in _WEIGHED:
         model = load_model(name, "random", resolution=DEFAULT_RESOLUTION)
         erf = erf_tools.effective_receptive_field(model, selection)
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "erf.npz"
-            write = max(write, duration(partial(erf.save, path), cpu))
+            write = max(write, processor_time(partial(erf.save, path)))
             weights[name] = path.stat().st_size
     return {
         "ready": making / len(images),
@@ -433,8 +434,11 @@ def largest(counted: pd.DataFrame) -> pd.Series:
 
 def failures(counted: pd.DataFrame) -> pd.Series:
     """Return how many networks cannot be measured at 1024, by reason."""
-    reasons = counted["large_failure"].dropna()
-    return reasons.str.partition(":")[0].map(_REASONS).value_counts()
+    return counted["large_failure"].dropna().map(_reason).value_counts()
+
+
+def _reason(failure: str) -> str:
+    return next(reason for sign, reason in _REASONS.items() if sign in failure)
 
 
 def draw(counted: pd.DataFrame, times: pd.DataFrame, plans: Sequence[Plan]) -> Figure:
@@ -479,7 +483,7 @@ def _draw_times(axes: Axes, times: pd.DataFrame) -> None:
     axes.set_xticks([1, 10, 100], ["1", "10", "100"])
     axes.set_yticks([0.01, 0.1, 1, 10], ["0.01", "0.1", "1", "10"])
     axes.set_xlabel("operations of a pass, GFLOP")
-    axes.set_ylabel("seconds an image, CPU")
+    axes.set_ylabel("processor seconds an image")
     axes.set_title(f"at {_TIMED_SIDE} (measured)")
 
 
@@ -584,19 +588,20 @@ def remarks(
         + "; fused attention needs less.",
         f"Weights: {len(published)} have published ones, {download / 1e9:.0f} GB in float32: "
         f"{download / _BANDWIDTH / 3600:.1f} hours, and the same on disk.",
-        f"Measured on a CPU ({torch.get_num_threads()} threads, shared with other programs) at "
-        f"{_TIMED_SIDE}, operations a second, median (quartiles), GFLOP/s: "
+        f"Measured on a CPU at {_TIMED_SIDE}, in processor time ({torch.get_num_threads()} "
+        "threads, all together), GFLOP/s, median (quartiles): "
         + ", ".join(
             f"{name} {row[0.5]:.0f} ({row[0.25]:.0f} to {row[0.75]:.0f})"
             for name, row in rates.iterrows()
         )
         + f"; seconds ~ operations^{slope:.2f}, R² {explained:.2f}, {len(times)} networks.",
-        "Building and preparing, means in seconds: "
+        "Processor time. Building and preparing a network, means: "
         + ", ".join(
-            f"{name} {row['build']:.1f} and {row['prepare']:.1f}" for name, row in start.iterrows()
+            f"{name} {row['build']:.1f} and {row['prepare']:.1f} s"
+            for name, row in start.iterrows()
         )
-        + f". An image made ready: {1e3 * weighed['ready']:.0f} ms of a thread. Intervals of a "
-        f"result: {weighed['intervals']:.0f} s, its file: {weighed['write']:.1f} s.",
+        + f". An image made ready: {1e3 * weighed['ready']:.0f} ms. Intervals of a result: "
+        f"{weighed['intervals']:.0f} s, its file: {weighed['write']:.1f} s.",
         "Files at 1024: "
         + ", ".join(f"{name} {size / 1e6:.1f} MB" for name, size in weighed["bytes"].items())
         + f"; at most {_file_bound() / 1e6:.0f} MB, so {len(measurable) * _file_bound() / 1e9:.0f} "

@@ -74,10 +74,10 @@ def test_what_cannot_be_measured_has_a_reason() -> None:
         flat = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(4 * 14 * 14, 2))
     assert sweep_cost.count_pass(flat, 16)["failure"].startswith("map: ")
     assert sweep_cost.count_pass(flat, 17)["failure"].startswith("forward: ")
-    counted = pd.DataFrame({"large_failure": ["map: a", None, "forward: b", "map: c"]})
-    found = sweep_cost.failures(counted)
-    assert found.tolist() == [2, 1]
-    assert found.index[1] == "refuse the size"
+    failures = ["map: a", None, "forward: b", "map: c", "forward: 14 is not divisible by 4"]
+    found = sweep_cost.failures(pd.DataFrame({"large_failure": failures}))
+    assert found["name no feature map (a layer has to be named)"] == 2
+    assert found["refuse the size"] == found["need a multiple of their patch or window"] == 1
 
 
 def test_families_go_by_what_is_multiplied() -> None:
