@@ -1,4 +1,4 @@
-"""Seconds that something takes, on a CPU or a GPU."""
+"""Seconds that something takes, on a CPU or a GPU, and seconds of processors."""
 
 from __future__ import annotations
 
@@ -19,3 +19,14 @@ def duration(run: Callable[[], object], device: torch.device) -> float:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     return time.perf_counter() - start
+
+
+def processor_time(run: Callable[[], object]) -> float:
+    """Return the processor time of ``run``, of all threads together.
+
+    Unlike :func:`duration` it hardly depends on what else the machine does.
+    """
+    gc.collect()
+    start = time.process_time()
+    run()
+    return time.process_time() - start

@@ -188,6 +188,24 @@ def resolve(name: str) -> Entry:
     return Entry(name, "", "timm", name, 0, WeightSource("timm"))
 
 
+def size_arguments(architecture: str, size: tuple[int, int] | None) -> dict[str, Any]:
+    """Return what timm needs to build a network for an input size.
+
+    Args:
+        architecture: a timm name.
+        size: height and width; ``None`` is the network's own.
+
+    Returns:
+        ``img_size`` for a network that is built for one size; nothing for one that takes any.
+    """
+    if size is None or architecture.startswith(_HUB):
+        return {}
+    cfg = get_pretrained_cfg(architecture, allow_unregistered=True)
+    if cfg is None or not cfg.fixed_input_size:
+        return {}
+    return {"img_size": list(size)}
+
+
 @contextmanager
 def _seeded(seed: int) -> Iterator[None]:
     """Seed torch inside, and leave its generator as it was outside."""
@@ -350,16 +368,6 @@ def _no_hub(entry: Entry, reason: str) -> str:
         "once, use --weights FILE for a file of your own, or --weights random for the untrained "
         "network"
     )
-
-
-def size_arguments(architecture: str, size: tuple[int, int] | None) -> dict[str, Any]:
-    """Return timm's ``img_size`` for a network that is built for one input size."""
-    if size is None or architecture.startswith(_HUB):
-        return {}
-    cfg = get_pretrained_cfg(architecture, allow_unregistered=True)
-    if cfg is None or not cfg.fixed_input_size:
-        return {}
-    return {"img_size": list(size)}
 
 
 def _fit_timm(
