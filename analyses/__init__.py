@@ -2,8 +2,8 @@
 
 ``erf_table``, ``shape_bias_figure``, ``erf_scaling``, ``kernel_cost``, ``small_maps``,
 ``identity_shortcut``, ``training_study`` and ``downstream`` examine what the RepLKNet paper says;
-``sweep_cost`` plans the ERFs of all of timm and ``benchmark`` times the library. Each writes a
-table, a figure and provenance below ``results/``.
+``sweep_cost`` plans the ERFs of all of timm, ``sweep_overhead`` and ``benchmark`` time the library.
+Each writes a table, a figure and provenance below ``results/``.
 
 They share :mod:`analyses.programs` (options, kept parts, written results), the networks of
 :mod:`analyses.depthwise_networks` and :mod:`analyses.narrow_replknet`, and the images of
@@ -20,5 +20,6 @@ PROGRAMS = (
     "training_study",
     "downstream",
     "sweep_cost",
+    "sweep_overhead",
     "benchmark",
 )
