@@ -10,10 +10,10 @@ planning, starting workers and writing tables are told apart. ``--quick`` has sh
 Refuted by: more than 1 GiB at any time, or more than 2 % for units of ten seconds, which those of
 about 50 images exceed on any device.
 
-Found (two cores, sixteen workers, 2,000 units; quick form): 0.88 GiB at most, most of it torch's and
-timm's import. Naps of half a second, 62.5 s in all, took 63.5 s: 0.8 % of units of a second, 0.08 %
-of units of ten. Planning, sixteen starts on two cores and the tables took 23 s, once; with that, 1.9
-% of units of ten seconds.
+Found (two cores, sixteen workers, 2,000 units; quick form): 0.88 GiB at most, most of it torch's
+and timm's import. Naps of half a second, 62.5 s in all, took 63.5 s: 0.8 % of units of a second,
+0.08 % of units of ten. Planning, sixteen starts on two cores and the tables took 23 s, once; with
+that, 1.9 % of units of ten seconds.
 """
 
 # Each worker imports this module: what is heavy is imported where it is used.
