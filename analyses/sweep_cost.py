@@ -575,8 +575,8 @@ def remarks(
         f"{_PEAK} TFLOP/s is the float32 peak of NVIDIA's data sheets for H100 and H200, an upper "
         f"bound. Assumed, too: {_PRICE:g} USD a GPU hour, {_THREADS} threads per GPU that make "
         f"images ready, {8 * _BANDWIDTH / 1e9:g} Gbit/s.",
-        f"Counted: {len(counted)} of {names} networks. A map at {DEFAULT_RESOLUTION}: "
-        f"{len(measurable)}. No map there: {len(counted) - len(measurable)}"
+        f"Counted, and planned for: {len(counted)} of {names} networks. A map at "
+        f"{DEFAULT_RESOLUTION}: {len(measurable)}. No map there: {len(counted) - len(measurable)}"
         + "".join(f"; {number} {reason}" for reason, number in lost.items())
         + f". Of these {elsewhere} have one at their own size.",
         f"An image through all of them, there and back: {work.sum() / 1e15:.2f} PFLOP, "

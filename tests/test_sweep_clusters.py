@@ -101,7 +101,7 @@ def test_jobs_of_slurm_give_the_same(study: Path, run_command: Command) -> None:
 
 
 def wait_until(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.1)

@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -254,19 +255,15 @@ def test_a_unit_that_kills_its_workers_fails_and_the_others_do_not(study: Path) 
 
 def test_workers_end_with_whoever_gives_up_on_them(study: Path) -> None:
     units, output = workers(study)
-    running = run_locally(units, output, sleep, ["cpu"])
 
-    def give_up(*_: object) -> None:
-        raise KeyboardInterrupt
+    def interrupt_when_begun() -> None:
+        while not list(output.iterdir()):
+            time.sleep(0.05)
+        os.kill(os.getpid(), signal.SIGINT)
 
-    before = signal.signal(signal.SIGALRM, give_up)
-    signal.alarm(4)
-    try:
-        with pytest.raises(KeyboardInterrupt):
-            next(running)
-    finally:
-        signal.alarm(0)
-        signal.signal(signal.SIGALRM, before)
+    threading.Thread(target=interrupt_when_begun, daemon=True).start()
+    with pytest.raises(KeyboardInterrupt):
+        next(run_locally(units, output, sleep, ["cpu"]))
     (begun,) = output.iterdir()
     with pytest.raises(ProcessLookupError):
         os.kill(int(begun.read_text().split()[0]), 0)
