@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -281,38 +282,45 @@ def test_a_second_coordinator_is_turned_away(study: Path, run_command: Command) 
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 200 kB."""
+    """A file system of 4 MB."""
     disk = tmp_path / "disk"
     disk.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=200k", "erf-tools-test", disk]
+    mount = ["mount", "-t", "tmpfs", "-o", "size=4m", "erf-tools-test", disk]
     if os.geteuid() or subprocess.run(mount, check=False, capture_output=True).returncode:
         pytest.skip("no file system can be mounted here")
     yield disk
     subprocess.run(["umount", "--lazy", disk], check=True)
 
 
-def remount(disk: Path, options: str) -> None:
-    subprocess.run(["mount", "-o", f"remount,{options}", disk], check=True)
-
-
 def test_a_full_disk_stops_the_sweep_and_costs_nothing_that_is_done(
     study: Path, small_disk: Path
 ) -> None:
+    """Full from the fourth unit on: one network's result is there, and a part of the other's."""
+    filling = small_disk / "filling"
+
+    def execute(units: Sequence[Unit], output: Path) -> Iterator[Outcome]:
+        for number, outcome in enumerate(here(units, output)):
+            yield outcome
+            if number == 3:
+                with suppress(OSError), filling.open("wb", buffering=0) as stream:
+                    while stream.write(bytes(1024)):
+                        pass
+
+    output = small_disk / "out"
     with pytest.raises(OutputError, match="No space left on device"):
-        sweep(study, small_disk / "out")
-    done = SweepFolder(small_disk / "out").status()["done"].sum()
-    assert 0 < done < 6
-    assert not SweepFolder(small_disk / "out").failures()
-    remount(small_disk, "size=100m")
-    assert sweep(study, small_disk / "out").reused > 0
+        coordinator.sweep(read_study(study), output, execute)
+    assert SweepFolder(output).status()["done"].tolist() == [3, 1]
+    assert not SweepFolder(output).failures()
+    filling.unlink()
+    assert sweep(study, output).reused == 4
     sweep(study, "whole")
-    assert results(small_disk / "out") == results(Path("whole"))
+    assert results(output) == results(Path("whole"))
 
 
 def test_a_read_only_disk_is_one_sentence(
     study: Path, small_disk: Path, run_command: Command
 ) -> None:
-    remount(small_disk, "ro")
+    subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
     code, _, err = run_command("sweep", "study.toml", "--output", small_disk / "out")
     assert code == 1
     assert "Read-only file system; choose another --output folder" in err
