@@ -17,6 +17,9 @@ import numpy as np
 
 from erf_tools.errors import OutputError, UsageError
 
+#: How the names of files begin that are still being written.
+PARTIAL = ".partial-"
+
 _RECORD = "record"
 
 
@@ -57,7 +60,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         # The suffix stays last: writers choose their format by it.
-        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=".partial-", suffix=path.suffix)
+        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=PARTIAL, suffix=path.suffix)
         os.close(descriptor)
         temporary = Path(name)
         try:

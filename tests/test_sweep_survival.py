@@ -123,6 +123,14 @@ def test_what_fails_is_listed_with_its_reason_and_stops_nothing(study: Path) -> 
     assert "networks:broken" not in set(retried.table[retried.table["status"] == "failed"]["model"])
 
 
+def test_what_a_killed_writer_left_is_removed(study: Path) -> None:
+    left = Path("out/units/.partial-1.npz")
+    left.parent.mkdir(parents=True)
+    left.write_bytes(b"half")
+    sweep(study)
+    assert not left.exists()
+
+
 def test_a_finished_sweep_does_nothing_again(study: Path) -> None:
     sweep(study)
     before = results(Path("out"))

@@ -62,6 +62,7 @@ def sweep(
     """
     folder = SweepFolder(output)
     with folder.locked():
+        folder.remove_partial_files()
         plan = make_plan(study, folder.threads, progress)
         folder.save_plan(plan)
         if retry_failed:

@@ -17,7 +17,7 @@ import pandas as pd
 from filelock import FileLock, Timeout
 
 from erf_tools.errors import ErfToolsError, OutputError, UsageError
-from erf_tools.provenance import atomic_path, write_json
+from erf_tools.provenance import PARTIAL, atomic_path, write_json
 from erf_tools.sweep.outcome import Failure
 from erf_tools.sweep.plan import Measurement, Plan, Unit
 
@@ -63,6 +63,12 @@ class SweepFolder:
             yield
         finally:
             lock.release()
+
+    def remove_partial_files(self) -> None:
+        """Remove what writers that were killed have left; nobody else may be at work."""
+        for place in ("units", "failures", "erf", "shape_bias"):
+            for file in (self.path / place).rglob(f"{PARTIAL}*"):
+                file.unlink(missing_ok=True)
 
     def part(self, unit: str) -> Path:
         """Return where a unit's part of the result goes."""
