@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from pathlib import Path
@@ -44,9 +45,13 @@ def run_on_ray(
         ErfToolsError: there is no cluster at the address, or no room in it for a worker.
         OutputError: the folder cannot be written.
     """
+    host, separator, port = address.rpartition(":")
     try:
+        if separator and port.isdecimal() and "/" not in host:
+            # Ray itself would ask for a minute.
+            socket.create_connection((host, int(port)), timeout=10).close()
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
-    except ConnectionError as error:
+    except OSError as error:  # ConnectionError is one
         raise ErfToolsError(
             f"there is no Ray cluster at {address} ({error}); start one with `ray start --head`, "
             "and name its address with --address"
