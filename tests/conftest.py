@@ -83,6 +83,15 @@ def no_drawing(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
+def study_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current folder, from which a study's own networks are imported."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    sys.modules.pop("networks", None)
+    return tmp_path
+
+
+@pytest.fixture
 def image_folder(tmp_path: Path) -> Path:
     """An ImageNet-like folder: three classes of four images each, every image different."""
     folder = tmp_path / "images"

@@ -115,6 +115,15 @@ def note(unit: Unit, output: Path, device: str) -> Outcome:
     return Outcome(unit.id, len(unit.images), 0.05)
 
 
+def note_and_wait_for_another(unit: Unit, output: Path, device: str) -> Outcome:
+    """Go on only when a second process is at a unit as well."""
+    outcome, deadline = note(unit, output, device), time.monotonic() + 60
+    while len({noted[0] for path in output.iterdir() if (noted := path.read_text().split())}) < 2:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    return outcome
+
+
 def note_and_die_once(unit: Unit, output: Path, device: str) -> Outcome:
     """Kill the process in the middle of each unit that is begun for the first time."""
     outcome = note(unit, output, device)

@@ -27,15 +27,12 @@ SLURM = {"mem_gb": 2, "timeout_min": 5, "slurm_array_parallelism": 2, "slurm_sig
 
 
 @pytest.fixture
-def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(tmp_path)
+def study(study_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     pytest.importorskip("submitit", reason="the extra `slurm` is missing")
     # Workers elsewhere find the tests' own work by it.
     monkeypatch.setattr("erf_tools.sweep.on_slurm._INTERVAL", 0.5)
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(Path(__file__).parent), *sys.path]))
-    sys.modules.pop("networks", None)
-    return write_study(tmp_path, "three", "seven")
+    return write_study(study_folder, "three", "seven")
 
 
 def of_this_process(study: Path) -> dict[str, bytes]:

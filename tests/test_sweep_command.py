@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shutil
-import sys
 from importlib import util
 from pathlib import Path
 from typing import Any
@@ -45,11 +44,8 @@ shard = 9
 
 
 @pytest.fixture
-def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(tmp_path)
-    sys.modules.pop("networks", None)
-    return write_study(tmp_path, "three", "broken")
+def study(study_folder: Path) -> Path:
+    return write_study(study_folder, "three", "broken")
 
 
 def test_a_trained_network_on_photographs_and_stimuli_is_measured_as_by_the_single_commands(

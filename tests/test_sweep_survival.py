@@ -20,7 +20,16 @@ import pandas as pd
 import pytest
 import sweep_studies
 from conftest import Command
-from sweep_studies import LAYERS, die, here, note, note_and_die_once, results, sleep, write_study
+from sweep_studies import (
+    LAYERS,
+    die,
+    here,
+    note_and_die_once,
+    note_and_wait_for_another,
+    results,
+    sleep,
+    write_study,
+)
 
 from erf_tools.compare import compare
 from erf_tools.erf.gradients import measure_layers
@@ -43,11 +52,8 @@ pytestmark = pytest.mark.usefixtures("no_drawing")
 
 
 @pytest.fixture
-def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(tmp_path)
-    sys.modules.pop("networks", None)
-    return write_study(tmp_path, "three", "seven")
+def study(study_folder: Path) -> Path:
+    return write_study(study_folder, "three", "seven")
 
 
 def sweep(study: Path, output: str | Path = "out", retry_failed: bool = False) -> Sweep:
@@ -237,7 +243,8 @@ def workers(study: Path) -> tuple[Sequence[Unit], Path]:
 
 def test_two_devices_share_the_units(study: Path) -> None:
     units, output = workers(study)
-    done = list(run_locally(units, output, note, ["cpu", "other"]))
+    work = note_and_wait_for_another
+    done = list(run_locally(units, output, work, ["cpu", "other"]))
     assert sorted(each.unit for each in done) == sorted(unit.id for unit in units)
     lines = [(output / unit.id).read_text().split() for unit in units]
     assert {device for _, device in lines} == {"cpu", "other"}
@@ -266,7 +273,7 @@ def test_workers_end_with_whoever_gives_up_on_them(study: Path) -> None:
     units, output = workers(study)
 
     def interrupt_when_begun() -> None:
-        while not list(output.iterdir()):
+        while not any(path.read_text() for path in output.iterdir()):
             time.sleep(0.05)
         os.kill(os.getpid(), signal.SIGINT)
 

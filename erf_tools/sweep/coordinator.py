@@ -26,7 +26,8 @@ class Sweep:
 
     Attributes:
         plan: what there was to do.
-        table: :func:`erf_tools.sweep.results.tidy` of all that is done, and of what failed.
+        table: of all that is done, and of what failed, with the columns
+            :data:`erf_tools.sweep.results.COLUMNS`.
         reused: number of units that needed nothing.
         failures: reasons of failed units, by unit.
         files: what was written for the whole sweep.

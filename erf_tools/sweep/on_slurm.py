@@ -30,7 +30,7 @@ _INTERVAL = 5.0
 
 
 class Chunk:
-    """Units that a job does one after another, most often of one network.
+    """Units that a job does one after another, all of one network.
 
     SLURM may end the job at any time and start it again: what was done by then lies in files and is
     not done again.
