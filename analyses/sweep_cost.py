@@ -8,8 +8,8 @@ size and at 1024; the way back costs as much, attention twice. What stands aroun
 (building, folding, the search for theoretical fields, images, intervals, files) is timed here, on a
 CPU, and so are the passes of a sample, for how evenly operations explain time. The rate of a GPU is
 NOT measured: no GPU was at hand. The plan is a function of the rate that is sustained, in float32
-without TF32; 67 TFLOP/s, the peak on the data sheets of H100 and H200, bounds it from above. Units
-of a network's images go to the GPUs longest first. Nothing of this knows the cone, which spares
+without TF32; 67 TFLOP/s, the peak on the data sheets of H100 and H200, bounds it from above.
+Networks go to the GPUs longest first. Nothing of this knows the cone, which spares
 convolutional networks a part of the work.
 
 Refuted by: networks that no GPU can hold or that refuse 1024 pixels, in number; a plan of weeks.
@@ -21,18 +21,17 @@ not be counted. An image through all of them is 5.37 PFLOP, 80 % of it in attent
 left. The passes are 149 GPU hours at 10 TFLOP/s (299 at 5, 75 at 20, 22 at the peak). Longest
 first, GPUs end within 0.1 % of each other even with whole networks. Beside the passes 7 GPU hours
 are needed where each network is prepared and resampled once, as ``erf-tools sweep`` does: 20 hours
-on eight GPUs. If every unit of 50 images did so, it would be 136 and 36 hours. Weights are 646 GB.
-With attention matrices written out, 36 networks exceed 80 GB with one image, 4 exceed 141 GB. On a
-CPU, operations explain seconds as their power 0.78, R² 0.98; rates are 67 (quartiles 66 to 74)
-GFLOP/s with attention, 56 (49 to 60) without, 49 (37 to 58) mixed.
+on eight GPUs. Weights are 646 GB. With attention matrices written out, 36 networks exceed 80 GB
+with one image, 4 exceed 141 GB. On a CPU, operations explain seconds as their power 0.78, R² 0.98;
+rates are 67 (quartiles 66 to 74) GFLOP/s with attention, 56 (49 to 60) without, 49 (37 to 58)
+mixed.
 """
 
 from __future__ import annotations
 
 import heapq
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -45,29 +44,22 @@ import torch
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from timm.models import get_pretrained_cfg
-from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
 import erf_tools
 from analyses.programs import Output, Quick, kept, publish, run
 from analyses.timing import processor_time
+from analyses.timm_operations import FAMILIES, count, family, operations
 from erf_tools.erf.contributions import Contributions
 from erf_tools.erf.intervals import resample
 from erf_tools.erf.procedure import DEFAULT_RESOLUTION, Procedure
-from erf_tools.errors import UsageError
 from erf_tools.figures import COLOURS, PAGE, STYLE, draw_grid, line_styles
 from erf_tools.images import Preprocessing, decode, select
 from erf_tools.models.devices import normalise, ready
-from erf_tools.models.loading import Model, load_model, size_arguments
-from erf_tools.models.taps import default_tap, read_features
+from erf_tools.models.loading import Model, load_model
 
-#: Networks in one kept part of the counting.
-_PART = 50
-
-#: The plan: images of each network, GPUs, and how many images a unit may have.
-_IMAGES, _GPUS, _UNITS = 1000, 8, (50, 200, 1000)
+#: The plan: images of each network, and GPUs.
+_IMAGES, _GPUS = 1000, 8
 
 #: Sustained rates of a GPU in TFLOP/s, float32: assumed, and the peak on NVIDIA's data sheets.
 _RATES, _PEAK = (5, 10, 20), 67
@@ -78,11 +70,6 @@ _PRICE, _BANDWIDTH, _THREADS = 3.0, 125e6, 4
 
 #: Bytes of GPU memory: H100, H200.
 _MEMORY = {"H100": 80e9, "H200": 141e9}
-
-FAMILIES = ("convolutional", "mixed", "attention")
-
-#: Share of convolutions in the work below which a network with attention is not mixed.
-_FEW_CONVOLUTIONS = 0.05
 
 #: Networks whose results are weighed: with a bounded field, and with attention.
 _WEIGHED = ("resnet18", "vit_tiny_patch16_224")
@@ -142,16 +129,14 @@ class Plan:
     """What a sweep takes.
 
     Attributes:
-        unit: images in a unit of work.
         rate: sustained on a GPU, TFLOP/s.
         passes: GPU hours of forward and backward passes.
         waiting: GPU hours in which images are not ready.
-        starting: GPU hours of building and preparing networks, once per unit.
-        finishing: GPU hours of intervals and files, once per unit.
+        starting: GPU hours of building and preparing networks.
+        finishing: GPU hours of intervals and files.
         wall: hours on all GPUs.
     """
 
-    unit: int
     rate: float
     passes: float
     waiting: float
@@ -168,143 +153,6 @@ class Plan:
     def excess(self) -> float:
         """By how much the last GPU ends after an even share of the hours, relative to it."""
         return self.wall * _GPUS / self.gpu_hours - 1
-
-
-def count_pass(network: nn.Module, side: int) -> dict[str, Any]:
-    """Count the way from an image to the feature map that is measured, without computing it.
-
-    Args:
-        network: on torch's ``meta`` device, where tensors have shapes and no values.
-        side: of the input, in pixels.
-
-    Returns:
-        Multiply-adds: ``forward``, and of these ``convolutions`` and ``attention`` (products of two
-        activations). ``kept_bytes``: activations held for the way back, with each attention matrix
-        written out, as fused kernels do not. ``failure`` says why there is no map; what is known
-        nevertheless is there.
-    """
-    network.eval().requires_grad_(False)
-    images = torch.empty(1, 3, side, side, device="meta", requires_grad=True)
-    failure = None
-    with FlopCounterMode(display=False) as counter, _held(network) as held:
-        try:
-            read_features(network, default_tap(network), images)
-        except UsageError as error:
-            failure = f"map: {_first_line(error)}"
-        except Exception as error:  # networks refuse a size in any way they like
-            return {"failure": f"forward: {_first_line(error)}"}
-    return {"failure": failure, **_multiplications(counter), "kept_bytes": sum(held.values())}
-
-
-def _multiplications(counter: FlopCounterMode) -> dict[str, int]:
-    by_kind = {str(kind): count // 2 for kind, count in counter.get_flop_counts()["Global"].items()}
-
-    def of(*words: str) -> int:
-        return sum(n for kind, n in by_kind.items() if any(word in kind for word in words))
-
-    return {
-        "forward": sum(by_kind.values()),
-        "convolutions": of("convolution"),
-        "attention": of("bmm", "attention"),
-    }
-
-
-@contextmanager
-def _held(network: nn.Module) -> Iterator[dict[int, int]]:
-    """Give the bytes of each storage that is saved for the backward pass inside; not weights."""
-    own = {tensor.untyped_storage()._cdata for tensor in network.state_dict().values()}
-    held: dict[int, int] = {}
-
-    def note(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        if storage._cdata not in own:
-            held[storage._cdata] = storage.nbytes()
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-        yield held
-
-
-def count_network(name: str) -> dict[str, Any]:
-    """Count a network of timm at its own size and at 1024.
-
-    Returns:
-        ``network``, ``module`` (timm's), ``side`` (its own), ``one_size`` (it is built for one),
-        ``weights`` (some are published), ``parameters``, ``weight_bytes``; and what
-        :func:`count_pass` gives, as ``own_*`` and ``large_*``.
-    """
-    cfg = get_pretrained_cfg(name)
-    side = int(cfg.input_size[-1])
-    row: dict[str, Any] = {
-        "network": name,
-        "module": timm.model_entrypoint(name).__module__.rpartition(".")[2],
-        "side": side,
-        "one_size": bool(cfg.fixed_input_size),
-        "weights": bool(cfg.has_weights),
-    }
-    network, arguments = None, None
-    for prefix, wanted, size in (
-        ("own", side, None),
-        ("large", DEFAULT_RESOLUTION, (DEFAULT_RESOLUTION,) * 2),
-    ):
-        needed = size_arguments(name, size)
-        try:
-            if network is None or needed != arguments:
-                with torch.device("meta"):
-                    network, arguments = timm.create_model(name, **needed), needed
-            found = count_pass(network, wanted)
-        except Exception as error:
-            network, found = None, {"failure": f"build: {_first_line(error)}"}
-        if network is not None and "parameters" not in row:
-            tensors = network.state_dict().values()
-            row["parameters"] = sum(parameter.numel() for parameter in network.parameters())
-            row["weight_bytes"] = sum(tensor.nbytes for tensor in tensors)
-        row |= {f"{prefix}_{key}": value for key, value in found.items()}
-    return row
-
-
-def _first_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
-
-
-def count(names: Sequence[str], output: Path) -> pd.DataFrame:
-    """Return a row per network; see :func:`count_network`."""
-    rows = []
-    parts = [names[start : start + _PART] for start in range(0, len(names), _PART)]
-    for part in tqdm(parts, unit="part", disable=None):
-        found = kept(
-            output / "counts" / f"{part[0]}.json",
-            {"networks": list(part), "resolution": DEFAULT_RESOLUTION},
-            lambda part=part: {"rows": [count_network(name) for name in part]},
-        )
-        rows += found["rows"]
-    return pd.DataFrame(rows)
-
-
-def family(counted: pd.DataFrame) -> pd.Series:
-    """Return each network's family by what it multiplies at its own size; NaN where not known.
-
-    ``convolutional`` is what has no attention (MLPs over positions too), ``attention`` what has
-    hardly any convolutions beside it, ``mixed`` the rest.
-    """
-    few = counted["own_convolutions"] < _FEW_CONVOLUTIONS * counted["own_forward"]
-    found = few.map({True: "attention", False: "mixed"})
-    return found.mask(counted["own_attention"] == 0, "convolutional").where(
-        counted["own_forward"].notna()
-    )
-
-
-def operations(counted: pd.DataFrame, prefix: str = "large") -> pd.Series:
-    """Return the operations of a pass, from an image to the map and back from one of its units.
-
-    A multiply-add is two. The way back, to the image alone, has the same ones, but those of
-    attention twice: both factors of a product of activations lead back.
-
-    Args:
-        counted: from :func:`count`.
-        prefix: ``own`` size, or ``large``.
-    """
-    return 2 * (2 * counted[f"{prefix}_forward"] + counted[f"{prefix}_attention"])
 
 
 def sample(counted: pd.DataFrame, number: int) -> list[str]:
@@ -406,29 +254,29 @@ def makespan(durations: Sequence[float], machines: int) -> float:
     return max(ends)
 
 
-def plan(counted: pd.DataFrame, costs: Costs, rate: float, unit: int) -> Plan:
+def plan(counted: pd.DataFrame, costs: Costs, rate: float) -> Plan:
     """Plan a sweep over all networks that have a map at 1024.
 
+    As in ``erf-tools sweep``, a network is built and prepared once, by the worker that goes on with
+    all of its units, and its parts are joined once.
+
     Args:
-        counted: from :func:`count`, with ``family``.
+        counted: from :func:`analyses.timm_operations.count`, with ``family``.
         costs: of what stands beside the passes.
         rate: that a GPU sustains, TFLOP/s.
-        unit: images in a unit of work, which builds and prepares its network anew.
     """
     counted = counted[counted["large_failure"].isna()]
     passes = operations(counted) / (1e12 * rate)
     image = np.maximum(passes, costs.ready / _THREADS)
     start = counted["family"].map(costs.start).fillna(max(costs.start.values()))
-    number = -(-_IMAGES // unit)
-    lengths = start + unit * image + costs.finish
+    lengths = start + _IMAGES * image + costs.finish
     return Plan(
-        unit=unit,
         rate=rate,
         passes=_IMAGES * passes.sum() / 3600,
         waiting=_IMAGES * (image - passes).sum() / 3600,
-        starting=number * start.sum() / 3600,
-        finishing=number * len(counted) * costs.finish / 3600,
-        wall=makespan(np.repeat(lengths, number).tolist(), _GPUS) / 3600,
+        starting=start.sum() / 3600,
+        finishing=len(counted) * costs.finish / 3600,
+        wall=makespan(lengths.tolist(), _GPUS) / 3600,
     )
 
 
@@ -498,30 +346,16 @@ def _draw_times(axes: Axes, times: pd.DataFrame) -> None:
 
 
 def _draw_plans(axes: Axes, plans: Sequence[Plan]) -> None:
-    for unit, line, marker in zip(_UNITS, line_styles(len(_UNITS)), _MARKERS, strict=True):
-        own = [each for each in plans if each.unit == unit]
-        axes.loglog(
-            [each.rate for each in own],
-            [each.wall for each in own],
-            marker=marker,
-            markersize=3.5,
-            label=f"units of {unit:,} images",
-            **line,
-        )
-    own = [each for each in plans if each.unit == _UNITS[0]]
-    axes.plot(
-        [each.rate for each in own],
-        [each.passes / _GPUS for each in own],
-        color="#555555",
-        linestyle=":",
-        label="the passes alone",
-    )
+    rates = [each.rate for each in plans]
+    walls = [each.wall for each in plans]
+    passes = [each.passes / _GPUS for each in plans]
+    axes.loglog(rates, walls, "o-", markersize=3.5, color=COLOURS[0], label="all of it")
+    axes.plot(rates, passes, color="#555555", linestyle=":", label="the passes alone")
     axes.set_xticks([*_RATES, _PEAK])
     axes.set_xticklabels([*map(str, _RATES), f"peak {_PEAK}"])
     ticks = [0.1, 0.3, 1, 3, 10, 30, 100, 300]
     axes.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
-    lowest, highest = own[-1].passes / _GPUS, max(each.wall for each in plans)
-    axes.set_ylim(0.8 * lowest, 1.25 * highest)
+    axes.set_ylim(0.8 * min(passes), 1.25 * max(walls))
     axes.set_xlabel("TFLOP/s that a GPU sustains")
     axes.set_ylabel(f"hours on {_GPUS} GPUs")
     axes.set_title("the plan (no GPU was timed)")
@@ -537,7 +371,6 @@ def readable(plans: Sequence[Plan]) -> pd.DataFrame:
         [
             {
                 "TFLOP/s": f"{each.rate:g}" + (" (peak)" if each.rate == _PEAK else ""),
-                "Images a unit": f"{each.unit:,}",
                 "GPU hours: passes": f"{each.passes:.0f}",
                 "waiting for images": f"{each.waiting:.1f}",
                 "building, preparing": f"{each.starting:.1f}",
@@ -615,9 +448,7 @@ def remarks(
         "Files at 1024: "
         + ", ".join(f"{name} {size / 1e6:.1f} MB" for name, size in weighed["bytes"].items())
         + f"; at most {_file_bound() / 1e6:.0f} MB, so {len(measurable) * _file_bound() / 1e9:.0f} "
-        f"GB of results, and with units of {_UNITS[0]} images "
-        f"{_IMAGES // _UNITS[0] * len(measurable) * _file_bound() / 1e9:.0f} GB of parts if none "
-        "is removed before the end.",
+        "GB of results.",
     ]
 
 
@@ -637,7 +468,7 @@ def main(quick: Quick = False, output: Output = Path("results/sweep_cost")) -> N
     times["rate"] = times["operations"] / times["image"]
     weighed = kept(output / "results.json", vars(size), partial(weigh, size))
     beside = costs(times, weighed)
-    plans = [plan(counted, beside, rate, unit) for unit in _UNITS for rate in (*_RATES, _PEAK)]
+    plans = [plan(counted, beside, rate) for rate in (*_RATES, _PEAK)]
     publish(
         output,
         "sweep_cost",

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from analyses import sweep_cost
+from analyses import sweep_cost, timm_operations
 from analyses.sweep_cost import Costs, makespan
 from erf_tools.models.taps import default_tap, read_features
 
@@ -24,7 +24,7 @@ def on_meta(name: str) -> nn.Module:
 
 
 def test_the_operations_of_resnet50_are_those_published() -> None:
-    found = sweep_cost.count_pass(on_meta("resnet50"), 224)
+    found = timm_operations.count_pass(on_meta("resnet50"), 224)
     assert found["failure"] is None
     assert found["forward"] == pytest.approx(4.09e9, rel=2e-3)
     assert found["convolutions"] == found["forward"]
@@ -33,7 +33,7 @@ def test_the_operations_of_resnet50_are_those_published() -> None:
 
 def test_the_operations_of_convolutions_quadruple_with_twice_the_side() -> None:
     network = on_meta("resnet18")
-    small, large = (sweep_cost.count_pass(network, side) for side in (128, 256))
+    small, large = (timm_operations.count_pass(network, side) for side in (128, 256))
     assert large["forward"] == 4 * small["forward"]
     assert large["kept_bytes"] == pytest.approx(4 * small["kept_bytes"], rel=0.01)
 
@@ -47,13 +47,13 @@ def test_the_way_back_is_that_of_autograd(name: str) -> None:
     with FlopCounterMode(display=False) as counter:
         features = read_features(network, default_tap(network), images)
         features[:, :, 3, 3].relu().sum().backward()
-    counted = pd.DataFrame([sweep_cost.count_pass(network, 224)]).add_prefix("own_")
-    assert sweep_cost.operations(counted, "own")[0] == counter.get_total_flops()
+    counted = pd.DataFrame([timm_operations.count_pass(network, 224)]).add_prefix("own_")
+    assert timm_operations.operations(counted, "own")[0] == counter.get_total_flops()
 
 
 def test_attention_grows_with_the_fourth_power() -> None:
     """Of ViT-Ti/16: 12 layers, width 192, 196 positions and a class token."""
-    found = sweep_cost.count_network("vit_tiny_patch16_224")
+    found = timm_operations.count_network("vit_tiny_patch16_224")
     for prefix, tokens in (("own", 14 * 14 + 1), ("large", 64 * 64 + 1)):
         attention = 12 * 2 * tokens**2 * 192
         assert found[f"{prefix}_attention"] == attention
@@ -65,15 +65,15 @@ def test_attention_grows_with_the_fourth_power() -> None:
 def test_a_convolution_is_counted_by_hand() -> None:
     with torch.device("meta"):
         network = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 8, 5, groups=8))
-    found = sweep_cost.count_pass(network, 16)
+    found = timm_operations.count_pass(network, 16)
     assert found["forward"] == 16 * 16 * 8 * 27 + 12 * 12 * 8 * 25
 
 
 def test_what_cannot_be_measured_has_a_reason() -> None:
     with torch.device("meta"):
         flat = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(4 * 14 * 14, 2))
-    assert sweep_cost.count_pass(flat, 16)["failure"].startswith("map: ")
-    assert sweep_cost.count_pass(flat, 17)["failure"].startswith("forward: ")
+    assert timm_operations.count_pass(flat, 16)["failure"].startswith("map: ")
+    assert timm_operations.count_pass(flat, 17)["failure"].startswith("forward: ")
     failures = ["map: a", None, "forward: b", "map: c", "forward: 14 is not divisible by 4"]
     found = sweep_cost.failures(pd.DataFrame({"large_failure": failures}))
     assert found["name no feature map (a layer has to be named)"] == 2
@@ -88,20 +88,20 @@ def test_families_go_by_what_is_multiplied() -> None:
             "own_attention": [0, 10, 10, None],
         }
     )
-    assert sweep_cost.family(counted)[:3].tolist() == ["convolutional", "mixed", "attention"]
-    assert pd.isna(sweep_cost.family(counted)[3])
+    assert timm_operations.family(counted)[:3].tolist() == ["convolutional", "mixed", "attention"]
+    assert pd.isna(timm_operations.family(counted)[3])
 
 
 def test_the_sample_is_spread_over_the_work_of_each_family() -> None:
     rows = [
         {"family": family, "own_forward": work, "network": f"{family}-{work}"}
-        for family, work in product(sweep_cost.FAMILIES, range(10))
+        for family, work in product(timm_operations.FAMILIES, range(10))
     ]
     counted = pd.DataFrame(rows).assign(side=224, parameters=10, own_failure=None)
     chosen = sweep_cost.sample(counted, 6)
-    assert chosen == [f"{family}-{work}" for family in sweep_cost.FAMILIES for work in (2, 7)]
+    assert chosen == [f"{family}-{work}" for family in timm_operations.FAMILIES for work in (2, 7)]
     counted.loc[counted["own_forward"] > 4, "side"] = 384
-    assert sweep_cost.sample(counted, 3) == [f"{family}-2" for family in sweep_cost.FAMILIES]
+    assert sweep_cost.sample(counted, 3) == [f"{family}-2" for family in timm_operations.FAMILIES]
 
 
 # --- the plan ---
@@ -153,15 +153,15 @@ def test_a_plan_by_hand() -> None:
         }
     )
     costs = Costs({"attention": 10.0, "convolutional": 10.0}, ready=1.2, finish=5.0)
-    found = sweep_cost.plan(counted, costs, rate=1.0, unit=200)
+    found = sweep_cost.plan(counted, costs, rate=1.0)
     assert found.passes == pytest.approx(1000 * (2 + 0.2) / 3600)
     assert found.waiting == pytest.approx(1000 * (0.3 - 0.2) / 3600)
-    assert found.starting == pytest.approx(5 * 20 / 3600)
-    assert found.finishing == pytest.approx(5 * 10 / 3600)
-    # Five units of 415 s on a GPU each, five of 75 s on the other three.
-    assert found.wall == pytest.approx(415 / 3600)
-    assert found.gpu_hours == pytest.approx(5 * (415 + 75) / 3600)
-    assert found.excess == pytest.approx(8 * 415 / (5 * (415 + 75)) - 1)
+    assert found.starting == pytest.approx(20 / 3600)
+    assert found.finishing == pytest.approx(10 / 3600)
+    # One network of 2015 s and one of 315 s, on a GPU each.
+    assert found.wall == pytest.approx(2015 / 3600)
+    assert found.gpu_hours == pytest.approx((2015 + 315) / 3600)
+    assert found.excess == pytest.approx(8 * 2015 / (2015 + 315) - 1)
 
 
 def test_shares_of_the_largest() -> None:
