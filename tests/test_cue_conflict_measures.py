@@ -194,11 +194,18 @@ def test_error_consistency_equals_cohens_kappa(one: pd.DataFrame, other: pd.Data
     observed = np.trace(table) / table.sum()
     expected = float(table.sum(1) @ table.sum(0)) / table.sum() ** 2
     found = measures.error_consistency(one, other)
-    if expected == 1:
-        assert math.isnan(found)
+    if observed == 1:
+        assert found == 1
     else:
         assert found == pytest.approx((observed - expected) / (1 - expected))
         assert -1 <= found <= 1
+
+
+@pytest.mark.parametrize("answer", ["cat", "dog"])
+def test_two_who_are_always_right_or_always_wrong_agree_perfectly(answer: str) -> None:
+    frame = decision_frame(["cat1-dog1", "cat2-dog1"], ["cat"] * 2, ["dog"] * 2, [answer] * 2)
+    assert measures.error_consistency(frame, frame) == 1
+    assert math.isnan(measures.error_consistency(frame, frame.iloc[:0]))
 
 
 def test_no_answer_is_wrong_on_both_counts_and_still_counts() -> None:

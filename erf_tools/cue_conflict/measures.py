@@ -146,8 +146,9 @@ def error_consistency(one: pd.DataFrame, other: pd.DataFrame) -> float:
 
     ``(o - e) / (1 - e)`` with the observed share ``o`` of stimuli on which both are right or both
     wrong, and ``e = p1 p2 + (1 - p1)(1 - p2)`` expected from the accuracies; from -1 to 1, 0 for
-    independent errors. Over all stimuli that both have answered to; NaN without any, or where no
-    other agreement is possible (``e`` = 1).
+    independent errors. Over all stimuli that both have answered to; NaN without any. Two that agree
+    on every stimulus have 1, also where no other agreement is possible (``e`` = 1), as in
+    model-vs-human.
     """
     common = one.index.intersection(other.index)
     if not len(common):
@@ -159,7 +160,7 @@ def error_consistency(one: pd.DataFrame, other: pd.DataFrame) -> float:
     observed = float((right[0] == right[1]).mean())
     first, second = (float(answers.mean()) for answers in right)
     expected = first * second + (1 - first) * (1 - second)
-    return (observed - expected) / (1 - expected) if expected < 1 else nan
+    return (observed - expected) / (1 - expected) if observed < 1 else 1.0
 
 
 def consistency_with(maker: pd.DataFrame, observers: Sequence[pd.DataFrame]) -> float:
