@@ -51,6 +51,7 @@ from erf_tools.erf.gradients import effective_receptive_field
 from erf_tools.erf.procedure import Precision, Procedure
 from erf_tools.errors import ErfToolsError
 from erf_tools.figures import COLOURS, PAGE, STYLE, draw_grid, save_figure
+from erf_tools.files import write_json
 from erf_tools.images import select
 from erf_tools.models.cone import Cone
 from erf_tools.models.depthwise import DepthwiseConv2d
@@ -58,7 +59,7 @@ from erf_tools.models.devices import choose_device, device_name, ready
 from erf_tools.models.loading import Model, as_model, load_model, resolve
 from erf_tools.models.replknet import VARIANTS, RepLKNet
 from erf_tools.models.taps import read_features
-from erf_tools.provenance import versions, write_json
+from erf_tools.provenance import versions
 from erf_tools.tables import write_csv, write_tables
 
 #: What is compared: model and resolution.

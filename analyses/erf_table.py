@@ -34,13 +34,13 @@ from erf_tools.erf.maps import ERF
 from erf_tools.erf.measures import THRESHOLDS, displayed
 from erf_tools.erf.procedure import Procedure
 from erf_tools.erf.published import PUBLISHED, STANDING
-from erf_tools.erf.study import measure_erfs
 from erf_tools.errors import ErfToolsError
 from erf_tools.figures import PAGE, STYLE, draw_grid, line_styles
 from erf_tools.images import select
 from erf_tools.models.loading import load_model
 from erf_tools.models.requests import Request
 from erf_tools.statistics import Estimate
+from erf_tools.studies.erf import measure_erfs
 from erf_tools.tables import NONE
 
 NETWORKS = ("resnet101", "resnet152", "replknet13_120e", "replknet31_120e")

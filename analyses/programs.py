@@ -14,7 +14,8 @@ from matplotlib.figure import Figure
 
 from erf_tools.errors import ErfToolsError, UsageError
 from erf_tools.figures import save_figure
-from erf_tools.provenance import canonical_json, versions, write_json
+from erf_tools.files import canonical_json, write_json
+from erf_tools.provenance import versions
 from erf_tools.tables import write_tables
 
 Quick = Annotated[

@@ -33,10 +33,10 @@ from erf_tools.cue_conflict.decisions import Decisions, read_decisions
 from erf_tools.cue_conflict.figures import matrix_plot
 from erf_tools.cue_conflict.makers import HUMANS, DecisionMaker, decision_makers, paired_differences
 from erf_tools.cue_conflict.stimuli import StimulusSet, open_stimuli
-from erf_tools.cue_conflict.study import measure_decisions
 from erf_tools.cue_conflict.tables import readable, shape_bias_table
 from erf_tools.errors import ErfToolsError, UsageError
 from erf_tools.models.requests import Request
+from erf_tools.studies.shape_bias import measure_decisions
 
 NETWORKS = ("replknet31b", "replknet3", "swin_b", "resnet152", "resnet50.tv_in1k")
 

@@ -35,7 +35,7 @@ import pandas as pd
 from PIL import Image
 
 from analyses.programs import Output, Quick, run
-from erf_tools.provenance import write_text
+from erf_tools.files import write_text
 from erf_tools.sweep.folder import SweepFolder
 from erf_tools.sweep.local import run_locally
 from erf_tools.sweep.outcome import Outcome

@@ -13,7 +13,8 @@ from matplotlib.figure import Figure
 
 from erf_tools.errors import UsageError
 from erf_tools.figures import COLUMN, STYLE, save_figure
-from erf_tools.provenance import file_sha256, versions
+from erf_tools.files import file_sha256
+from erf_tools.provenance import versions
 from erf_tools.tables import NONE, write_tables
 
 _ERF_COLUMNS = [

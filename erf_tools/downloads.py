@@ -22,7 +22,7 @@ from platformdirs import user_cache_path
 from tqdm import tqdm
 
 from erf_tools.errors import ErfToolsError, UsageError
-from erf_tools.provenance import file_sha256
+from erf_tools.files import file_sha256
 
 _ATTEMPTS = 3
 _PAUSE = 0.2

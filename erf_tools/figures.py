@@ -14,7 +14,7 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from erf_tools.provenance import atomic_path
+from erf_tools.files import atomic_path
 
 #: Widths of one and of two columns of a paper, inches.
 COLUMN, PAGE = 3.5, 7.16

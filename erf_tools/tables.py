@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from erf_tools.provenance import write_text
+from erf_tools.files import write_text
 
 #: What stands where a value is missing.
 NONE = "-"

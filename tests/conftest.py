@@ -29,8 +29,8 @@ LONGEST = (
     "test_readme",
     "test_sweep_survival",
     "test_sweep_clusters",
-    "test_erf_study",
-    "test_cue_conflict_study",
+    "test_studies_erf",
+    "test_studies_shape_bias",
     "test_claims",
     "test_training_study",
     "test_report_page",
@@ -78,8 +78,8 @@ def no_drawing(monkeypatch: pytest.MonkeyPatch) -> None:
             file.write_bytes(b"")
         return files
 
-    monkeypatch.setattr("erf_tools.erf.study.save_figure", leave_empty)
-    monkeypatch.setattr("erf_tools.cue_conflict.study.save_figure", leave_empty)
+    monkeypatch.setattr("erf_tools.studies.erf.save_figure", leave_empty)
+    monkeypatch.setattr("erf_tools.studies.shape_bias.save_figure", leave_empty)
 
 
 @pytest.fixture

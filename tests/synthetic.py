@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from erf_tools.cue_conflict.study import measure_decisions
 from erf_tools.erf.maps import ERF, MeasuredImage
 from erf_tools.erf.protocols import find_protocol
+from erf_tools.studies.shape_bias import measure_decisions
 
 #: A name that would do something if it were taken for markup.
 SCRIPT = "<script>document.title='taken'</script>&amp;</script>"

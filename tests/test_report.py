@@ -14,7 +14,6 @@ import synthetic
 from conftest import Command
 from synthetic import SCRIPT, blob
 
-from erf_tools.erf import study
 from erf_tools.erf.maps import ERF
 from erf_tools.erf.measures import area_ratio, cut_square, shares_held, smallest_square
 from erf_tools.erf.procedure import Procedure
@@ -26,6 +25,7 @@ from erf_tools.report.commands import erf_command, shape_bias_command
 from erf_tools.report.content import collect, distinct
 from erf_tools.report.pictures import block_means, block_sides, picture
 from erf_tools.report.results import ShapeBias, find_results
+from erf_tools.studies import erf as study
 
 
 @pytest.mark.parametrize("centre", [None, (10.5, 3.0)])

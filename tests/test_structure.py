@@ -29,8 +29,8 @@ LAYERS = {
     "cli.options": 3,
     "compare": 1,
     "explorer.page": 1,
-    "erf.study": 1,
-    "cue_conflict.study": 1,
+    "studies.erf": 1,
+    "studies.shape_bias": 1,
     "sweep.coordinator": 1,
     "sweep.local": 1,
     "sweep.on_ray": 1,
@@ -101,6 +101,7 @@ LAYERS = {
     "models.catalogue": 3,
     "downloads": 4,
     "statistics": 4,
+    "files": 4,
     "provenance": 4,
     "errors": 4,
 }
@@ -111,6 +112,7 @@ OPEN = {
     "cue_conflict",
     "report",
     "explorer",
+    "studies",
     "sweep",
 }  # __init__ modules: docstrings, names by string
 

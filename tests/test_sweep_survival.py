@@ -36,9 +36,9 @@ from erf_tools.erf.gradients import measure_layers
 from erf_tools.erf.maps import ERF
 from erf_tools.erf.procedure import Procedure
 from erf_tools.errors import ErfToolsError, OutputError
+from erf_tools.files import write_text
 from erf_tools.images import select
 from erf_tools.models.loading import load_model
-from erf_tools.provenance import write_text
 from erf_tools.report.results import find_results
 from erf_tools.sweep import coordinator
 from erf_tools.sweep.coordinator import Sweep

@@ -22,10 +22,10 @@ def demo(
     output: Output = Path("results/demo"),
 ) -> None:
     """Measure four networks on built-in photographs: no network, about two minutes on two cores."""
-    from erf_tools.erf import study
     from erf_tools.erf.procedure import Procedure
     from erf_tools.images import select
     from erf_tools.models.requests import requests
+    from erf_tools.studies import erf as study
 
     outcome = study.measure_erfs(
         requests(list(_DEMO_MODELS), list(_DEMO_MODELS.values())),

@@ -14,7 +14,7 @@ from erf_tools.cli.options import BatchSize, Device, Models, Offline, Output, re
 from erf_tools.cli.outcomes import print_study
 
 if TYPE_CHECKING:
-    from erf_tools.erf.study import Study
+    from erf_tools.studies.erf import Study
 
 
 def erf(
@@ -137,9 +137,9 @@ def erf(
     wanted = wanted_models(model, weights, offline)
     selection = select(images, num_images, order, seed)
     report_images(selection, num_images)
-    from erf_tools.erf import study
     from erf_tools.erf.procedure import Procedure
     from erf_tools.erf.protocols import find_protocol
+    from erf_tools.studies import erf as study
 
     varied = find_protocol(
         protocol, scalar=scalar, gradient=gradient, rgb=rgb, transform=transform, display=display

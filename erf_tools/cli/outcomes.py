@@ -11,7 +11,7 @@ import typer
 from erf_tools.errors import ErfToolsError
 
 if TYPE_CHECKING:
-    from erf_tools.erf.study import Study
+    from erf_tools.studies.erf import Study
 
 
 def print_study(outcome: Study, output: Path) -> None:

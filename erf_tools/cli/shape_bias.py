@@ -100,7 +100,8 @@ def shape_bias(
         for deviation in found.deviations:
             typer.echo(f"partial stimuli: {deviation}", err=True)
         typer.echo(CITATION, err=True)
-    from erf_tools.cue_conflict import study, tables
+    from erf_tools.cue_conflict import tables
+    from erf_tools.studies import shape_bias as study
 
     outcome = study.measure_decisions(
         wanted,

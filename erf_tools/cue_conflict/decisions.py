@@ -17,7 +17,7 @@ import pandas as pd
 from erf_tools.cue_conflict.categories import CATEGORIES, NO_ANSWER
 from erf_tools.cue_conflict.stimuli import parse_name
 from erf_tools.errors import UsageError, suggestion
-from erf_tools.provenance import write_text
+from erf_tools.files import write_text
 
 COLUMNS = (
     "subj",

@@ -17,7 +17,7 @@ import numpy as np
 from erf_tools.erf.intervals import resample
 from erf_tools.erf.maps import ERF, MeasuredImage
 from erf_tools.errors import UsageError
-from erf_tools.provenance import canonical_json, read_archive, write_archive
+from erf_tools.files import canonical_json, read_archive, write_archive
 
 _FORMAT = "erf-tools part, version 1"
 

@@ -22,11 +22,11 @@ from torch import nn
 
 from erf_tools.downloads import is_offline
 from erf_tools.errors import ErfToolsError, UsageError, suggestion
+from erf_tools.files import file_sha256
 from erf_tools.images import Preprocessing
 from erf_tools.models import catalogue, checkpoints, replknet, weight_files
 from erf_tools.models.catalogue import Entry, WeightSource
 from erf_tools.models.taps import Tap, default_tap
-from erf_tools.provenance import file_sha256
 
 _HUB = ("hf-hub:", "hf_hub:", "local-dir:")
 

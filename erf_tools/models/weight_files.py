@@ -20,8 +20,8 @@ from filelock import FileLock
 
 from erf_tools.downloads import check_address, download, is_offline
 from erf_tools.errors import ErfToolsError, UsageError
+from erf_tools.files import file_sha256, write_json
 from erf_tools.models.catalogue import ENTRIES, Entry, weights_file, weights_folder
-from erf_tools.provenance import file_sha256, write_json
 
 _ALTERNATIVES = (
     "--weights FILE for a file of your own, or --weights random for the untrained network"

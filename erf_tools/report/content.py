@@ -16,7 +16,8 @@ from erf_tools.cue_conflict.makers import HUMANS
 from erf_tools.erf import tables as erf_tables
 from erf_tools.erf.maps import ERF
 from erf_tools.erf.measures import density, doubled_centre, radial_profile, shares_held
-from erf_tools.provenance import versions, without_nan
+from erf_tools.files import without_nan
+from erf_tools.provenance import versions
 from erf_tools.report.commands import erf_command, shape_bias_command
 from erf_tools.report.pictures import block_sides, picture
 from erf_tools.report.results import ShapeBias

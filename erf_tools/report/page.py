@@ -15,7 +15,7 @@ from matplotlib import colormaps
 
 from erf_tools.erf.maps import ERF
 from erf_tools.errors import ErfToolsError
-from erf_tools.provenance import write_text
+from erf_tools.files import write_text
 from erf_tools.report.content import collect
 from erf_tools.report.results import ShapeBias
 

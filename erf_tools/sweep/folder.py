@@ -17,7 +17,7 @@ import pandas as pd
 from filelock import FileLock, Timeout
 
 from erf_tools.errors import ErfToolsError, OutputError, UsageError
-from erf_tools.provenance import PARTIAL, atomic_path, write_json
+from erf_tools.files import PARTIAL, atomic_path, write_json
 from erf_tools.sweep.outcome import Failure
 from erf_tools.sweep.plan import Measurement, Plan, Unit
 

@@ -16,7 +16,7 @@ import submitit
 from submitit.core.utils import FailedJobError, UncompletedJobError
 
 from erf_tools.errors import OutputError, UsageError
-from erf_tools.provenance import write_json
+from erf_tools.files import write_json
 from erf_tools.sweep.dispatch import TRIES, Work
 from erf_tools.sweep.folder import SweepFolder
 from erf_tools.sweep.outcome import Failure, Outcome

@@ -21,11 +21,12 @@ from erf_tools.cue_conflict.stimuli import StimulusSet, open_stimuli
 from erf_tools.erf.parts import group_lengths
 from erf_tools.erf.procedure import DEFAULT_RESOLUTION
 from erf_tools.errors import ErfToolsError, UsageError
+from erf_tools.files import canonical_json, file_sha256
 from erf_tools.images import Selection, select
 from erf_tools.models import weight_files
 from erf_tools.models.catalogue import ENTRIES, weights_file
 from erf_tools.models.requests import Request, folder_name
-from erf_tools.provenance import canonical_json, file_sha256, versions
+from erf_tools.provenance import versions
 from erf_tools.sweep.study import ErfProtocol, ShapeBias, StudyFile
 
 _FORMAT = 1

@@ -13,10 +13,10 @@ import pandas as pd
 
 from erf_tools.cue_conflict.decisions import Decisions, read_decisions
 from erf_tools.cue_conflict.makers import decision_makers
-from erf_tools.cue_conflict.study import write_shape_bias
 from erf_tools.erf.tables import write_erf_table
+from erf_tools.files import atomic_path, write_json
 from erf_tools.models.requests import folder_name
-from erf_tools.provenance import atomic_path, write_json
+from erf_tools.studies.shape_bias import write_shape_bias
 from erf_tools.sweep.folder import SweepFolder
 from erf_tools.sweep.plan import Measurement, Plan
 from erf_tools.sweep.study import ErfProtocol, StudyFile

@@ -18,16 +18,16 @@ from threadpoolctl import threadpool_limits
 from erf_tools.cue_conflict.classify import decide
 from erf_tools.cue_conflict.decisions import Decisions, decision_frame
 from erf_tools.cue_conflict.stimuli import StimulusSet
-from erf_tools.cue_conflict.study import decisions_file, load_deciding, save_decisions
 from erf_tools.erf.gradients import Prepared, prepared
 from erf_tools.erf.parts import Part, join, load_parts, save_parts
-from erf_tools.erf.study import Layers, load_requested, write_result
 from erf_tools.erf.tables import erf_table
 from erf_tools.errors import ErfToolsError, OutputError, UsageError
+from erf_tools.files import read_archive, write_archive
 from erf_tools.images import PixelStore, Selection
 from erf_tools.models.accuracy import find_labels
 from erf_tools.models.loading import Model
-from erf_tools.provenance import read_archive, write_archive
+from erf_tools.studies.erf import Layers, load_requested, write_result
+from erf_tools.studies.shape_bias import decisions_file, load_deciding, save_decisions
 from erf_tools.sweep.folder import SweepFolder
 from erf_tools.sweep.outcome import Failure, Outcome
 from erf_tools.sweep.plan import Measurement, Unit

@@ -11,12 +11,13 @@ import pytest
 import torch
 from PIL import Image
 
-from erf_tools.erf import study, tables
+from erf_tools.erf import tables
 from erf_tools.erf.maps import ERF
 from erf_tools.erf.procedure import Procedure
 from erf_tools.errors import ErfToolsError, UsageError
 from erf_tools.images import select
 from erf_tools.models.requests import requests
+from erf_tools.studies import erf as study
 
 pytestmark = pytest.mark.usefixtures("no_drawing")
 

@@ -17,9 +17,10 @@ from erf_tools.cue_conflict.makers import DecisionMaker, decision_makers, paired
 from erf_tools.cue_conflict.stimuli import SIDE, StimulusSet
 from erf_tools.errors import ErfToolsError, UsageError
 from erf_tools.figures import save_figure
+from erf_tools.files import canonical_json, file_sha256, write_json
 from erf_tools.models.loading import Model, load_model
 from erf_tools.models.requests import Request, folder_name
-from erf_tools.provenance import canonical_json, file_sha256, versions, write_json
+from erf_tools.provenance import versions
 from erf_tools.report.page import write_report
 from erf_tools.report.results import ShapeBias
 from erf_tools.tables import write_csv, write_tables

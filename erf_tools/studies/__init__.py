@@ -1,0 +1,1 @@
+"""Studies: several models measured alike into one folder, each standing alone."""
