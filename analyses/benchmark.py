@@ -36,6 +36,7 @@ import typer
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 from PIL import Image
+from timm.utils import reparameterize_model
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from torch.utils.flop_counter import FlopCounterMode
@@ -50,15 +51,15 @@ from erf_tools.erf.contributions import Contributions
 from erf_tools.erf.gradients import effective_receptive_field
 from erf_tools.erf.procedure import Precision, Procedure
 from erf_tools.errors import ErfToolsError
+from erf_tools.features.taps import read_features
+from erf_tools.fields.cone import Cone
 from erf_tools.figures import COLOURS, PAGE, STYLE, draw_grid, save_figure
 from erf_tools.files import write_json
 from erf_tools.images import select
-from erf_tools.models.cone import Cone
-from erf_tools.models.depthwise import DepthwiseConv2d
-from erf_tools.models.devices import choose_device, device_name, ready
+from erf_tools.kernels.depthwise import DepthwiseConv2d
+from erf_tools.kernels.devices import choose_device, device_name, ready
 from erf_tools.models.loading import Model, as_model, load_model, resolve
 from erf_tools.models.replknet import VARIANTS, RepLKNet
-from erf_tools.models.taps import read_features
 from erf_tools.provenance import versions
 from erf_tools.tables import write_csv, write_tables
 
@@ -327,7 +328,7 @@ def _forward_flops(model: Model, cone: Cone | None, images: Tensor) -> int:
     The FFT needs fewer; what is counted is the work that a direct convolution would have.
     """
     module = model.module
-    merged = module.merge_large_kernels() if isinstance(module, RepLKNet) else module
+    merged = reparameterize_model(module)
     network = as_published(merged).to(images.device)
     inside = cone.applied(network) if cone else nullcontext()
     with FlopCounterMode(display=False) as counter, torch.no_grad(), inside:

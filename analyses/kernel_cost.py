@@ -46,7 +46,7 @@ from analyses.timing import duration
 from erf_tools import DepthwiseConv2d
 from erf_tools.errors import ErfToolsError
 from erf_tools.figures import COLOURS, PAGE, STYLE, draw_grid, line_styles
-from erf_tools.models.devices import choose_device, device_name, ready
+from erf_tools.kernels.devices import choose_device, device_name, ready
 from erf_tools.models.replknet import VARIANTS, RepLKNet
 
 #: Kernel sizes of the four stages; those of the paper, then those of SLaK (Liu et al., ICLR 2023).

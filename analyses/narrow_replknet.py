@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 import erf_tools
 from erf_tools.images import select, warped
-from erf_tools.models.devices import normalise
+from erf_tools.kernels.devices import normalise
 from erf_tools.models.replknet import VARIANTS, RepLKNet, Variant
 
 _CHANNELS = (16, 32, 64, 128)

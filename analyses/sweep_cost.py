@@ -55,7 +55,7 @@ from erf_tools.erf.intervals import resample
 from erf_tools.erf.procedure import DEFAULT_RESOLUTION, Procedure
 from erf_tools.figures import COLOURS, PAGE, STYLE, draw_grid, line_styles
 from erf_tools.images import Preprocessing, decode, select
-from erf_tools.models.devices import normalise, ready
+from erf_tools.kernels.devices import normalise, ready
 from erf_tools.models.loading import Model, load_model
 
 #: The plan: images of each network, and GPUs.

@@ -21,8 +21,8 @@ from tqdm import tqdm
 from analyses.programs import kept
 from erf_tools.erf.procedure import DEFAULT_RESOLUTION
 from erf_tools.errors import UsageError
+from erf_tools.features.taps import default_tap, read_features
 from erf_tools.models.loading import size_arguments
-from erf_tools.models.taps import default_tap, read_features
 
 #: Networks in one kept part of the counting.
 _PART = 50

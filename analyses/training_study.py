@@ -73,7 +73,7 @@ from analyses import programs
 from analyses.shape_texture_images import CLASSES, Cue, make_images
 from erf_tools import DepthwiseConv2d, Preprocessing, Tap, as_model, effective_receptive_field
 from erf_tools.figures import COLOURS, PAGE, STYLE, draw_grid
-from erf_tools.models.devices import choose_device, device_name
+from erf_tools.kernels.devices import choose_device, device_name
 from erf_tools.statistics import CONFIDENCE, Estimate
 from erf_tools.tables import NONE, write_csv
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import settings
 from matplotlib.figure import Figure
 from PIL import Image
 from slurm_machine import NoSlurmError, slurm_machine
@@ -18,6 +19,10 @@ from erf_tools import cli
 if "PYTEST_XDIST_WORKER" in os.environ:
     # Two workers with two threads each would wait for one another; torch reads this when imported.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# The same examples in every run: what one run finds is found by all.
+settings.register_profile("suite", derandomize=True)
+settings.load_profile("suite")
 
 #: Files of half a minute and more, the longest first: what is left for the end is then short.
 LONGEST = (

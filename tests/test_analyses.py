@@ -16,7 +16,7 @@ from analyses import benchmark
 from erf_tools.cue_conflict.stimuli import open_stimuli
 from erf_tools.errors import ErfToolsError
 from erf_tools.figures import save_figure
-from erf_tools.models.depthwise import DepthwiseConv2d
+from erf_tools.kernels.depthwise import DepthwiseConv2d
 from erf_tools.models.loading import as_model, load_model
 from erf_tools.models.replknet import VARIANTS, RepLKNet
 

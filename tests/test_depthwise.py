@@ -20,8 +20,8 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from erf_tools.models import depthwise
-from erf_tools.models.depthwise import DepthwiseConv2d, exact_dependency
+from erf_tools.kernels import depthwise
+from erf_tools.kernels.depthwise import DepthwiseConv2d, exact_dependency
 
 ALGORITHMS = ("plain", "other layout", "transposed", "fft")
 FORMATS = (torch.contiguous_format, torch.channels_last)
@@ -453,7 +453,7 @@ def test_tf32_is_read_from_both_of_torchs_switches(monkeypatch: pytest.MonkeyPat
 def test_triton_is_not_imported_with_the_module() -> None:
     code = (
         "import sys, timm, torch, torchvision; before = 'triton.language' in sys.modules;"
-        "import erf_tools.models.depthwise; sys.exit(2 if before else 'triton' in sys.modules)"
+        "import erf_tools.kernels.depthwise; sys.exit(2 if before else 'triton' in sys.modules)"
     )
     status = subprocess.run([sys.executable, "-c", code], check=False).returncode
     if status == 2:
@@ -465,7 +465,7 @@ def test_triton_is_not_imported_with_the_module() -> None:
 INTERPRETED = """
 import json, torch
 from torch.nn import functional as F
-from erf_tools.models.depthwise import _by_triton
+from erf_tools.kernels.depthwise import _by_triton
 
 def rounded(tensor):
     if tensor.dtype != torch.float32:

@@ -19,13 +19,13 @@ from PIL import Image
 import erf_tools
 from erf_tools.cue_conflict.classify import decide
 from erf_tools.cue_conflict.stimuli import open_stimuli
-from erf_tools.erf.receptive_field import ReceptiveField
 from erf_tools.errors import ErfToolsError, UsageError
 from erf_tools.explorer import markup, overlay
 from erf_tools.explorer.answers import Answer, Decision, nearest_unit
 from erf_tools.explorer.pictures import MOST_PIXELS, Picture, read_picture, samples
 from erf_tools.explorer.routes import is_answered, names_only_uploads
 from erf_tools.explorer.session import Session
+from erf_tools.fields.receptive_field import ReceptiveField
 
 SCRIPT = "<script>alert('x')</script>.png"
 

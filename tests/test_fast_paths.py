@@ -18,11 +18,11 @@ from torch.nn.utils.parametrizations import weight_norm
 from erf_tools.erf.gradients import measure_layers
 from erf_tools.erf.maps import ERF
 from erf_tools.erf.procedure import Procedure
+from erf_tools.features.taps import Tap, default_tap, read_maps
 from erf_tools.images import select
-from erf_tools.models.folding import folded
+from erf_tools.kernels.folding import folded
 from erf_tools.models.loading import as_model
 from erf_tools.models.replknet import VARIANTS, RepLKNet
-from erf_tools.models.taps import Tap, default_tap, read_maps
 
 SIZE = (64, 64)
 

@@ -15,9 +15,9 @@ from erf_tools.erf.gradients import effective_receptive_field
 from erf_tools.erf.measures import area_ratio, legacy_area_ratio, measure
 from erf_tools.erf.protocols import find_protocol
 from erf_tools.errors import ErfToolsError, UsageError
+from erf_tools.features.taps import Tap
 from erf_tools.images import Preprocessing, decode, evaluation_view, select
 from erf_tools.models.loading import as_model, load_model
-from erf_tools.models.taps import Tap
 
 PLAIN = Preprocessing(mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
 

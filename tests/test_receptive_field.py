@@ -18,8 +18,8 @@ from timm.layers import Conv2dSame
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from erf_tools.erf.receptive_field import ReceptiveField
-from erf_tools.models.dependency import receptive_fields
+from erf_tools.fields.dependency import receptive_fields
+from erf_tools.fields.receptive_field import ReceptiveField
 from erf_tools.models.loading import load_model
 
 SIZE = (224, 224)

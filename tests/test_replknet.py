@@ -7,9 +7,10 @@ from dataclasses import replace
 import pytest
 import torch
 from reference import randomise_norms
+from timm.utils import reparameterize_model
 from torch import Tensor, nn
 
-from erf_tools.models.folding import folded
+from erf_tools.kernels.folding import folded
 from erf_tools.models.replknet import VARIANTS, RepLKNet
 
 # Published: training form, merged form (large and small depthwise branches merged, nothing else).
@@ -107,7 +108,7 @@ def test_merging_changes_nothing_but_rounding(
     images = torch.randn(2, 3, 64, 96, dtype=dtype)
     with torch.no_grad():
         expected = network(images)
-        for merged in (network.merge_large_kernels(), folded(network, logits, (64, 96))):
+        for merged in (reparameterize_model(network), folded(network, logits, (64, 96))):
             assert merged is not network
             difference = (merged(images) - expected).norm() / expected.norm()
             assert difference < tolerance
@@ -115,7 +116,7 @@ def test_merging_changes_nothing_but_rounding(
 
 
 def test_merged_form_is_the_one_that_official_merged_files_fit() -> None:
-    network = RepLKNet(SMALL).merge_large_kernels()
+    network = reparameterize_model(RepLKNet(SMALL).eval())
     RepLKNet(SMALL, merged=True).load_state_dict(network.state_dict(), strict=True)
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from erf_tools.models.spreading import SpreadingOnly
+from erf_tools.fields.spreading import SpreadingOnly
 
 
 def spoilt(shape: tuple[int, ...], share: float) -> Tensor:

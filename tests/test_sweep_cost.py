@@ -15,7 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from analyses import sweep_cost, timm_operations
 from analyses.sweep_cost import Costs, makespan
-from erf_tools.models.taps import default_tap, read_features
+from erf_tools.features.taps import default_tap, read_features
 
 
 def on_meta(name: str) -> nn.Module:

@@ -22,6 +22,7 @@ import torch
 from conftest import Command
 from loopback import Answer, Loopback
 from reference import randomise_norms
+from timm.utils import reparameterize_model
 from torch import Tensor, nn
 
 from erf_tools.errors import ErfToolsError, UsageError
@@ -176,7 +177,7 @@ def test_merged_files(
     naming: Callable[[dict], dict], publish: Publish, network: RepLKNet, tmp_path: Path
 ) -> None:
     publish(b"unused")
-    merged = network.merge_large_kernels()
+    merged = reparameterize_model(network.eval())
     torch.save(naming(merged.state_dict()), tmp_path / "deploy.pth")
     model = load_model("tiny", tmp_path / "deploy.pth")
     assert model.arguments == {"merged": True}

@@ -27,8 +27,8 @@ from erf_tools.images import (
     evaluation_view,
     warped,
 )
-from erf_tools.models.devices import choose_device, device_name, normalise, ready
-from erf_tools.models.folding import folded
+from erf_tools.kernels.devices import choose_device, device_name, normalise, ready
+from erf_tools.kernels.folding import folded
 from erf_tools.models.loading import Model, as_model
 from erf_tools.provenance import versions
 
@@ -128,7 +128,7 @@ def decide(
     """Let a network decide on every stimulus; the arguments are those of :func:`shape_bias`.
 
     With ``fast``, what can be is folded into the weights first; see
-    :func:`erf_tools.models.folding.folded`.
+    :func:`erf_tools.kernels.folding.folded`.
 
     Softmax over all classes in float32, then ``aggregation`` over each category's classes; the
     largest wins, and of equal ones the first in the alphabet.

@@ -15,14 +15,14 @@ from torch import Tensor, nn
 
 from erf_tools.erf.procedure import Procedure
 from erf_tools.erf.protocols import Protocol
-from erf_tools.erf.receptive_field import ReceptiveField
 from erf_tools.erf.units import Position, central_unit, unit_positions
 from erf_tools.errors import ErfToolsError
-from erf_tools.models.cone import Cone, candidates, plan, reading_inputs
-from erf_tools.models.dataflow import observe
-from erf_tools.models.dependency import receptive_fields
-from erf_tools.models.folding import folded
-from erf_tools.models.taps import Tap, read_maps
+from erf_tools.features.dataflow import observe
+from erf_tools.features.taps import Tap, read_maps
+from erf_tools.fields.cone import Cone, candidates, plan, reading_inputs
+from erf_tools.fields.dependency import receptive_fields
+from erf_tools.fields.receptive_field import ReceptiveField
+from erf_tools.kernels.folding import folded
 
 #: Largest difference that rounding makes of a unit's values, relative in norm.
 _ROUNDING = {"fp32": 1e-3, "tf32": 1e-2, "bf16": 1e-1}

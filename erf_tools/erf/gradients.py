@@ -22,6 +22,7 @@ from erf_tools.erf.parts import Part, group_lengths, join
 from erf_tools.erf.procedure import Precision, Procedure, Square
 from erf_tools.erf.protocols import Protocol, find_protocol
 from erf_tools.errors import ErfToolsError, UsageError
+from erf_tools.features.taps import Tap, find_taps
 from erf_tools.images import (
     Order,
     PixelStore,
@@ -29,10 +30,9 @@ from erf_tools.images import (
     evaluation_view,
     select,
 )
+from erf_tools.kernels.devices import choose_device, device_name, normalise, ready
 from erf_tools.models.accuracy import classify, own_evaluation
-from erf_tools.models.devices import choose_device, device_name, normalise, ready
 from erf_tools.models.loading import Model, as_model
-from erf_tools.models.taps import Tap, find_taps
 from erf_tools.provenance import versions
 
 #: Pixels of a batch on a CPU, where larger ones cost memory and gain nothing.
@@ -74,7 +74,7 @@ def effective_receptive_field(
         seed: of the spread order and of the intervals.
         protocol: a name of :data:`~erf_tools.erf.protocols.PROTOCOLS`, or one varied by
             :func:`~erf_tools.erf.protocols.find_protocol`.
-        layer: dotted name of a module, or a :class:`~erf_tools.models.taps.Tap`; by default the
+        layer: dotted name of a module, or a :class:`~erf_tools.features.taps.Tap`; by default the
             model's own tap, the last map before pooling.
         unit: see :class:`~erf_tools.erf.procedure.Procedure`.
         square: see :class:`~erf_tools.erf.procedure.Procedure`.

@@ -13,9 +13,9 @@ import numpy as np
 
 from erf_tools.erf.intervals import Resamples
 from erf_tools.erf.measures import Measures, measure
-from erf_tools.erf.receptive_field import ReceptiveField
 from erf_tools.erf.units import central_unit
 from erf_tools.errors import UsageError
+from erf_tools.fields.receptive_field import ReceptiveField
 from erf_tools.files import read_archive, write_archive
 
 _FORMAT = "erf-tools ERF, version 2"

@@ -9,8 +9,8 @@ from typing import Literal
 import numpy as np
 
 from erf_tools.erf.measures import smallest_square
-from erf_tools.erf.receptive_field import ReceptiveField
 from erf_tools.explorer.pictures import Picture
+from erf_tools.fields.receptive_field import ReceptiveField
 
 WeightsChoice = Literal["pretrained", "random"]
 

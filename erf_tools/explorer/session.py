@@ -22,10 +22,10 @@ from erf_tools.erf.procedure import Procedure
 from erf_tools.errors import ErfToolsError, UsageError, suggestion
 from erf_tools.explorer.answers import Answer, Decision, Point, WeightsChoice, nearest_unit
 from erf_tools.explorer.pictures import Picture
+from erf_tools.features.taps import Tap, find_map_layers, stage_taps
+from erf_tools.kernels.devices import choose_device, normalise, ready
 from erf_tools.models import catalogue
-from erf_tools.models.devices import choose_device, normalise, ready
 from erf_tools.models.loading import Model, load_model, resolve
-from erf_tools.models.taps import Tap, find_map_layers, stage_taps
 
 _KEPT = 3
 _LIKELIEST = 5

@@ -1,1 +1,1 @@
-"""Networks: which there are, how they are built, where their features are read."""
+"""Networks: which there are, how they are built, and where their weights come from."""

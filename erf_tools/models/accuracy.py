@@ -15,7 +15,7 @@ from torch import Tensor
 
 from erf_tools.errors import UsageError
 from erf_tools.images import Preprocessing, SourceImage, View, decode
-from erf_tools.models.devices import normalise
+from erf_tools.kernels.devices import normalise
 from erf_tools.models.loading import Model
 
 _SYNSET = re.compile(r"(?:^|/)(n\d{8})(?=[/_.])")

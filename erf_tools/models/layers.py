@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import torch
 
-from erf_tools.erf.receptive_field import ReceptiveField
-from erf_tools.models.dependency import receptive_fields
+from erf_tools.features.taps import Tap, find_map_layers, read_maps
+from erf_tools.fields.dependency import receptive_fields
+from erf_tools.fields.receptive_field import ReceptiveField
 from erf_tools.models.loading import Model
-from erf_tools.models.taps import Tap, find_map_layers, read_maps
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def describe_layers(model: Model, pattern: str = "", resolution: int | None = No
 
     Args:
         model: the network.
-        pattern: see :func:`erf_tools.models.taps.find_map_layers`.
+        pattern: see :func:`erf_tools.features.taps.find_map_layers`.
         resolution: side of the input; the model's own by default.
 
     Raises:

@@ -22,11 +22,11 @@ from torch import nn
 
 from erf_tools.downloads import is_offline
 from erf_tools.errors import ErfToolsError, UsageError, suggestion
+from erf_tools.features.taps import Tap, default_tap
 from erf_tools.files import file_sha256
 from erf_tools.images import Preprocessing
 from erf_tools.models import catalogue, checkpoints, replknet, weight_files
 from erf_tools.models.catalogue import Entry, WeightSource
-from erf_tools.models.taps import Tap, default_tap
 
 _HUB = ("hf-hub:", "hf_hub:", "local-dir:")
 
@@ -132,7 +132,7 @@ def as_model(
         module: the network.
         name: for tables; its class name by default.
         preprocessing: by default timm's, where the network carries it, else ImageNet's.
-        tap: by default :func:`erf_tools.models.taps.default_tap`.
+        tap: by default :func:`erf_tools.features.taps.default_tap`.
     """
     return Model(
         name=name or type(module).__name__,

@@ -7,9 +7,10 @@ ones, so that official state dicts load as they are.
 
 from __future__ import annotations
 
-import copy
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils import fuse_conv_bn_eval
 
-from erf_tools.models.depthwise import DepthwiseConv2d
+from erf_tools.kernels.depthwise import DepthwiseConv2d
 
 
 @dataclass(frozen=True)
@@ -119,8 +120,11 @@ class LargeKernelConv(nn.Module):
         out = self.lkb_origin(features)
         return out + self.small_conv(features) if hasattr(self, "small_conv") else out
 
-    def merge(self) -> None:
-        """Turn both branches into one biased convolution, in place."""
+    def reparameterize(self) -> None:
+        """Turn both branches into one biased convolution, in place.
+
+        The name is timm's: ``timm.utils.reparameterize_model`` calls it.
+        """
         if hasattr(self, "lkb_reparam"):
             return
         self.lkb_origin.fold()
@@ -216,7 +220,8 @@ class RepLKNet(nn.Module):
         num_classes: width of the classifier.
         drop_path_rate: stochastic depth, rising linearly over the pairs of blocks; used in
             training only.
-        merged: build the form that :meth:`merge_large_kernels` gives (official merged files).
+        merged: build the form that ``timm.utils.reparameterize_model`` gives, which is that of
+            official merged files.
     """
 
     def __init__(
@@ -240,6 +245,11 @@ class RepLKNet(nn.Module):
         rates = np.linspace(0, drop_path_rate, sum(variant.layers)).tolist()
         self.stages = nn.ModuleList()
         self.transitions = nn.ModuleList()
+        self.num_features = channels[-1]
+        self.feature_info = [
+            {"num_chs": width, "reduction": 4 * 2**stage, "module": f"stages.{stage}"}
+            for stage, width in enumerate(channels)
+        ]
         for stage, layers in enumerate(variant.layers):
             self.stages.append(RepLKNetStage(variant, stage, rates[:layers], merged))
             rates = rates[layers:]
@@ -255,32 +265,54 @@ class RepLKNet(nn.Module):
         self.avgpool = nn.AdaptiveAvgPool2d(1)
         self.head = nn.Linear(channels[-1], num_classes)
 
-    def forward_features(self, images: Tensor) -> Tensor:
-        """Return the last stage's output, before the final norm: ``[N, C, H / 32, W / 32]``."""
-        features = images
+    def forward_intermediates(
+        self,
+        images: Tensor,
+        indices: Sequence[int] | None = None,
+        norm: bool = False,
+        stop_early: bool = False,
+        output_fmt: str = "NCHW",
+        intermediates_only: bool = False,
+    ) -> Any:
+        """Return the outputs of stages, as timm's networks do.
+
+        Args:
+            images: ``[N, 3, H, W]``.
+            indices: which stages; all by default.
+            norm: put the final norm on the last stage's output.
+            stop_early: run no stage behind the last that is asked for.
+            output_fmt: ``NCHW``, the only one there is.
+            intermediates_only: return the list alone.
+
+        Returns:
+            The last output and the list of the stages asked for, or the list alone.
+        """
+        if output_fmt != "NCHW":
+            raise ValueError(f"output_fmt is {output_fmt!r}; RepLKNet gives NCHW")
+        wanted = range(len(self.stages)) if indices is None else indices
+        features, intermediates = images, []
         for layer in self.stem:
             features = layer(features)
         for index, stage in enumerate(self.stages):
             features = stage(features)
+            if index in wanted:
+                last = norm and index + 1 == len(self.stages)
+                intermediates.append(self.norm(features) if last else features)
+            if stop_early and index >= max(wanted):
+                break
             if index < len(self.transitions):
                 features = self.transitions[index](features)
+        return intermediates if intermediates_only else (features, intermediates)
+
+    def forward_features(self, images: Tensor) -> Tensor:
+        """Return the last stage's output, before the final norm: ``[N, C, H / 32, W / 32]``."""
+        features, _ = self.forward_intermediates(images, indices=())
         return features
 
     def forward(self, images: Tensor) -> Tensor:
         """Return class logits ``[N, num_classes]``."""
         features = self.norm(self.forward_features(images))
         return self.head(self.avgpool(features).flatten(1))
-
-    def merge_large_kernels(self) -> RepLKNet:
-        """Return a copy in the published merged form: each large kernel one biased convolution.
-
-        The copy is in evaluation mode and equal to the original in evaluation mode, to rounding.
-        """
-        merged = copy.deepcopy(self).eval()
-        for module in merged.modules():
-            if isinstance(module, LargeKernelConv):
-                module.merge()
-        return merged
 
 
 def build(variant: str, merged: bool = False) -> RepLKNet:

@@ -14,13 +14,13 @@ from erf_tools.erf.gradients import measure_layers
 from erf_tools.erf.maps import ERF
 from erf_tools.erf.procedure import DEFAULT_RESOLUTION, Procedure
 from erf_tools.errors import ErfToolsError, UsageError
+from erf_tools.features.taps import Tap, find_taps, stage_taps
 from erf_tools.figures import save_figure
 from erf_tools.files import canonical_json, write_json
 from erf_tools.images import PixelStore, Selection
 from erf_tools.models.accuracy import find_labels
 from erf_tools.models.loading import Model, load_model
 from erf_tools.models.requests import Request, folder_name
-from erf_tools.models.taps import Tap, find_taps, stage_taps
 from erf_tools.provenance import versions
 from erf_tools.report.page import write_report
 from erf_tools.tables import write_csv
@@ -50,8 +50,8 @@ class Layers:
     """Which layers of each model a study measures.
 
     Attributes:
-        names: names or patterns; see :func:`erf_tools.models.taps.find_taps`. Without any, the last
-            map before pooling.
+        names: names or patterns; see :func:`erf_tools.features.taps.find_taps`. Without any, the
+            last map before pooling.
         stages: each stage instead.
         output_key: which part of a layer's output, where it has several.
     """

@@ -21,8 +21,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from erf_tools.erf.receptive_field import ReceptiveField
-from erf_tools.models.dataflow import Dataflow
+from erf_tools.features.dataflow import Dataflow
+from erf_tools.fields.receptive_field import ReceptiveField
 
 Pair = tuple[int, int]
 

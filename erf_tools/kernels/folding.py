@@ -7,7 +7,6 @@ passes over memory and fewer maps kept for the gradient.
 
 from __future__ import annotations
 
-import copy
 from collections import Counter
 from collections.abc import Callable, Sequence, Set
 
@@ -17,9 +16,8 @@ from timm.utils import reparameterize_model
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-from erf_tools.models.dataflow import Dataflow, observe
-from erf_tools.models.depthwise import DepthwiseConv2d
-from erf_tools.models.replknet import RepLKNet
+from erf_tools.features.dataflow import Dataflow, observe
+from erf_tools.kernels.depthwise import DepthwiseConv2d
 
 Read = Callable[[nn.Module, Tensor], Sequence[Tensor]]
 
@@ -36,8 +34,8 @@ def folded(
 ) -> nn.Module:
     """Return a copy of a network with parallel kernels merged and norms folded, where possible.
 
-    RepLKNet's parallel kernels are merged, as are the re-parameterised blocks of timm's networks
-    (RepVGG and its kin). What the copy gives for noise is compared with what the network gives.
+    The re-parameterised blocks of RepLKNet and of timm's networks (RepVGG and its kin) are merged.
+    What the copy gives for noise is compared with what the network gives.
 
     Args:
         module: the network, in evaluation mode, its parameters frozen.
@@ -56,11 +54,7 @@ def folded(
 
     try:
         before = watched(module)
-        merged = (
-            module.merge_large_kernels()
-            if isinstance(module, RepLKNet)
-            else reparameterize_model(copy.deepcopy(module))
-        )
+        merged = reparameterize_model(module)
         merged.requires_grad_(False)  # merged kernels are new parameters
         count = _fold_norms(merged, watched(merged), tapped)
         if not count and len(list(merged.modules())) == len(list(module.modules())):

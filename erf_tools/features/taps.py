@@ -18,7 +18,6 @@ import torch
 from torch import Tensor, nn
 
 from erf_tools.errors import UsageError, suggestion
-from erf_tools.models.replknet import RepLKNet
 
 Layout = Literal["NCHW", "NHWC", "NLC"]
 
@@ -78,12 +77,10 @@ class Tap:
 def default_tap(module: nn.Module) -> Tap:
     """Return the last spatial map before pooling and before the final norm.
 
-    RepLKNet: the last stage. timm: the last stage as well, or ``forward_features`` where the
-    network declares other channels for it than its last stage has, as EfficientNet does for the
-    1x1 convolution behind it. Any other network: its own output, which then has to be a map.
+    timm and RepLKNet: the last stage, or ``forward_features`` where the network declares other
+    channels for it than its last stage has, as EfficientNet does for the 1x1 convolution behind it.
+    Any other network: its own output, which then has to be a map.
     """
-    if isinstance(module, RepLKNet):
-        return Tap(f"stages.{len(module.stages) - 1}", "NCHW")
     if not hasattr(module, "forward_intermediates"):
         return Tap("")
     declared: Any = module
@@ -94,14 +91,12 @@ def default_tap(module: nn.Module) -> Tap:
 def stage_taps(module: nn.Module) -> list[Tap]:
     """Return a tap for each stage, from the input to the output.
 
-    timm says itself what its networks' stages are (in a plain transformer every block); RepLKNet
-    has four. The default tap comes last where it lies behind the last stage.
+    timm says itself what its networks' stages are (in a plain transformer every block). The
+    default tap comes last where it lies behind the last stage.
 
     Raises:
         UsageError: the network does not say what its stages are.
     """
-    if isinstance(module, RepLKNet):
-        return [Tap(f"stages.{stage}", "NCHW") for stage in range(len(module.stages))]
     if not hasattr(module, "forward_intermediates"):
         raise UsageError(
             f"{type(module).__name__} does not say what its stages are; name layers with --layer"

@@ -3,7 +3,7 @@
 Input pixels are set to NaN, and the units that become NaN are those that depend on them. That holds
 for any layer without a formula for it: in arithmetic NaN spreads along every path, also along one
 whose weights happen to be zero. Convolutions and linear layers, which take the most time, are stood
-in for by sums that spread it as they do (:mod:`erf_tools.models.spreading`).
+in for by sums that spread it as they do (:mod:`erf_tools.fields.spreading`).
 
 It needs kernels that compute a unit from its own inputs alone. Some do not: Winograd's and FFT
 convolutions work on tiles of units, and oneDNN's in 16 bits multiply a neighbouring pixel by zero
@@ -24,9 +24,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from erf_tools.erf.receptive_field import ReceptiveField
-from erf_tools.models.depthwise import exact_dependency
-from erf_tools.models.spreading import SpreadingOnly
+from erf_tools.fields.receptive_field import ReceptiveField
+from erf_tools.fields.spreading import SpreadingOnly
+from erf_tools.kernels.depthwise import exact_dependency
 
 Read = Callable[[Tensor], Sequence[Tensor]]
 

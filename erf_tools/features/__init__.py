@@ -1,0 +1,1 @@
+"""Where features are read: taps, and the observed dataflow between modules."""

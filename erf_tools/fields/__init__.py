@@ -1,0 +1,1 @@
+"""What a unit can see: the theoretical receptive field, its search, and the cone it makes."""

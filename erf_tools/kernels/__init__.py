@@ -1,0 +1,1 @@
+"""Arithmetic made fast: large depthwise kernels, folding, devices."""
