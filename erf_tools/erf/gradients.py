@@ -17,10 +17,11 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from erf_tools.erf.contributions import Contributions, Layer
-from erf_tools.erf.maps import ERF, MeasuredImage, Outcome
+from erf_tools.erf.maps import ERF, MeasuredImage
 from erf_tools.erf.parts import Part, group_lengths, join
 from erf_tools.erf.procedure import Precision, Procedure, Square
 from erf_tools.erf.protocols import Protocol, find_protocol
+from erf_tools.erf.sums import Sums
 from erf_tools.errors import ErfToolsError, UsageError
 from erf_tools.features.taps import Tap, find_taps
 from erf_tools.images import (
@@ -238,7 +239,7 @@ class Prepared:
         bar = tqdm(
             total=len(selection), desc=model.name, unit="image", disable=None if progress else True
         )
-        sums = [_Sums(self._size, self._device, lengths) for _ in layers]
+        sums = [Sums(self._size, self._device, lengths) for _ in layers]
         with bar:
             while waiting := list(islice(pixels, self._batch)):
                 while waiting:
@@ -359,40 +360,3 @@ def _explained(model: Model, size: tuple[int, int]) -> Iterator[None]:
             f"{model.name} failed on inputs of {size[0]}x{size[1]} ({first_line}); try the "
             "resolution it was trained at with --resolution"
         ) from error
-
-
-class _Sums:
-    """Sums of one layer's maps, on the device: of all images, and of groups of them."""
-
-    def __init__(self, size: tuple[int, int], device: torch.device, lengths: Sequence[int]) -> None:
-        # MPS has no float64.
-        self._device = torch.device("cpu") if device.type == "mps" else device
-        self._total = torch.zeros(size, dtype=torch.float64, device=self._device)
-        self._groups = torch.zeros(len(lengths), *size, device=self._device)
-        self._group_of = np.repeat(np.arange(len(lengths)), lengths)
-        self._sizes: list[Tensor] = []
-
-    def add(self, maps: Tensor) -> None:
-        """Add maps ``[N, height, width]``; those with a value that is not finite are left out."""
-        maps = maps.to(self._device, torch.float64)
-        sizes = maps.abs().sum(dim=(1, 2))
-        for contribution, size in zip(maps, sizes, strict=True):
-            kept = torch.where(size.isfinite(), contribution, 0.0)
-            self._total += kept
-            self._groups[self._group_of[len(self._sizes)]] += kept
-            self._sizes.append(size)
-
-    def outcomes(self) -> list[Outcome]:
-        """Return what became of each image."""
-        sizes = torch.stack(self._sizes).cpu().numpy()
-        return [
-            "nan" if not np.isfinite(size) else "counted" if size > 0 else "zero" for size in sizes
-        ]
-
-    def total(self) -> np.ndarray:
-        """Return the sum ``[height, width]``."""
-        return self._total.cpu().numpy()
-
-    def groups(self) -> np.ndarray:
-        """Return sums over groups of images ``[groups, height, width]``."""
-        return self._groups.cpu().numpy()
