@@ -7,7 +7,6 @@ standard deviation travel beside them in :class:`Preprocessing`.
 from __future__ import annotations
 
 import hashlib
-import io
 import os
 import random
 from collections import deque
@@ -23,7 +22,9 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 from PIL import Image
 
-from erf_tools.errors import UsageError
+from erf_tools.decoding import check_size, decode_image, extensions, to_rgb
+from erf_tools.errors import ErfToolsError, UsageError
+from erf_tools.folders import Remark, find_files, given_path, listed, read_file, reason, shown
 
 Order = Literal["spread", "sequential"]
 
@@ -38,10 +39,11 @@ _Made = TypeVar("_Made")
 _WORKERS = min(4, os.cpu_count() or 1)
 _AHEAD = 2 * _WORKERS
 
+#: How many of the files that are no images a result names; there may be one beside each image.
+_RECORDED = 100
+
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-
-EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".tif", ".tiff", ".webp"})
 
 #: The colour photographs in scikit-image's wheel. Of its stereo pair only the left one: two views
 #: of one scene are not two images.
@@ -92,7 +94,7 @@ class SourceImage:
     Attributes:
         name: path relative to the folder it was found in, or the name given to it.
         sha256: digest of the file's bytes (of the pixels, for images given in memory).
-        content: a path, or an image in memory.
+        content: a path, or an image in memory, in RGB.
     """
 
     name: str
@@ -100,14 +102,40 @@ class SourceImage:
     content: Path | Image.Image
 
     def open(self) -> Image.Image:
-        """Decode to RGB.
+        """Decode to RGB, from the very bytes that the digest is of.
 
         Like the published scripts' loader, this leaves orientation tags alone.
+
+        Raises:
+            ErfToolsError: the file is not what it was when the images were chosen.
         """
         if isinstance(self.content, Image.Image):
-            return self.content.convert("RGB")
-        with Image.open(self.content) as image:
-            return image.convert("RGB")
+            return self.content
+        try:
+            data = read_file(self.content)
+        except OSError as error:
+            raise ErfToolsError(f"{self.name} can no longer be read: {reason(error)}") from error
+        if hashlib.sha256(data).hexdigest() != self.sha256:
+            raise ErfToolsError(
+                f"{self.name} was changed after the images were chosen; leave it as it is, and run "
+                "again"
+            )
+        return decode_image(data)[0]
+
+    def pixels(self, view: View) -> np.ndarray:
+        """Return a view of the image as uint8 ``[height, width, 3]``.
+
+        Raises:
+            ErfToolsError: the view cannot be made of it, or as for :meth:`open`.
+        """
+        image = self.open()
+        try:
+            return np.asarray(view(image))
+        except (ValueError, MemoryError) as error:
+            raise ErfToolsError(
+                f"{self.name} ({image.width}x{image.height} pixels) cannot be made ready: "
+                f"{reason(error)}; leave it out"
+            ) from error
 
 
 @dataclass(frozen=True)
@@ -119,14 +147,18 @@ class Selection:
         source: where they came from, for people.
         order: ``spread`` or ``sequential``.
         seed: of the spread order.
-        unreadable: names and reasons of files that were passed over.
+        unreadable: names of images that cannot be used, with the reason.
+        left_out: names of what lies among the images but is none, with the reason.
+        remarks: names of images that are used, with what has to be known of them.
     """
 
     images: tuple[SourceImage, ...]
     source: str
     order: Order = "spread"
     seed: int = 0
-    unreadable: tuple[tuple[str, str], ...] = ()
+    unreadable: tuple[Remark, ...] = ()
+    left_out: tuple[Remark, ...] = ()
+    remarks: tuple[Remark, ...] = ()
 
     def __len__(self) -> int:
         return len(self.images)
@@ -138,6 +170,11 @@ class Selection:
             "order": self.order,
             "seed": self.seed,
             "unreadable": [list(entry) for entry in self.unreadable],
+            "left_out": {
+                "count": len(self.left_out),
+                "first": [list(entry) for entry in self.left_out[:_RECORDED]],
+            },
+            "remarks": [list(entry) for entry in self.remarks],
         }
 
 
@@ -165,30 +202,41 @@ def select(
         raise UsageError(f"--num-images is {num_images}; it has to be at least 1")
     if order not in ("spread", "sequential"):
         raise UsageError(f"--order is {order!r}; it is spread or sequential")
-    described, candidates = _candidates(source)
+    described, candidates, left_out = _candidates(source)
     if order == "spread":
         candidates = _spread(candidates, seed)
 
     readable: list[SourceImage] = []
-    unreadable: list[tuple[str, str]] = []
+    unreadable: list[Remark] = []
+    remarks: list[Remark] = []
     for name, content in candidates:
         if len(readable) == num_images:
             break
         try:
-            readable.append(_read(name, content))
+            image, several = _read(name, content)
         except Exception as error:  # Pillow's decoders raise a dozen kinds, SyntaxError among them
-            unreadable.append((name, _reason(error)))
+            unreadable.append((name, reason(error)))
+            continue
+        readable.append(image)
+        if several:
+            remarks.append((name, "holds several images; the first is used"))
     if not readable:
         raise UsageError(
             f"none of the {len(unreadable)} images in {described} can be read "
             f"(the first, {unreadable[0][0]}: {unreadable[0][1]})"
         )
-    return Selection(tuple(readable), described, order, seed, tuple(unreadable))
+    return Selection(
+        tuple(readable), described, order, seed, tuple(unreadable), left_out, tuple(remarks)
+    )
 
 
 def decode(images: Iterable[SourceImage], view: View) -> Iterator[np.ndarray]:
-    """Yield the ``view`` of each image as uint8 ``[height, width, 3]``."""
-    return ahead(lambda image: np.asarray(view(image.open())), images)
+    """Yield the ``view`` of each image as uint8 ``[height, width, 3]``.
+
+    Raises:
+        ErfToolsError: see :meth:`SourceImage.pixels`.
+    """
+    return ahead(lambda image: image.pixels(view), images)
 
 
 class PixelStore:
@@ -208,7 +256,7 @@ class PixelStore:
 
         def pixels(image: SourceImage) -> np.ndarray:
             kept = self._kept.get((image.sha256, key))
-            return np.asarray(view(image.open())) if kept is None else kept
+            return image.pixels(view) if kept is None else kept
 
         images = list(images)
         for image, found in zip(images, ahead(pixels, images), strict=True):
@@ -235,6 +283,9 @@ def evaluation_view(image: Image.Image, preprocessing: Preprocessing) -> Image.I
 
     The short side is resized to ``size / crop_fraction`` and the centre cut out, in torchvision's
     arithmetic; without a crop fraction the whole image is warped to ``size`` x ``size``.
+
+    Raises:
+        PixelsError: the image is so narrow that it would have too many pixels when resized.
     """
     if preprocessing.crop_fraction is None:
         return warped(image, (preprocessing.size,) * 2, preprocessing.interpolation)
@@ -244,6 +295,7 @@ def evaluation_view(image: Image.Image, preprocessing: Preprocessing) -> Image.I
         resized = (short, int(short * image.height / image.width))
     else:
         resized = (int(short * image.width / image.height), short)
+    check_size(*resized)
     image = image.resize(resized, _resampling(preprocessing.interpolation))
     left, top = round((image.width - size) / 2), round((image.height - size) / 2)
     return image.crop((left, top, left + size, top + size))
@@ -262,33 +314,51 @@ def _resampling(interpolation: str) -> Image.Resampling:
 
 def _candidates(
     source: str | Path | Sequence[str | Path | Image.Image],
-) -> tuple[str, list[tuple[str, Path | Image.Image]]]:
+) -> tuple[str, list[tuple[str, Path | Image.Image]], tuple[Remark, ...]]:
+    """Return where the images come from, what may be one, and what lies there but is none."""
     if source == "builtin":
         folder = Path(str(resources.files("skimage") / "data"))
-        return "builtin", [(name, folder / name) for name in BUILTIN]
+        return "builtin", [(name, folder / name) for name in BUILTIN], ()
     if isinstance(source, (str, Path)):
-        path = Path(source).expanduser()
+        path = given_path(source, "--images")
         if path.is_dir():
-            files = sorted(
-                file
-                for file in path.rglob("*")
-                if file.suffix.lower() in EXTENSIONS and not file.name.startswith(".")
-            )
-            if not files:
-                raise UsageError(f"there are no images in the folder {path}")
-            return str(path), [(file.relative_to(path).as_posix(), file) for file in files]
+            return _candidates_in(path)
         if path.is_file():
-            return str(path), [(path.name, path)]
+            return shown(str(path)), [(shown(path.name), path)], ()
+        if path.exists():
+            raise UsageError(f"--images {source} is not a regular file; name a folder or an image")
         raise UsageError(
             f"--images {source}: there is no such folder or file; name one, or use builtin"
         )
     given: list[tuple[str, Path | Image.Image]] = [
-        (f"image-{index}", item) if isinstance(item, Image.Image) else (str(item), Path(item))
+        (f"image-{index}", item)
+        if isinstance(item, Image.Image)
+        else (shown(str(item)), given_path(item, "an image"))
         for index, item in enumerate(source)
     ]
     if not given:
         raise UsageError("the list of images is empty")
-    return f"{len(given)} given images", given
+    return f"{len(given)} given images", given, ()
+
+
+def _candidates_in(
+    folder: Path,
+) -> tuple[str, list[tuple[str, Path | Image.Image]], tuple[Remark, ...]]:
+    found, known = find_files(folder), extensions()
+    images: list[tuple[str, Path | Image.Image]] = []
+    left_out = list(found.left_out)
+    for name, file in found.files:
+        if file.suffix.lower() in known:
+            images.append((name, file))
+        else:
+            left_out.append((name, "its name is not that of an image, such as .jpg or .png"))
+    if not images:
+        others = [f"{name} ({why})" for name, why in left_out]
+        raise UsageError(
+            f"there are no images in the folder {shown(str(folder))}"
+            + (f"; left out: {listed(others)}" if others else "")
+        )
+    return shown(str(folder)), images, tuple(left_out)
 
 
 def _spread(
@@ -307,19 +377,15 @@ def _spread(
     return [group[turn] for turn in range(longest) for group in groups if turn < len(group)]
 
 
-def _read(name: str, content: Path | Image.Image) -> SourceImage:
+def _read(name: str, content: Path | Image.Image) -> tuple[SourceImage, bool]:
+    """Return an image that can be used, and whether it is the first of several in its file."""
     if isinstance(content, Image.Image):
-        pixels = np.asarray(content.convert("RGB"))
+        image = to_rgb(content)
+        pixels = np.asarray(image)
         header = f"{pixels.shape}".encode()
-        return SourceImage(name, hashlib.sha256(header + pixels.tobytes()).hexdigest(), content)
-    data = content.read_bytes()
-    with Image.open(io.BytesIO(data)) as image:
-        image.convert("RGB")  # decodes every pixel: a truncated file fails here, not hours later
-    return SourceImage(name, hashlib.sha256(data).hexdigest(), content)
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    # Pillow names its in-memory buffer, which tells the user nothing.
-    return str(error).partition(" <_io")[0] or type(error).__name__
+        digest = hashlib.sha256(header + pixels.tobytes()).hexdigest()
+        return SourceImage(name, digest, image), False
+    data = read_file(content)
+    # Every pixel is decoded: a truncated file fails here, not hours later.
+    _, several = decode_image(data)
+    return SourceImage(name, hashlib.sha256(data).hexdigest(), content), several

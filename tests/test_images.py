@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import struct
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -9,8 +13,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from erf_tools.errors import UsageError
-from erf_tools.images import BUILTIN, PixelStore, SourceImage, ahead, decode, select, warped
+from erf_tools.errors import ErfToolsError, UsageError
+from erf_tools.images import (
+    BUILTIN,
+    PixelStore,
+    Preprocessing,
+    SourceImage,
+    ahead,
+    decode,
+    evaluation_view,
+    select,
+    warped,
+)
 
 
 def names(selection: object) -> list[str]:
@@ -150,3 +164,213 @@ def test_work_ahead_keeps_its_order_and_its_errors() -> None:
     with pytest.raises(ValueError, match="seven"):
         made.extend(ahead(failing, range(20)))
     assert made == list(range(7))
+
+
+GREY = np.array([[0, 25_700, 65_535, 30_000]], dtype=np.uint16)
+
+
+def written(path: Path, pixels: np.ndarray, **options: object) -> Path:
+    Image.fromarray(pixels).save(path, **options)
+    return path
+
+
+def grey_of_each_kind(folder: Path) -> list[Path]:
+    """The same four values of grey in 16 bits, in every way that Pillow has of saying so."""
+    big = GREY.astype(">u2")
+    (folder / "raw.pgm").write_bytes(b"P5 4 1 65535\n" + big.tobytes())
+    (folder / "plain.pgm").write_text("P2 4 1 65535\n0 25700 65535 30000\n")
+    written(folder / "inverted.tif", 65_535 - GREY, tiffinfo={262: 0})
+    return [
+        folder / "raw.pgm",
+        folder / "plain.pgm",
+        folder / "inverted.tif",
+        written(folder / "grey.png", GREY),
+        written(folder / "little.tif", GREY),
+        written(folder / "big.tif", big),
+        written(folder / "grey.jp2", GREY, irreversible=False),
+    ]
+
+
+def test_sixteen_bit_grey_is_scaled(tmp_path: Path) -> None:
+    paths = grey_of_each_kind(tmp_path)
+    for image in select(paths, order="sequential").images:
+        # 257 a step: 65535 is 255, and 30000 / 257 is 116.7.
+        assert np.asarray(image.open())[0].tolist() == [[v] * 3 for v in (0, 100, 255, 117)]
+    (given,) = select([Image.fromarray(GREY)]).images
+    assert np.asarray(given.open())[0, :, 0].tolist() == [0, 100, 255, 117]
+
+
+def test_twelve_bit_grey_is_scaled(tmp_path: Path) -> None:
+    """A TIFF with 12 bits a sample, written by hand: Pillow reads such, and writes none."""
+    packed = bytes.fromhex("000fff800001")  # 0, 4095, 2048, 1
+    tags = [(256, 4, 4), (257, 4, 1), (258, 3, 12), (259, 3, 1), (262, 3, 1), (273, 4, 200)]
+    tags += [(277, 3, 1), (278, 4, 1), (279, 4, len(packed))]
+    entries = b"".join(struct.pack("<HHII", tag, kind, 1, value) for tag, kind, value in tags)
+    head = b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + bytes(4)
+    (tmp_path / "x.tif").write_bytes(head.ljust(200, b"\0") + packed)
+    (image,) = select(tmp_path).images
+    assert np.asarray(image.open())[0, :, 0].tolist() == [0, 255, 128, 0]
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.int32])
+def test_numbers_without_black_and_white_are_refused_by_name(kind: type, tmp_path: Path) -> None:
+    written(tmp_path / "a.png", np.zeros((4, 4), dtype=np.uint8))
+    path = written(tmp_path / "b.tif", GREY.astype(kind))
+    selection = select(tmp_path)
+    assert names(selection) == ["a.png"]
+    ((name, reason),) = selection.unreadable
+    assert name == "b.tif"
+    assert "numbers, whose black and white are not known; save it with 8 or 16 bits" in reason
+    for source in ([path], [Image.open(path)], path):
+        with pytest.raises(UsageError, match="whose black and white are not known"):
+            select(source)
+
+
+def test_modes_keep_their_colours(tmp_path: Path) -> None:
+    """Against values written out: what transparency hides shows its own colour, as is published."""
+    red = (255, 0, 0)
+    palette = Image.new("P", (2, 1))
+    palette.putpalette([*red, 0, 0, 255])
+    palette.putdata([0, 1])
+    palette.save(tmp_path / "palette.png", transparency=0)
+    Image.new("RGBA", (1, 1), (*red, 0)).save(tmp_path / "alpha.png")
+    Image.new("LA", (1, 1), (200, 0)).save(tmp_path / "grey.png")
+    Image.new("1", (1, 1), 1).save(tmp_path / "bit.png")
+    Image.new("CMYK", (1, 1), (0, 255, 255, 0)).save(tmp_path / "cmyk.tif")
+    assert {
+        image.name: np.asarray(image.open())[0].tolist() for image in select(tmp_path).images
+    } == {
+        "palette.png": [list(red), [0, 0, 255]],
+        "alpha.png": [list(red)],
+        "grey.png": [[200] * 3],
+        "bit.png": [[255] * 3],
+        "cmyk.tif": [list(red)],
+    }
+
+
+def test_orientation_tags_are_left_alone(tmp_path: Path) -> None:
+    tags = Image.Exif()
+    tags[0x0112] = 6  # lies on its side
+    Image.new("RGB", (8, 4)).save(tmp_path / "x.jpg", exif=tags)
+    assert select(tmp_path).images[0].open().size == (8, 4)
+
+
+def test_of_several_images_in_a_file_the_first_is_used_and_that_is_said(tmp_path: Path) -> None:
+    shades = [Image.new("RGB", (4, 4), (shade,) * 3) for shade in (40, 200)]
+    for suffix in ("gif", "tif", "mpo", "png", "webp"):
+        options = {"lossless": True} if suffix == "webp" else {}
+        shades[0].save(tmp_path / f"x.{suffix}", save_all=True, append_images=shades[1:], **options)
+    shades[0].save(tmp_path / "one.gif")
+    selection = select(tmp_path, order="sequential")
+    assert len(selection) == 6
+    assert all(np.asarray(image.open()).mean() == 40 for image in selection.images)
+    said = "holds several images; the first is used"
+    assert selection.remarks == tuple(
+        (f"x.{suffix}", said) for suffix in ("gif", "mpo", "png", "tif", "webp")
+    )
+    assert selection.record()["remarks"][0] == ["x.gif", said]
+
+
+@pytest.mark.parametrize(
+    ("suffix", "kind"),
+    [
+        *(("gif", "GIF"), ("GIF", "GIF"), ("jfif", "JPEG"), ("jpe", "JPEG"), ("JPEG", "JPEG")),
+        *(("pgm", "PPM"), ("pbm", "PPM"), ("pnm", "PPM"), ("jp2", "JPEG2000"), ("Tiff", "TIFF")),
+    ],
+)
+def test_formats_that_people_have(suffix: str, kind: str, tmp_path: Path) -> None:
+    Image.new("1" if suffix == "pbm" else "L", (8, 8)).save(tmp_path / f"x.{suffix}", kind)
+    assert names(select(tmp_path)) == [f"x.{suffix}"]
+
+
+def test_what_is_no_image_is_named_and_counted(image_folder: Path) -> None:
+    for name in ("notes.txt", "ant/0", "ant/0.xml", "bee/.DS_Store", "Thumbs.db", "x.psd"):
+        (image_folder / name).write_bytes(b"x")
+    (image_folder / "cat" / "gone.png").symlink_to(image_folder / "nowhere")
+    selection = select(image_folder)
+    assert len(selection) == 12
+    assert [name for name, _ in selection.left_out] == [
+        *("cat/gone.png", "ant/0", "ant/0.xml", "notes.txt", "x.psd"),
+    ]
+    assert selection.unreadable == ()
+    assert selection.record()["left_out"]["count"] == 5
+    shutil.rmtree(image_folder / "ant")
+    for path in image_folder.rglob("*.png"):
+        path.unlink()
+    with pytest.raises(UsageError, match=r"no images in the folder .*; left out: notes.txt \(its"):
+        select(image_folder)
+
+
+def test_pictures_that_would_fill_the_memory_are_refused(tmp_path: Path) -> None:
+    """338 bytes that become 256 x 16,640,000 pixels when the short side is resized first."""
+    Image.new("RGB", (1, 65_000)).save(tmp_path / "narrow.png")
+    Image.new("1", (20_000, 20_000)).save(tmp_path / "bomb.png")
+    selection = select(tmp_path)
+    assert names(selection) == ["narrow.png"]
+    assert selection.unreadable[0][0] == "bomb.png"
+    view = partial(evaluation_view, preprocessing=Preprocessing())
+    with pytest.raises(
+        ErfToolsError, match=r"narrow\.png \(1x65000 pixels\).*256x16640000 pixels are too many"
+    ):
+        list(decode(selection.images, view))
+    # Warped, it is small.
+    (pixels,) = decode(selection.images, partial(warped, size=(8, 8)))
+    assert pixels.shape == (8, 8, 3)
+
+
+def overwritten(path: Path) -> None:
+    Image.new("RGB", (9, 9)).save(path)
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-40])
+
+
+def pipe(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (overwritten, r"^ant/0\.png was changed after the images were chosen"),
+        (cut, r"^ant/0\.png was changed after the images were chosen"),
+        (Path.unlink, r"^ant/0\.png can no longer be read: No such file"),
+        (pipe, r"^ant/0\.png can no longer be read: not a regular file"),
+    ],
+)
+def test_the_bytes_that_are_decoded_are_those_of_the_digest(
+    change: Callable[[Path], None], message: str, image_folder: Path
+) -> None:
+    images = select(image_folder, 2, "sequential").images
+    change(image_folder / "ant" / "0.png")
+    for decoded in (decode(images, partial(warped, size=(8, 8))), map(SourceImage.open, images)):
+        with pytest.raises(ErfToolsError, match=message):
+            list(decoded)
+
+
+def test_images_in_memory_are_measured_as_they_were_given() -> None:
+    picture = Image.new("RGB", (4, 4), "red")
+    (image,) = select([picture]).images
+    picture.paste("blue", (0, 0, 4, 4))
+    assert image.open().getpixel((0, 0)) == (255, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("", "--images is empty"),
+        ("x" * 5000, "File name too long"),
+        ("pipe", "--images pipe is not a regular file"),
+        (["pipe"], "none of the 1 images .* not a regular file"),
+        ([""], "an image is empty"),
+    ],
+)
+def test_sources_that_cannot_be(
+    source: str | list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    os.mkfifo("pipe")
+    with pytest.raises(UsageError, match=message):
+        select(source)

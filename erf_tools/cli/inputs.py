@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import typer
@@ -9,8 +10,12 @@ import typer
 from erf_tools.cli.options import split_names
 
 if TYPE_CHECKING:
+    from erf_tools.folders import Remark
     from erf_tools.images import Selection
     from erf_tools.models.requests import Request
+
+#: How many of the files left out for one reason are named.
+_NAMED = 10
 
 
 def wanted_models(models: list[str], weights: list[str], offline: bool) -> list[Request]:
@@ -34,10 +39,24 @@ def wanted_models(models: list[str], weights: list[str], offline: bool) -> list[
 
 
 def report_images(selection: Selection, asked: int) -> None:
-    """Say which images are left out, and whether there are fewer than asked for."""
-    for name, reason in selection.unreadable:
-        typer.echo(f"skipped {name}: {reason}", err=True)
-    if selection.unreadable:
-        typer.echo(f"{len(selection.unreadable)} images could not be read", err=True)
+    """Say which files are left out, and whether there are fewer images than asked for."""
+    report_left_out(selection.left_out, "files or folders were left out")
+    report_left_out(selection.unreadable, "images could not be read")
+    for name, remark in selection.remarks:
+        typer.echo(f"{name} {remark}", err=True)
     if len(selection) < asked:
         typer.echo(f"{selection.source} has {len(selection)} images: using all of them", err=True)
+
+
+def report_left_out(left_out: Sequence[Remark], what: str) -> None:
+    """Name files that are left out, the first few for each reason, and count them."""
+    by_reason: dict[str, list[str]] = {}
+    for name, reason in left_out:
+        by_reason.setdefault(reason, []).append(name)
+    for reason, names in by_reason.items():
+        for name in names[:_NAMED]:
+            typer.echo(f"skipped {name}: {reason}", err=True)
+        if len(names) > _NAMED:
+            typer.echo(f"skipped {len(names) - _NAMED} more: {reason}", err=True)
+    if left_out:
+        typer.echo(f"{len(left_out)} {what}", err=True)
