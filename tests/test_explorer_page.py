@@ -5,7 +5,6 @@ from __future__ import annotations
 import http.client
 import json
 import shutil
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,9 +18,10 @@ pytest.importorskip("gradio", reason="the extra `app` is missing")
 sync_api = pytest.importorskip("playwright.sync_api", reason="Playwright is missing")
 axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-core is missing")
 
-from erf_tools.explorer.page import serve  # noqa: E402
 from erf_tools.explorer.pictures import samples  # noqa: E402
+from erf_tools.explorer.server import listen, serve  # noqa: E402
 from erf_tools.explorer.session import Session  # noqa: E402
+from erf_tools.explorer.uploads import uploads_folder  # noqa: E402
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
 QUIET = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
@@ -33,12 +33,13 @@ pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium o
 
 @pytest.fixture(scope="module")
 def address() -> Iterator[str]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     session = Session(["resnet18", "resnet10t"], allow_any_model=True)
-    with serve(session, samples(), port=port) as found:
-        yield found
+    with (
+        uploads_folder() as uploads,
+        listen("127.0.0.1") as listener,
+        serve(session, samples(), listener, uploads),
+    ):
+        yield listener.address
 
 
 @pytest.fixture(scope="module")

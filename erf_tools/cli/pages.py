@@ -69,24 +69,24 @@ def explore(
 
     Example: erf-tools app --model efficientnet_lite0
     """
-    import signal
     from contextlib import suppress
     from importlib.util import find_spec
     from threading import Event
 
     if find_spec("gradio") is None:
         raise UsageError('the page needs Gradio: python -m pip install -e ".[app]"')
-    from erf_tools.explorer.page import serve
-    from erf_tools.explorer.pictures import samples
-    from erf_tools.explorer.routes import is_loopback
-    from erf_tools.explorer.session import Session
+    from erf_tools.explorer.server import ended_like_ctrl_c, listen, serve
+    from erf_tools.explorer.uploads import uploads_folder
 
-    session = Session(split_names(model), allow_any_model)
-    with serve(session, samples(stimuli), host, port) as address, suppress(KeyboardInterrupt):
-        if not is_loopback(host):
-            typer.echo(
-                f"warning: whoever reaches {host} can run networks on this machine", err=True
-            )
-        typer.echo(f"{address} (Ctrl+C ends it)")
-        signal.signal(signal.SIGTERM, signal.default_int_handler)  # uploads are deleted then too
-        Event().wait()
+    with ended_like_ctrl_c(), listen(host, port) as listener, uploads_folder() as uploads:
+        from erf_tools.explorer.pictures import samples
+        from erf_tools.explorer.session import Session
+
+        session = Session(split_names(model), allow_any_model)
+        with serve(session, samples(stimuli), listener, uploads), suppress(KeyboardInterrupt):
+            if not listener.is_local:
+                typer.echo(
+                    f"warning: whoever reaches {host} can run networks on this machine", err=True
+                )
+            typer.echo(f"{listener.address} (Ctrl+C ends it)")
+            Event().wait()

@@ -1,4 +1,4 @@
-"""The page itself, built with Gradio: components, events, and the server that shows them.
+"""The page itself, built with Gradio: components, events, appearance.
 
 Gradio is the field's usual library for such pages, serves all of its scripts and fonts itself, and
 bounds uploads, queue and files. Its own image component is not used: it cannot be worked from the
@@ -7,12 +7,8 @@ keyboard and has no text alternative. Its dropdowns, uploads and HTML are.
 
 from __future__ import annotations
 
-import errno
 import os
-import socket
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib import resources
 from math import isfinite
@@ -23,19 +19,17 @@ os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # before it is imported
 
 import gradio as gr
 from PIL import Image
-from starlette.middleware import Middleware
 
 from erf_tools.errors import ErfToolsError, UsageError
 from erf_tools.explorer import markup, overlay
 from erf_tools.explorer.answers import Point
-from erf_tools.explorer.pictures import MOST_BYTES, Picture, read_picture
-from erf_tools.explorer.routes import OnlyThePage
+from erf_tools.explorer.pictures import Picture, read_picture
 from erf_tools.explorer.session import Session
 
 _NONE = "none"
 _CENTRE: Point = (0.5, 0.5)
 _WAITING = 16
-_FIRST_PORT = 7860
+_SESSIONS = 64
 
 #: What every event has in common: one network is run at a time, and no other program calls it.
 _EVENT: dict[str, Any] = {
@@ -69,7 +63,7 @@ class _Panel:
 class _Answers:
     """What the events do: values of components in, values of components out."""
 
-    def __init__(self, session: Session, samples: dict[str, Path | Image.Image]) -> None:
+    def __init__(self, session: Session, samples: Mapping[str, Path | Image.Image]) -> None:
         self._session = session
         self._samples = samples
 
@@ -125,7 +119,7 @@ class _Answers:
         return read_picture(content)
 
 
-def build(session: Session, samples: dict[str, Path | Image.Image]) -> Any:
+def build(session: Session, samples: Mapping[str, Path | Image.Image]) -> Any:
     """Return the page as Gradio's ``Blocks``.
 
     Args:
@@ -184,6 +178,7 @@ def build(session: Session, samples: dict[str, Path | Image.Image]) -> Any:
             **_EVENT,
         )
     page.queue(max_size=_WAITING)
+    page.state_session_capacity = _SESSIONS
     return page
 
 
@@ -221,74 +216,11 @@ def _text(name: str) -> str:
     return (resources.files("erf_tools.explorer") / name).read_text(encoding="utf-8")
 
 
-def _free_port(host: str, port: int | None) -> int:
-    """Return the port, or the first free one from 7860, having listened there for a moment.
-
-    Raises:
-        ErfToolsError: nothing can listen there.
-    """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    reason = "all ports are taken"
-    for candidate in [port] if port else range(_FIRST_PORT, _FIRST_PORT + 100):
-        try:
-            with socket.create_server((host, candidate), family=family):
-                return candidate
-        except OSError as error:
-            reason = error.strerror or str(error)
-            if error.errno != errno.EADDRINUSE:
-                break
-    raise ErfToolsError(
-        f"the page cannot be served on {host} ({reason}); choose another --port or --host"
-    )
-
-
-@contextmanager
-def serve(
-    session: Session,
-    samples: dict[str, Path | Image.Image],
-    host: str = "127.0.0.1",
-    port: int | None = None,
-) -> Iterator[str]:
-    """Serve the page from other threads inside the block, which is given its address.
-
-    Uploads lie in a folder that only this user can read, until the block ends.
-
-    Args:
-        session: the networks.
-        samples: see :func:`build`.
-        host: address to listen on.
-        port: by default the first that is free from 7860.
-
-    Raises:
-        ErfToolsError: it cannot listen there.
-    """
-    with tempfile.TemporaryDirectory(prefix="erf-tools-app-") as uploads:
-        os.environ["GRADIO_TEMP_DIR"] = uploads
-        page = build(session, samples)
-        _, address, _ = page.launch(
-            server_name=host,
-            server_port=_free_port(host, port),
-            share=False,
-            quiet=True,
-            inbrowser=False,
-            prevent_thread_lock=True,
-            show_error=False,
-            max_file_size=MOST_BYTES,
-            state_session_capacity=64,
-            footer_links=[],
-            run_history=False,
-            enable_monitoring=False,
-            pwa=False,
-            mcp_server=False,
-            ssr_mode=False,
-            theme=gr.themes.Default(
-                font=[gr.themes.Font("system-ui"), gr.themes.Font("sans-serif")],
-                font_mono=[gr.themes.Font("ui-monospace"), gr.themes.Font("monospace")],
-            ),
-            css=_text("page.css"),
-            app_kwargs={"middleware": [Middleware(OnlyThePage, uploads=uploads, host=host)]},
-        )
-        try:
-            yield address
-        finally:
-            page.close(verbose=False)
+#: Fonts and colours, for Gradio's ``mount_gradio_app``; no font is fetched.
+APPEARANCE: dict[str, Any] = {
+    "theme": gr.themes.Default(
+        font=[gr.themes.Font("system-ui"), gr.themes.Font("sans-serif")],
+        font_mono=[gr.themes.Font("ui-monospace"), gr.themes.Font("monospace")],
+    ),
+    "css": _text("page.css"),
+}

@@ -13,8 +13,7 @@ from erf_tools.downloads import cache_folder
 from erf_tools.errors import UsageError
 from erf_tools.images import select
 
-#: Largest upload, in bytes, and largest image: few bytes can hold very many pixels.
-MOST_BYTES = 20 * 2**20
+#: Largest image: few bytes can hold very many pixels.
 MOST_PIXELS = 40_000_000
 
 _FORMATS = ("BMP", "JPEG", "PNG", "PPM", "TIFF", "WEBP")

@@ -11,14 +11,14 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from pathlib import Path
 from typing import Any
 
-_Message = MutableMapping[str, Any]
-_Server = Callable[
-    [_Message, Callable[[], Awaitable[_Message]], Callable[[_Message], Awaitable[None]]],
-    Awaitable[None],
-]
-_Receive = Callable[[], Awaitable[_Message]]
+from erf_tools.explorer.callers import Names, header, is_from_the_page
+from erf_tools.explorer.uploads import MOST_BYTES, has_room
 
-_LOOPBACK = ("127.0.0.1", "localhost", "::1")
+_Message = MutableMapping[str, Any]
+_Receive = Callable[[], Awaitable[_Message]]
+_Send = Callable[[_Message], Awaitable[None]]
+_Server = Callable[[_Message, _Receive, _Send], Awaitable[None]]
+
 _PAGES = ("/", "/config", "/theme.css", "/favicon.ico", "/manifest.json")
 _FOLDERS = ("/assets/", "/static/", "/svelte/")
 _EVENTS = (
@@ -26,13 +26,15 @@ _EVENTS = (
     *("queue/join", "queue/data", "cancel", "reset"),
 )
 
-#: Where the page sends its events, and the most bytes of one.
+#: Where the page sends its events and its files, and the most bytes of one request.
 _JOIN, _LONGEST_EVENT = "/gradio_api/queue/join", 2**16
+_UPLOAD, _LONGEST_UPLOAD = "/gradio_api/upload", MOST_BYTES + 2**16
 
 
-def is_loopback(host: str) -> bool:
-    """Tell whether an address to listen on can be reached from this machine only."""
-    return host in _LOOPBACK
+_NO_ROOM = (
+    "There is no room for more uploads now: each is removed an hour after it came, and all of them "
+    "when the page is ended."
+)
 
 
 def is_answered(path: str, uploads: str) -> bool:
@@ -80,61 +82,85 @@ def _is_inside(path: object, folder: str) -> bool:
 
 
 class OnlyThePage:
-    """Pass on the requests of the page; answer all others with 404.
-
-    Of a server on loopback, those under any other name are refused as well: a page of the web whose
-    name its owner points at 127.0.0.1 would otherwise be let in.
+    """Pass on what the page itself asks for; refuse all other requests.
 
     Args:
         app: the server.
         uploads: see :func:`is_answered`.
-        host: that the server listens on.
+        names: that the server is known by.
     """
 
-    def __init__(self, app: _Server, uploads: str, host: str) -> None:
+    def __init__(self, app: _Server, uploads: str, names: Names) -> None:
         self._app = app
         self._uploads = uploads
-        self._host = host
+        self._names = names
+        self._arriving = 0
 
-    async def __call__(
-        self,
-        scope: _Message,
-        receive: _Receive,
-        send: Callable[[_Message], Awaitable[None]],
-    ) -> None:
+    async def __call__(self, scope: _Message, receive: _Receive, send: _Send) -> None:
         """Answer one request."""
         if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
-            return
-        allowed = self._allows(scope)
-        if allowed and scope["type"] == "http" and scope["path"] == _JOIN:
-            body = await _whole(receive)
-            allowed = body is not None and names_only_uploads(body, self._uploads)
-            receive = _again(body or b"", receive)
-        if allowed:
+        elif scope["type"] != "http":
+            await send({"type": "websocket.close"})
+        elif not self._is_known(scope):
+            await _refuse(send, 404, "This page is answered under its own address only.")
+        elif not is_answered(scope["path"], self._uploads):
+            await _refuse(send, 404, "Not found")
+        elif scope["path"] == _JOIN:
+            await self._join(scope, receive, send)
+        elif scope["path"] == _UPLOAD:
+            await self._upload(scope, receive, send)
+        else:
             await self._app(scope, receive, send)
-        elif scope["type"] == "http":
-            await send({"type": "http.response.start", "status": 404, "headers": []})
-            await send({"type": "http.response.body", "body": b"Not found"})
 
-    def _allows(self, scope: _Message) -> bool:
-        asked = dict(scope["headers"]).get(b"host", b"").decode("latin-1")
-        name = asked.rpartition(":")[0] if asked.rpartition(":")[2].isdecimal() else asked
-        if is_loopback(self._host) and not is_loopback(name.strip("[]")):
-            return False
-        return is_answered(scope["path"], self._uploads)
+    def _is_known(self, scope: _Message) -> bool:
+        asked = header(scope["headers"], b"host") or ""
+        opens = scope["path"] == "/" and scope["method"] == "GET"
+        return self._names.hold(asked) and is_from_the_page(
+            scope["headers"], scope["scheme"], opens
+        )
+
+    async def _join(self, scope: _Message, receive: _Receive, send: _Send) -> None:
+        body = await _whole(receive, _LONGEST_EVENT)
+        if body is None or not names_only_uploads(body, self._uploads):
+            await _refuse(send, 404, "Not found")
+        else:
+            await self._app(scope, _again(body, receive), send)
+
+    async def _upload(self, scope: _Message, receive: _Receive, send: _Send) -> None:
+        """Pass on an upload when all of it is there: one that breaks off leaves nothing."""
+        if not has_room(self._uploads, self._arriving + 1):
+            await _refuse(send, 413, _NO_ROOM)
+            return
+        self._arriving += 1
+        try:
+            body = await _whole(receive, _LONGEST_UPLOAD)
+            if body is None:
+                await _refuse(send, 413, f"The most is {MOST_BYTES >> 20} MB.")
+            else:
+                await self._app(scope, _again(body, receive), send)
+        finally:
+            self._arriving -= 1
 
 
-async def _whole(receive: _Receive) -> bytes | None:
-    """Return the body of a request; ``None`` where it is longer than any of the page's."""
-    body = b""
-    while len(body) <= _LONGEST_EVENT:
+async def _refuse(send: _Send, status: int, reason: str) -> None:
+    plain = [(b"content-type", b"text/plain; charset=utf-8")]
+    await send({"type": "http.response.start", "status": status, "headers": plain})
+    await send({"type": "http.response.body", "body": reason.encode()})
+
+
+async def _whole(receive: _Receive, longest: int) -> bytes | None:
+    """Return the body of a request; ``None`` where it is longer, or the browser went away."""
+    parts: list[bytes] = []
+    length = 0
+    while length <= longest:
         message = await receive()
-        if message["type"] != "http.request":  # the browser went away
+        if message["type"] != "http.request":
             return None
-        body += message.get("body", b"")
+        parts.append(message.get("body", b""))
+        length += len(parts[-1])
         if not message.get("more_body", False):
-            return body if len(body) <= _LONGEST_EVENT else None
+            return b"".join(parts) if length <= longest else None
     return None
 
 

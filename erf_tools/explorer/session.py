@@ -241,10 +241,9 @@ def _explained(model: Model) -> Iterator[None]:
     """
     try:
         yield
-    except (
-        *(RuntimeError, AssertionError, ValueError, TypeError),
-        *(IndexError, AttributeError, NotImplementedError),
-    ) as error:
+    except ErfToolsError:
+        raise
+    except Exception as error:  # networks raise what they like
         first_line = (str(error).splitlines() or [type(error).__name__])[0]
         raise ErfToolsError(
             f"{model.name} cannot be looked at here ({first_line}); choose another layer or model"
