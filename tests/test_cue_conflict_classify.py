@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,8 +29,10 @@ def stimuli(tmp_path_factory: pytest.TempPathFactory) -> StimulusSet:
     for number, shape in enumerate(CATEGORIES[:7]):
         name = f"{shape}1-truck{number}"
         path = folder / f"{name}.png"
-        Image.new("RGB", (224, 224), (30 * number, 10, 200)).save(path)
-        found.append(Stimulus(name, shape, "truck", path, ""))
+        image = Image.new("RGB", (224, 224), (30 * number, 10, 200))
+        image.save(path)
+        digest = hashlib.sha256(image.tobytes()).hexdigest()
+        found.append(Stimulus(name, shape, "truck", path, digest))
     return StimulusSet(tuple(found), True, str(folder), "")
 
 

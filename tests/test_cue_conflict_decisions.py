@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
-from erf_tools.cue_conflict.decisions import COLUMNS, Decisions, decision_frame, read_decisions
+from erf_tools.cue_conflict import tables
+from erf_tools.cue_conflict.decisions import (
+    COLUMNS,
+    Decisions,
+    decision_frame,
+    find_decision_files,
+    read_decisions,
+)
+from erf_tools.cue_conflict.makers import decision_makers
 from erf_tools.errors import UsageError
 
 HEADER = ",".join(COLUMNS)
@@ -21,6 +30,7 @@ def row(
 
 
 def write(path: Path, *rows: str, end: str = "\n") -> Path:
+    path.parent.mkdir(exist_ok=True)
     path.write_bytes(end.join([HEADER, *rows, ""]).encode())
     return path
 
@@ -56,6 +66,9 @@ def test_line_ends_and_prefixes(end: str, image: str, tmp_path: Path) -> None:
             False,
         ),
         ("my_net.csv", "my_net", False),
+        ("cue-conflict_subject-01_session_1.csv", "subject-01", True),
+        ("cue-conflict_squeezenet1_1_session-1.csv", "squeezenet1_1", False),
+        ("my_net_session_1.csv", "my_net_session_1", False),
     ],
 )
 def test_the_file_names_the_decision_maker(
@@ -64,6 +77,13 @@ def test_the_file_names_the_decision_maker(
     write(tmp_path / file, row(subject="something-else"))
     (maker,) = read_decisions([tmp_path / file])
     assert (maker.name, maker.human) == (name, human)
+
+
+@pytest.mark.parametrize("file", ["results.csv", "cue-conflict_human_session_1.CSV"])
+def test_an_observer_is_one_whatever_the_file_is_called(file: str, tmp_path: Path) -> None:
+    write(tmp_path / file, row(subject="subject-07"))
+    (maker,) = read_decisions([tmp_path])
+    assert (maker.name, maker.human) == ("subject-07", True)
 
 
 def test_one_subject_in_two_files_is_two_decision_makers(tmp_path: Path) -> None:
@@ -78,7 +98,7 @@ def test_a_file_of_several_subjects_is_split(tmp_path: Path) -> None:
 
 
 def test_sessions_are_put_together(tmp_path: Path) -> None:
-    for session, image in ((1, "cat1-dog1.png"), (2, "cat2-dog1.png")):
+    for session, image in ((1, "cat1-dog1.png"), (2, "cat4-dog3.png")):
         write(tmp_path / f"x-experiment_subject-01_session_{session}.csv", row(image))
     (maker,) = read_decisions([tmp_path])
     assert len(maker.frame) == 2
@@ -93,6 +113,12 @@ def test_sessions_are_put_together(tmp_path: Path) -> None:
         ([row("cat7-unicorn1.png")], r"line 2: 'cat7-unicorn1.png' is not the name"),
         ([row(category="dog")], r"line 2: category is 'dog', but the shape is cat"),
         ([], r"bad\.csv holds no decisions"),
+        ([row("cat99-dog99.png")], "line 2: cat99-dog99 is none of the 1280 published stimuli"),
+        ([row(), "net,1,1,NaN,c"], "line 3 has 5 values for 8 columns; the file may be cut off"),
+        ([row(subject="s" * 300)], "line 2: subj has over 200 characters"),
+        ([row(subject="s" * 200_000)], r"field larger than field limit|over 1000 characters"),
+        ([row(answer="x" * 5000)], "line 2 has a value of over 1000 characters"),
+        ([row("a" * 5000)], "line 2 has a value of over 1000 characters"),
     ],
 )
 def test_what_is_wrong_is_named_with_file_and_row(
@@ -127,7 +153,7 @@ def test_missing_columns_files_and_folders(tmp_path: Path) -> None:
 
 def test_written_files_are_read_back_and_have_the_eight_columns(tmp_path: Path) -> None:
     frame = decision_frame(
-        ["cat1-dog1", "bear1-cat2"], ["cat", "bear"], ["dog", "cat"], ["dog", "na"]
+        ["cat1-dog1", "bear2-cat2"], ["cat", "bear"], ["dog", "cat"], ["dog", "na"]
     )
     Decisions("net", frame).save(tmp_path / "net.csv")
     raw = (tmp_path / "net.csv").read_bytes()
@@ -137,3 +163,62 @@ def test_written_files_are_read_back_and_have_the_eight_columns(tmp_path: Path) 
     assert table["rt"].tolist() == ["NaN", "NaN"]
     (back,) = read_decisions([tmp_path / "net.csv"])
     pd.testing.assert_frame_equal(back.frame, frame, check_dtype=False)
+
+
+def test_quotes_marks_and_empty_lines(tmp_path: Path) -> None:
+    quoted = ",".join(f'"{value}"' for value in row().split(","))
+    text = "\ufeff" + HEADER + "\r\n" + quoted + "\r\n\r\n"
+    (tmp_path / "net.csv").write_bytes(text.encode())
+    (maker,) = read_decisions([tmp_path])
+    assert maker.frame.iloc[0].tolist() == ["cat", "elephant", "cat"]
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "latin-1", "utf-8 with a NUL"])
+def test_other_encodings_are_one_sentence(encoding: str, tmp_path: Path) -> None:
+    text = f"{HEADER}\n{row(subject='café' if encoding == 'latin-1' else 'cafe')}\n"
+    nul = "\0" if "NUL" in encoding else ""
+    (tmp_path / "net.csv").write_bytes((text + nul).encode(encoding.partition(" ")[0]))
+    with pytest.raises(UsageError, match=r"net\.csv cannot be read as CSV: it is no text in UTF-8"):
+        read_decisions([tmp_path / "net.csv"])
+
+
+def test_folders_follow_the_rule_for_files(tmp_path: Path) -> None:
+    write(tmp_path / "elsewhere" / "content", row())
+    folder = tmp_path / "decisions"
+    write(folder / "b.csv", row())
+    write(folder / "._b.csv", row("broken"))
+    (folder / "a.csv").symlink_to(tmp_path / "elsewhere" / "content")
+    (folder / "b.json").write_text("{}")
+    (folder / "notes.txt").write_text("x")
+    (folder / "Thumbs.db").write_text("x")
+    os.mkfifo(folder / "pipe.csv")
+    # A link has its own name: it may lead to one that says nothing.
+    assert [maker.name for maker in read_decisions([folder, folder / "b.csv"])] == ["a", "b"]
+    files, left_out = find_decision_files([folder])
+    assert [file.name for file in files] == ["a.csv", "b.csv"]
+    assert left_out == [("notes.txt", "not a .csv file"), ("pipe.csv", "not a regular file")]
+    with pytest.raises(UsageError, match=r"pipe\.csv cannot be read as CSV: not a regular file"):
+        read_decisions([folder / "pipe.csv"])
+    with pytest.raises(UsageError, match="--decisions is empty"):
+        read_decisions([""])
+
+
+def test_a_part_of_the_decisions_is_marked(published_decisions: Path, tmp_path: Path) -> None:
+    """A file that was cut at the end of a row looks whole."""
+    names = {"alexnet_session-1": 700, "vgg16_session-1": 1281, "subject-01_session_1": 1000}
+    for name, lines in names.items():
+        file = f"style-transfer-512-nomask-experiment_{name}.csv"
+        text = (published_decisions / file).read_text().splitlines(keepends=True)
+        (tmp_path / file).write_text("".join(text[:lines]))
+    file = "style-transfer-512-nomask-experiment_subject-02_session_1.csv"
+    (tmp_path / file).symlink_to(published_decisions / file)
+    rows = {row.name: row for row in decision_makers(read_decisions([tmp_path]), reference=False)}
+    assert {name: row.stimuli for name, row in rows.items()} == {
+        "humans": "PARTIAL: 999 to 1280 of 1280 stimuli",
+        "subject-01": "PARTIAL: 999 of 1280 stimuli",
+        "subject-02": "",
+        "alexnet": "PARTIAL: 699 of 1280 stimuli",
+        "vgg16": "",
+    }
+    notes = tables.notes(tables.shape_bias_table(list(rows.values())))
+    assert "Stimuli: PARTIAL: 699 of 1280 stimuli (alexnet)." in notes

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import shutil
 import zipfile
 from pathlib import Path
@@ -64,8 +65,32 @@ def test_the_whole_set(cue_conflict: Path) -> None:
     assert sum(stimulus.shape == stimulus.texture for stimulus in found.stimuli) == 80
 
 
+@pytest.fixture(scope="module")
+def decoded() -> dict[Path, np.ndarray]:
+    """The published stimuli that were decoded already."""
+    return {}
+
+
 @pytest.fixture
-def copy(cue_conflict: Path, tmp_path: Path) -> Path:
+def quick(
+    decoded: dict[Path, np.ndarray], cue_conflict: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Decode each of the published files once for all tests: sets are checked many times."""
+    decode = stimuli._pixels
+
+    def once(path: Path) -> np.ndarray:
+        original = path.resolve()
+        if not original.is_relative_to(cue_conflict.resolve()):
+            return decode(path)
+        if original not in decoded:
+            decoded[original] = decode(path)
+        return decoded[original]
+
+    monkeypatch.setattr(stimuli, "_pixels", once)
+
+
+@pytest.fixture
+def copy(cue_conflict: Path, tmp_path: Path, quick: None) -> Path:
     """A copy whose files are links: deviations touch no reference data."""
     folder = tmp_path / "stimuli"
     for category in CATEGORIES:
@@ -80,20 +105,7 @@ def replace(path: Path, content: bytes) -> None:
     path.write_bytes(content)
 
 
-def test_every_deviation_is_one_clear_sentence(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    decode, decoded = stimuli._pixels, {}
-
-    def once(path: Path) -> np.ndarray:
-        """Decode what is only linked to once: the folder is checked eight times."""
-        if not path.is_symlink():
-            return decode(path)
-        original = path.resolve()
-        if original not in decoded:
-            decoded[original] = decode(path)
-        return decoded[original]
-
-    monkeypatch.setattr(stimuli, "_pixels", once)
-
+def test_every_deviation_is_one_clear_sentence(copy: Path) -> None:
     def message() -> str:
         with pytest.raises(UsageError) as caught:
             open_stimuli(copy)
@@ -160,6 +172,119 @@ def test_single_cue_sets(edges: Path, tmp_path: Path) -> None:
     (tmp_path / "edges" / "cat" / "cat1.png").write_bytes(b"broken")
     with pytest.raises(UsageError, match=r"the file cat/cat1\.png cannot be used"):
         open_stimuli(tmp_path / "edges")
+
+
+def test_what_systems_leave_behind_is_not_there(copy: Path) -> None:
+    for entry in (
+        *(".DS_Store", "cat/.DS_Store", "cat/._cat1-dog1.png", "dog/Thumbs.db", "desktop.ini"),
+        *("__MACOSX/cat/._cat1-dog1.png", ".ipynb_checkpoints/x.png", "cat/@eaDir/x"),
+    ):
+        (copy / entry).parent.mkdir(parents=True, exist_ok=True)
+        (copy / entry).write_bytes(b"x")
+    found = open_stimuli(copy)
+    assert (found.label, found.deviations) == ("1280 stimuli, as published", ())
+    assert found.left_out == ()
+
+
+@pytest.mark.usefixtures("quick")
+def test_folders_that_are_links_are_followed_and_loops_are_not(
+    cue_conflict: Path, tmp_path: Path
+) -> None:
+    for category in CATEGORIES:
+        (tmp_path / category).symlink_to(cue_conflict / category)
+    assert open_stimuli(tmp_path).label == "1280 stimuli, as published"
+    (tmp_path / "dog").unlink()
+    (tmp_path / "dog").symlink_to(tmp_path)
+    with pytest.raises(UsageError, match="80 stimuli are missing"):
+        open_stimuli(tmp_path)
+
+
+def test_what_lies_beside_is_named_and_does_not_make_a_set_partial(copy: Path) -> None:
+    (copy / "README.md").write_text("x")
+    os.mkfifo(copy / "pipe")
+    found = open_stimuli(copy)
+    assert found.label == "1280 stimuli, as published"
+    assert found.left_out == (("pipe", "not a regular file"), ("README.md", "no stimulus"))
+    (copy / "cat" / "notes.txt").write_text("x")
+    found = open_stimuli(copy, allow_partial=True)
+    assert found.label == "1280 stimuli, as published"
+    assert found.deviations == ("the file cat/notes.txt is no stimulus of its folder",)
+
+
+@pytest.mark.parametrize("stray", ["cat/cat1.png", "notes/cat1.png", "cat1.png"])
+def test_one_stray_file_is_the_only_one_blamed(stray: str, copy: Path) -> None:
+    (copy / stray).parent.mkdir(exist_ok=True)
+    (copy / stray).write_bytes((copy / "cat" / "cat1-dog1.png").read_bytes())
+    if "/" not in stray:
+        assert open_stimuli(copy).left_out == (("cat1.png", "no stimulus"),)
+        return
+    with pytest.raises(UsageError) as caught:
+        open_stimuli(copy)
+    about = {"cat": "the file cat/cat1.png is no stimulus of its folder", "notes": "folder notes"}
+    assert about[stray.partition("/")[0]] in str(caught.value)
+    assert str(caught.value).count(".png") <= 1
+
+
+def test_stimuli_that_were_never_published_are_refused(copy: Path) -> None:
+    (copy / "cat" / "cat1-dog1.png").rename(copy / "cat" / "cat99-dog99.png")
+    with pytest.raises(
+        UsageError,
+        match=r"cat1-dog1\.png is missing; the file cat/cat99-dog99\.png is no published stimulus",
+    ):
+        open_stimuli(copy)
+    part = open_stimuli(copy, allow_partial=True)
+    assert part.label == "PARTIAL: 1279 of 1280 stimuli"
+    assert "cat99-dog99" not in [stimulus.name for stimulus in part.stimuli]
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device", "gone"])
+def test_what_is_no_file_is_never_opened(
+    kind: str, copy: Path, edges: Path, tmp_path: Path
+) -> None:
+    def put(path: Path) -> None:
+        path.unlink()
+        if kind == "pipe":
+            os.mkfifo(path)
+        else:
+            path.symlink_to("/dev/zero" if kind == "device" else "nowhere")
+
+    put(copy / "cat" / "cat1-dog1.png")
+    with pytest.raises(
+        UsageError, match=r"the file cat/cat1-dog1\.png \((not a regular file|a broken link)\) cann"
+    ):
+        open_stimuli(copy)
+    shutil.copytree(edges, tmp_path / "edges")
+    put(tmp_path / "edges" / "cat" / "cat1.png")
+    with pytest.raises(UsageError, match=r"the file cat/cat1\.png \(.*\) cannot be used"):
+        open_stimuli(tmp_path / "edges")
+
+
+def test_single_cue_sets_follow_the_same_rule(edges: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "edges"
+    shutil.copytree(edges, folder)
+    for name in (".DS_Store", "cat/._cat1.png", "Thumbs.db", "notes.txt"):
+        (folder / name).write_bytes(b"x")
+    found = open_stimuli(folder)
+    assert (len(found), found.conflict) == (160, False)
+    assert found.left_out == (("notes.txt", "no stimulus"),)
+
+
+def test_a_stimulus_that_was_changed_is_refused(copy: Path) -> None:
+    stimulus = open_stimuli(copy).stimuli[0]
+    original = stimulus.path.resolve()
+    np.testing.assert_array_equal(stimulus.pixels(), np.asarray(Image.open(original)))
+    buffer = io.BytesIO()
+    Image.new("RGB", (224, 224)).save(buffer, "PNG")
+    for content, message in ((buffer.getvalue(), "was changed after"), (b"", "can no longer be")):
+        replace(stimulus.path, content)
+        with pytest.raises(ErfToolsError, match=f"the stimulus {stimulus.name} {message}"):
+            stimulus.pixels()
+
+
+@pytest.mark.parametrize("source", ["", " ", "x" * 5000])
+def test_sources_that_cannot_be(source: str) -> None:
+    with pytest.raises(UsageError, match=r"--stimuli (is empty|x+: File name too long)"):
+        open_stimuli(source)
 
 
 def test_folders_that_are_none(tmp_path: Path) -> None:
@@ -252,7 +377,7 @@ def test_without_a_network_the_message_says_what_to_do(cache: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("number,category\n0,cat\n", "needs the columns index and category"),
+        ("number,category\n0,cat\n", "lacks the columns index"),
         ("index,category\n0,cot\n", "line 2: 'cot' is no category: did you mean"),
         ("index,category\nx,cat\n", "line 2: index is 'x'"),
         ("index,category\n1,cat\n1,dog\n", "line 3: index 1 is given twice"),

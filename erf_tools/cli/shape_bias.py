@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from erf_tools.cli.inputs import report_left_out
 from erf_tools.cli.options import (
     BatchSize,
     Device,
@@ -80,7 +81,7 @@ def shape_bias(
     Example: erf-tools shape-bias --models resnet152,replknet31b
     """
     from erf_tools.cue_conflict.categories import read_label_map
-    from erf_tools.cue_conflict.decisions import read_decisions
+    from erf_tools.cue_conflict.decisions import find_decision_files, read_decisions
     from erf_tools.cue_conflict.stimuli import CITATION, open_stimuli
     from erf_tools.downloads import go_offline
 
@@ -90,6 +91,8 @@ def shape_bias(
     if not names and not decisions:
         raise UsageError("--model is missing; or give --decisions to measure published ones")
     published = read_decisions(decisions) if decisions else []
+    if decisions:
+        report_left_out(find_decision_files(decisions)[1], "files or folders hold no decisions")
     classes = read_label_map(label_map) if label_map else None
     found, wanted = None, []
     if names:
@@ -97,6 +100,7 @@ def shape_bias(
 
         wanted = requests(names, split_names(weights))
         found = open_stimuli(stimuli, allow_partial, progress=True)
+        report_left_out(found.left_out, "files or folders hold no stimuli")
         for deviation in found.deviations:
             typer.echo(f"partial stimuli: {deviation}", err=True)
         typer.echo(CITATION, err=True)

@@ -6,10 +6,10 @@ repository rgeirhos/texture-vs-shape.
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping
 from pathlib import Path
 
+from erf_tools.csv_files import read_index, read_rows
 from erf_tools.errors import UsageError, suggestion
 
 CATEGORIES = (
@@ -76,27 +76,20 @@ def read_label_map(path: Path) -> dict[str, list[int]]:
         UsageError: the file is missing, malformed, names an unknown category or an index twice, or
             leaves a category without a class; the row is named.
     """
-    if not path.is_file():
-        raise UsageError(f"--label-map {path}: there is no such file")
     classes: dict[str, list[int]] = {category: [] for category in CATEGORIES}
     seen: set[int] = set()
-    with path.open(newline="", encoding="utf-8-sig") as stream:
-        reader = csv.DictReader(stream)
-        if not {"index", "category"} <= set(reader.fieldnames or []):
-            raise UsageError(f"--label-map {path} needs the columns index and category")
-        for row in reader:
-            place = f"--label-map {path}, line {reader.line_num}"
-            category, text = (row["category"] or "").strip(), (row["index"] or "").strip()
-            if category not in classes:
-                raise UsageError(
-                    f"{place}: {category!r} is no category: {suggestion(category, CATEGORIES)}"
-                )
-            if not text.isdecimal():
-                raise UsageError(f"{place}: index is {text!r}; it is a number from 0")
-            if int(text) in seen:
-                raise UsageError(f"{place}: index {text} is given twice")
-            seen.add(int(text))
-            classes[category].append(int(text))
+    for row in read_rows(path, "--label-map", ("index", "category")):
+        category, index = row["category"], read_index(row["index"])
+        if category not in classes:
+            raise UsageError(
+                f"{row.place}: {category!r} is no category: {suggestion(category, CATEGORIES)}"
+            )
+        if index is None:
+            raise UsageError(f"{row.place}: index is {row['index']!r}; it is a number from 0")
+        if index in seen:
+            raise UsageError(f"{row.place}: index {index} is given twice")
+        seen.add(index)
+        classes[category].append(index)
     empty = [category for category, indices in classes.items() if not indices]
     if empty:
         raise UsageError(f"--label-map {path} has no class for {', '.join(empty)}")

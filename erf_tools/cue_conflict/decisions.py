@@ -6,6 +6,7 @@ toolbox model-vs-human reads as well.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,10 +15,12 @@ from typing import Any
 
 import pandas as pd
 
+from erf_tools.csv_files import read_rows
 from erf_tools.cue_conflict.categories import CATEGORIES, NO_ANSWER
-from erf_tools.cue_conflict.stimuli import parse_name
+from erf_tools.cue_conflict.stimuli import TOTAL, parse_name, published_names
 from erf_tools.errors import UsageError, suggestion
 from erf_tools.files import write_text
+from erf_tools.folders import Remark, find_files, given_path, shown
 
 COLUMNS = (
     "subj",
@@ -30,8 +33,12 @@ COLUMNS = (
     "imagename",
 )
 
-_PUBLISHED_FILE = re.compile(r".*-experiment_(?P<name>.+)_session[-_]\d+")
+#: As published with the stimuli, and by model-vs-human.
+_PUBLISHED_FILE = re.compile(r"(?:.*-experiment|cue-conflict)_(?P<name>.+)_session[-_]\d+")
 _OBSERVER = re.compile(r"subject-\d+")
+
+#: Characters of a name; it is drawn, and becomes the name of a file.
+_LONGEST_NAME = 200
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,15 +94,15 @@ def read_decisions(sources: Sequence[str | Path]) -> list[Decisions]:
     """Read decision files and folders of them.
 
     A decision maker is identified by the *file*, since the same ``subj`` stands for different
-    networks in different published files; only a file with several subjects is split by ``subj``.
-    Sessions of one decision maker are put together.
+    networks in different published files; only an observer (``subject-01``), and a file with
+    several subjects, go by ``subj``. Sessions of one decision maker are put together.
 
     Raises:
-        UsageError: a file is missing or malformed, a category is unknown, or a decision maker
-            answers to an image twice; file and row are named.
+        UsageError: a file is missing or malformed, a category is unknown, a stimulus was never
+            published, or a decision maker answers to an image twice; file and row are named.
     """
     rows: dict[str, list[pd.DataFrame]] = {}
-    for path in _files(sources):
+    for path in find_decision_files(sources)[0]:
         for name, frame in _read(path).items():
             rows.setdefault(name, []).append(frame)
     makers = []
@@ -105,8 +112,7 @@ def read_decisions(sources: Sequence[str | Path]) -> list[Decisions]:
         if len(twice):
             first = twice.iloc[0]
             raise UsageError(
-                f"{first['file']}, line {first['line']}: {name} answers to "
-                f"{first['stimulus']} a second time"
+                f"{first['place']}: {name} answers to {first['stimulus']} a second time"
             )
         frame = decision_frame(
             table["stimulus"].tolist(),
@@ -119,64 +125,70 @@ def read_decisions(sources: Sequence[str | Path]) -> list[Decisions]:
     return sorted(makers, key=lambda maker: (not maker.human, maker.name))
 
 
-def _files(sources: Sequence[str | Path]) -> list[Path]:
+def find_decision_files(sources: Sequence[str | Path]) -> tuple[list[Path], list[Remark]]:
+    """Return the decision files among files and folders, and what in the folders is none.
+
+    Raises:
+        UsageError: there is no such file or folder, or there are none in it.
+    """
     found: list[Path] = []
+    left_out: list[Remark] = []
     for source in sources:
-        path = Path(source).expanduser()
-        if path.is_dir():
-            files = sorted(path.glob("*.csv"))
-            if not files:
-                raise UsageError(f"--decisions {path}: there are no .csv files in this folder")
-            found += files
-        elif path.is_file():
+        path = given_path(source, "--decisions")
+        if not path.is_dir():
+            if not path.exists():
+                raise UsageError(f"--decisions {path}: there is no such file or folder")
             found.append(path)
-        else:
-            raise UsageError(f"--decisions {path}: there is no such file or folder")
-    return list(dict.fromkeys(file.resolve() for file in found))
+            continue
+        inside = find_files(path, nested=False)
+        files = [file for _, file in inside.files if file.suffix.lower() == ".csv"]
+        if not files:
+            raise UsageError(f"--decisions {path}: there are no .csv files in this folder")
+        # Beside decisions lies how they were made.
+        known = {*files, *(file.with_suffix(".json") for file in files)}
+        left_out += [(name, "not a .csv file") for name, file in inside.files if file not in known]
+        left_out += inside.left_out
+        found += files
+    # A file that is given twice is one file; it keeps the name it goes by, as a link too.
+    once: dict[str, Path] = {}
+    for file in found:
+        once.setdefault(os.path.realpath(file), Path(os.path.abspath(file)))
+    return list(once.values()), left_out
 
 
 def _read(path: Path) -> dict[str, pd.DataFrame]:
-    try:
-        # As text, or `na`, an answer, would become a missing value.
-        table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
-    except (ValueError, OSError) as error:  # pandas' parser errors are ValueErrors
-        raise UsageError(f"--decisions {path} cannot be read as CSV ({error})") from error
-    absent = [column for column in COLUMNS if column not in table.columns]
-    if absent:
-        raise UsageError(f"--decisions {path} lacks the columns {', '.join(absent)}")
-    if table.empty:
+    rows = read_rows(path, "--decisions", COLUMNS)
+    if not rows:
         raise UsageError(f"--decisions {path} holds no decisions")
-    table = table.apply(lambda column: column.str.strip())
-    images = [name.rsplit("_", 1)[-1].removesuffix(".png") for name in table["imagename"]]
-    pairs = [parse_name(f"{image}.png") for image in images]
-    for line, (pair, row) in enumerate(zip(pairs, table.itertuples(), strict=True), start=2):
-        place = f"--decisions {path}, line {line}"
+    decided = []
+    for row in rows:
+        image = row["imagename"].rsplit("_", 1)[-1].removesuffix(".png")
+        pair = parse_name(f"{image}.png")
         if pair is None:
             raise UsageError(
-                f"{place}: {row.imagename!r} is not the name of a cue-conflict stimulus "
+                f"{row.place}: {row['imagename']!r} is not the name of a cue-conflict stimulus "
                 "(cat7-elephant1.png)"
             )
-        if row.category != pair[0]:
-            raise UsageError(f"{place}: category is {row.category!r}, but the shape is {pair[0]}")
-        if row.object_response not in (*CATEGORIES, NO_ANSWER):
+        if f"{image}.png" not in published_names():
+            raise UsageError(f"{row.place}: {image} is none of the {TOTAL} published stimuli")
+        if row["category"] != pair[0]:
             raise UsageError(
-                f"{place}: object_response is {row.object_response!r}: "
-                f"{suggestion(row.object_response, CATEGORIES)}"
+                f"{row.place}: category is {row['category']!r}, but the shape is {pair[0]}"
             )
-    known = [pair for pair in pairs if pair is not None]
-    read = pd.DataFrame(
-        {
-            "subj": table["subj"],
-            "stimulus": images,
-            "shape": [shape for shape, _ in known],
-            "texture": [texture for _, texture in known],
-            "response": table["object_response"],
-            "file": str(path),
-            "line": range(2, len(table) + 2),
-        }
-    )
-    subjects = list(read["subj"].unique())
+        if row["object_response"] not in (*CATEGORIES, NO_ANSWER):
+            raise UsageError(
+                f"{row.place}: object_response is {row['object_response']!r}: "
+                f"{suggestion(row['object_response'], CATEGORIES)}"
+            )
+        if len(row["subj"]) > _LONGEST_NAME:
+            raise UsageError(f"{row.place}: subj has over {_LONGEST_NAME} characters")
+        decided.append((row["subj"], image, *pair, row["object_response"], str(path), row.place))
+    columns = ["subj", "stimulus", "shape", "texture", "response", "file", "place"]
+    read = pd.DataFrame(decided, columns=columns)
+    subjects = [str(subject) for subject in read["subj"].unique()]
     if len(subjects) > 1:
         return {str(subject): group for subject, group in read.groupby("subj")}
-    published = _PUBLISHED_FILE.fullmatch(path.stem)
-    return {published["name"] if published else path.stem: read}
+    if _OBSERVER.fullmatch(subjects[0]):
+        return {subjects[0]: read}
+    published = _PUBLISHED_FILE.fullmatch(shown(path.stem))
+    return {published["name"] if published else shown(path.stem): read}

@@ -14,7 +14,7 @@ from erf_tools.cue_conflict import measures
 from erf_tools.cue_conflict.decisions import Decisions
 from erf_tools.cue_conflict.measures import ConflictCounts
 from erf_tools.cue_conflict.published import KAPPA, SOURCE, published_counts, published_name
-from erf_tools.cue_conflict.stimuli import TOTAL
+from erf_tools.cue_conflict.stimuli import PARTIAL, TOTAL
 from erf_tools.statistics import Estimate
 
 HUMANS = "humans"
@@ -83,8 +83,17 @@ class DecisionMaker:
 
     @property
     def stimuli(self) -> str:
-        """Which stimuli were decided on, in words; empty where that is not recorded."""
-        return str(self.provenance.get("stimuli", {}).get("label", ""))
+        """Which stimuli were decided on, in words; empty for the whole set, if only that is known.
+
+        Of observers together, the fewest and the most that one of them decided on.
+        """
+        if label := self.provenance.get("stimuli", {}).get("label", ""):
+            return str(label)
+        numbers = sorted({len(made.frame) for made in self.decisions})
+        if not numbers or numbers[0] == TOTAL:
+            return ""
+        fewest_to_most = " to ".join(map(str, [numbers[0], *numbers[1:][-1:]]))
+        return f"{PARTIAL}: {fewest_to_most} of {TOTAL} stimuli"
 
     @property
     def weights(self) -> str:

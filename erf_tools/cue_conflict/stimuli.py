@@ -23,15 +23,29 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from erf_tools.cue_conflict.categories import CATEGORIES
+from erf_tools.decoding import decode_image
 from erf_tools.downloads import cache_folder, download
 from erf_tools.errors import ErfToolsError, UsageError, suggestion
+from erf_tools.folders import (
+    Found,
+    Remark,
+    find_files,
+    given_path,
+    is_hidden,
+    listed,
+    read_file,
+    reason,
+    shown,
+)
 
 SIDE = 224
 PER_PAIR = 5
 TOTAL = len(CATEGORIES) ** 2 * PER_PAIR
+
+#: How the label of a part of the set begins.
+PARTIAL = "PARTIAL"
 
 ARCHIVE = "https://github.com/rgeirhos/texture-vs-shape/archive/refs/heads/master.zip"
 CITATION = (
@@ -51,7 +65,6 @@ PUBLISHED_DIGEST = "cba9bd40eccd46f5a419b951c822750b9dc65344f9695ac0c0ef7273e6fc
 _CONFLICT = re.compile(r"([a-z]+)(\d+)-([a-z]+)(\d+)\.png")
 _SINGLE = re.compile(r"([a-z]+)(\d+)\.png")
 _LARGEST_FILE = 4 * 1024 * 1024
-_SHOWN = 5
 
 
 @dataclass(frozen=True)
@@ -73,8 +86,23 @@ class Stimulus:
     sha256: str
 
     def pixels(self) -> np.ndarray:
-        """Decode to uint8 ``[height, width, 3]``."""
-        return _pixels(self.path)
+        """Decode to uint8 ``[height, width, 3]``.
+
+        Raises:
+            ErfToolsError: the file is not what it was when the set was opened.
+        """
+        try:
+            pixels = _pixels(self.path)
+        except Exception as error:  # Pillow's decoders raise a dozen kinds
+            raise ErfToolsError(
+                f"the stimulus {self.name} can no longer be read: {reason(error)}"
+            ) from error
+        if _sha256(pixels) != self.sha256:
+            raise ErfToolsError(
+                f"the stimulus {self.name} was changed after the set was opened; leave it as it "
+                "is, and run again"
+            )
+        return pixels
 
 
 @dataclass(frozen=True)
@@ -87,6 +115,7 @@ class StimulusSet:
         source: where it lies, for people.
         sha256: of names and pixels; see :func:`digest`.
         deviations: what is not as published; empty for a whole set.
+        left_out: names of what lies beside the stimuli, with the reason why it is none.
     """
 
     stimuli: tuple[Stimulus, ...]
@@ -94,6 +123,7 @@ class StimulusSet:
     source: str
     sha256: str
     deviations: tuple[str, ...] = ()
+    left_out: tuple[Remark, ...] = ()
 
     def __len__(self) -> int:
         return len(self.stimuli)
@@ -103,8 +133,8 @@ class StimulusSet:
         """How much of the set there is, in words."""
         if not self.conflict:
             return f"{len(self)} single-cue stimuli"
-        if self.deviations:
-            return f"PARTIAL: {len(self)} of {TOTAL} stimuli"
+        if len(self) < TOTAL:
+            return f"{PARTIAL}: {len(self)} of {TOTAL} stimuli"
         published = "as published" if self.sha256 == PUBLISHED_DIGEST else "pixels not as published"
         return f"{TOTAL} stimuli, {published}"
 
@@ -152,7 +182,7 @@ def open_stimuli(
             deviation is named.
         ErfToolsError: the published set cannot be fetched.
     """
-    folder = Path(source).expanduser()
+    folder = given_path(source, "--stimuli")
     if not folder.is_dir():
         if str(source) not in PUBLISHED:
             raise UsageError(
@@ -160,9 +190,14 @@ def open_stimuli(
                 f"published sets are {', '.join(PUBLISHED)}"
             )
         folder = fetch(str(source), progress=progress)
-    if any(_SINGLE.fullmatch(path.name) for path in folder.glob("*/*.png")):
-        return _open_single(folder)
-    return _open_conflict(folder, allow_partial)
+    found = find_files(folder)
+    names = [path.name for _, path in found.files]
+    single, conflict = (
+        sum(bool(pattern.fullmatch(name)) for name in names) for pattern in (_SINGLE, _CONFLICT)
+    )
+    if single > conflict:
+        return _open_single(folder, found)
+    return _open_conflict(folder, found, allow_partial)
 
 
 def digest(stimuli: Iterable[Stimulus]) -> str:
@@ -174,17 +209,21 @@ def digest(stimuli: Iterable[Stimulus]) -> str:
 
 
 def _pixels(path: Path) -> np.ndarray:
-    with Image.open(path) as image:
-        return np.asarray(image.convert("RGB"))
+    return np.asarray(decode_image(read_file(path, _LARGEST_FILE))[0])
 
 
 def _sha256(pixels: np.ndarray) -> str:
     return hashlib.sha256(pixels.tobytes()).hexdigest()
 
 
-def _open_conflict(folder: Path, allow_partial: bool) -> StimulusSet:
+def _open_conflict(folder: Path, found: Found, allow_partial: bool) -> StimulusSet:
     deviations: list[str] = []
-    folders = {path.name for path in folder.iterdir() if path.is_dir() and path.name[0] != "."}
+    left_out = [(name, why) for name, why in found.left_out if "/" not in name]
+    left_out += [(name, "no stimulus") for name, _ in found.files if "/" not in name]
+    inside = [(name, path) for name, path in found.files if "/" in name]
+    folders = {
+        shown(path.name) for path in folder.iterdir() if path.is_dir() and not is_hidden(path.name)
+    }
     absent = [category for category in CATEGORIES if category not in folders]
     if absent:
         deviations.append(_listed("folder", absent, "is missing", "are missing"))
@@ -192,16 +231,20 @@ def _open_conflict(folder: Path, allow_partial: bool) -> StimulusSet:
         deviations.append(
             f"the folder {stray} is none of the 16 categories: {suggestion(stray, CATEGORIES, 1)}"
         )
-    stimuli, strays, broken, sized = [], [], [], []
-    found: set[str] = set()
-    known = folders & set(CATEGORIES)
-    for path in sorted(path for name in known for path in (folder / name).iterdir()):
-        place = f"{path.parent.name}/{path.name}"
-        parsed = parse_name(path.name)
-        if parsed is None or parsed[0] != path.parent.name:
+    stimuli, strays, unpublished, broken, sized = [], [], [], [], []
+    present: set[str] = set()
+    for place, path in inside:
+        category, name = place.split("/", 1)
+        if category not in CATEGORIES:
+            continue
+        parsed = parse_name(name)
+        if parsed is None or parsed[0] != category:
             strays.append(place)
             continue
-        found.add(path.name)
+        present.add(name)
+        if name not in published_names():
+            unpublished.append(place)
+            continue
         try:
             pixels = _pixels(path)
         except Exception:  # Pillow's decoders raise a dozen kinds
@@ -212,14 +255,17 @@ def _open_conflict(folder: Path, allow_partial: bool) -> StimulusSet:
             continue
         stimuli.append(Stimulus(path.stem, *parsed, path, _sha256(pixels)))
     elsewhere = tuple(f"{category}{digit}" for category in absent for digit in range(1, 10))
-    missing = sorted(name for name in published_names() - found if not name.startswith(elsewhere))
-    pairs = Counter((stimulus.shape, stimulus.texture) for stimulus in stimuli)
-    crowded = [f"{shape}-{texture}" for (shape, texture), n in pairs.items() if n > PER_PAIR]
+    missing = sorted(name for name in published_names() - present if not name.startswith(elsewhere))
+    unusable = [f"{name} ({why})" for name, why in found.left_out if "/" in name]
+    pairs = Counter(parse_name(name) for name in present)
+    crowded = ["-".join(pair) for pair, number in pairs.items() if pair and number > PER_PAIR]
     for kind, names, one, many in (
         ("stimulus", missing, "is missing", "are missing"),
         ("file", broken, "cannot be decoded", "cannot be decoded"),
         ("file", sized, f"is not {SIDE}x{SIDE}", f"are not {SIDE}x{SIDE}"),
         ("file", strays, "is no stimulus of its folder", "are no stimuli of their folder"),
+        ("file", unpublished, "is no published stimulus", "are no published stimuli"),
+        ("file", unusable, "cannot be used", "cannot be used"),
         ("pair", crowded, f"has over {PER_PAIR} stimuli", f"have over {PER_PAIR} stimuli"),
     ):
         if names:
@@ -235,20 +281,28 @@ def _open_conflict(folder: Path, allow_partial: bool) -> StimulusSet:
             "(--allow-partial measures what is there)"
         )
     ordered = tuple(sorted(stimuli, key=lambda stimulus: stimulus.name))
-    return StimulusSet(ordered, True, str(folder), digest(ordered), tuple(deviations))
+    return StimulusSet(
+        ordered, True, str(folder), digest(ordered), tuple(deviations), tuple(left_out)
+    )
 
 
-def _open_single(folder: Path) -> StimulusSet:
-    stimuli, problems = [], []
-    for path in sorted(folder.glob("*/*.png")):
-        match = _SINGLE.fullmatch(path.name)
-        if not match or match[1] != path.parent.name or match[1] not in CATEGORIES:
-            problems.append(f"{path.parent.name}/{path.name}")
+def _open_single(folder: Path, found: Found) -> StimulusSet:
+    stimuli = []
+    problems = [f"{name} ({why})" for name, why in found.left_out if "/" in name]
+    left_out = [(name, why) for name, why in found.left_out if "/" not in name]
+    for place, path in found.files:
+        category, _, name = place.rpartition("/")
+        if path.suffix != ".png":
+            left_out.append((place, "no stimulus"))
+            continue
+        match = _SINGLE.fullmatch(name)
+        if not match or match[1] != category or match[1] not in CATEGORIES:
+            problems.append(place)
             continue
         try:
             pixels = _pixels(path)
         except Exception:  # Pillow's decoders raise a dozen kinds
-            problems.append(f"{path.parent.name}/{path.name}")
+            problems.append(place)
             continue
         stimuli.append(Stimulus(path.stem, match[1], match[1], path, _sha256(pixels)))
     if problems or not stimuli:
@@ -259,15 +313,14 @@ def _open_single(folder: Path) -> StimulusSet:
             )
         )
     ordered = tuple(stimuli)
-    return StimulusSet(ordered, False, str(folder), digest(ordered))
+    return StimulusSet(ordered, False, str(folder), digest(ordered), (), tuple(left_out))
 
 
 def _listed(kind: str, names: list[str], one: str, many: str) -> str:
     if len(names) == 1:
         return f"the {kind} {names[0]} {one}"
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
     plural = "stimuli" if kind == "stimulus" else f"{kind}s"
-    return f"{len(names)} {plural} {many}: {', '.join(names[:_SHOWN])}{more}"
+    return f"{len(names)} {plural} {many}: {listed(names)}"
 
 
 def fetch(name: str, progress: bool = False, address: str = ARCHIVE) -> Path:
@@ -301,7 +354,7 @@ def fetch(name: str, progress: bool = False, address: str = ARCHIVE) -> Path:
                 "anew"
             ) from error
         if name == "cue-conflict":
-            found = _open_conflict(Path(partial) / name, allow_partial=True) if count else None
+            found = open_stimuli(Path(partial) / name, allow_partial=True) if count else None
             if found is None or found.sha256 != PUBLISHED_DIGEST:
                 archive.unlink(missing_ok=True)
                 raise ErfToolsError(

@@ -11,6 +11,7 @@ from erf_tools.cue_conflict import measures
 from erf_tools.cue_conflict.categories import CATEGORIES
 from erf_tools.cue_conflict.decisions import Decisions
 from erf_tools.cue_conflict.makers import DecisionMaker
+from erf_tools.cue_conflict.stimuli import PARTIAL
 from erf_tools.tables import NONE
 
 
@@ -147,8 +148,9 @@ def notes(table: pd.DataFrame) -> list[str]:
         "(S + T) / total. 95 %: bootstrap over texture images, since stimuli that share one are "
         "not independent.",
     ]
-    for label in sorted(set(table["stimuli"]) - {""}):
-        found.append(f"Stimuli: {label}.")
+    for label, rows in table[table["stimuli"] != ""].groupby("stimuli"):
+        of = f" ({', '.join(rows['name'])})" if str(label).startswith(PARTIAL) else ""
+        found.append(f"Stimuli: {label}{of}.")
     if table["low_coverage"].any():
         names = ", ".join(table.loc[table["low_coverage"], "name"])
         found.append(
