@@ -18,7 +18,7 @@ from erf_tools.cue_conflict.categories import CATEGORIES, IMAGENET_CLASSES
 from erf_tools.cue_conflict.decisions import Decisions, decision_frame
 from erf_tools.cue_conflict.makers import DecisionMaker
 from erf_tools.cue_conflict.stimuli import SIDE, Stimulus, StimulusSet, open_stimuli
-from erf_tools.errors import ErfToolsError, UsageError, suggestion
+from erf_tools.errors import UsageError, suggestion
 from erf_tools.images import (
     IMAGENET_MEAN,
     IMAGENET_STD,
@@ -29,6 +29,7 @@ from erf_tools.images import (
 )
 from erf_tools.kernels.devices import choose_device, device_name, normalise, ready
 from erf_tools.kernels.folding import folded
+from erf_tools.models.failures import explained
 from erf_tools.models.loading import Model, as_model
 from erf_tools.provenance import versions
 
@@ -133,7 +134,7 @@ def decide(
     Softmax over all classes in float32, then ``aggregation`` over each category's classes; the
     largest wins, and of equal ones the first in the alphabet.
     """
-    if isinstance(model, nn.Module):
+    if not isinstance(model, Model):
         model = as_model(model)
     setting = settings(model, stimuli, preset, aggregation, label_map)
     chosen, preprocessing = PRESETS[preset], model.preprocessing
@@ -225,13 +226,8 @@ def category_scores(
 
 
 def _logits(model: Model, inputs: Tensor, label_map: Mapping[str, Sequence[int]] | None) -> Tensor:
-    try:
+    with explained(model.name, model.module, (inputs.shape[2], inputs.shape[3])):
         logits = model.module(inputs)
-    except (RuntimeError, AssertionError, ValueError, TypeError, IndexError) as error:
-        first_line = (str(error).splitlines() or [type(error).__name__])[0]
-        raise ErfToolsError(
-            f"{model.name} failed on stimuli of {inputs.shape[2]}x{inputs.shape[3]} ({first_line})"
-        ) from error
     if not isinstance(logits, Tensor) or logits.ndim != 2:
         raise UsageError(f"{model.name} does not give logits [N, classes]; shape bias needs a head")
     classes = logits.shape[1]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import cached_property, partial
 from itertools import islice
@@ -22,7 +22,7 @@ from erf_tools.erf.parts import Part, group_lengths, join
 from erf_tools.erf.procedure import Precision, Procedure, Square
 from erf_tools.erf.protocols import Protocol, find_protocol
 from erf_tools.erf.sums import Sums
-from erf_tools.errors import ErfToolsError, UsageError
+from erf_tools.errors import UsageError
 from erf_tools.features.taps import Tap, find_taps
 from erf_tools.images import (
     Order,
@@ -33,6 +33,7 @@ from erf_tools.images import (
 )
 from erf_tools.kernels.devices import choose_device, device_name, normalise, ready
 from erf_tools.models.accuracy import classify, own_evaluation
+from erf_tools.models.failures import OutOfMemory, explained
 from erf_tools.models.loading import Model, as_model
 from erf_tools.provenance import versions
 
@@ -93,7 +94,7 @@ def effective_receptive_field(
         UsageError: something cannot be measured as asked.
         ErfToolsError: the network failed.
     """
-    if isinstance(model, nn.Module):
+    if not isinstance(model, Model):
         model = as_model(model)
     if isinstance(protocol, str):
         protocol = find_protocol(protocol)
@@ -182,8 +183,9 @@ def prepared(
         )
     target = choose_device(device, model.module)
     tf32 = procedure.precision == "tf32"
-    with torch.enable_grad(), ready(model.module, target, tf32) as dtype:
-        with _explained(model, size):
+    with torch.enable_grad(), ExitStack() as until_done:
+        with explained(model.name, model.module, size):
+            dtype = until_done.enter_context(ready(model.module, target, tf32))
             contributions = Contributions(
                 model.module, taps, procedure, size, model.input_size is not None, fast
             )
@@ -286,14 +288,11 @@ class Prepared:
             torch.cuda.reset_peak_memory_stats(target)
         before = torch.cuda.memory_allocated(target) if self._on_cuda else 0
         try:
-            with _explained(model, self._size):
+            with explained(model.name, model.module, self._size):
                 maps = self._contributions.maps(inputs)
-        except torch.OutOfMemoryError as error:
+        except OutOfMemory:
             if self._batch == 1:
-                raise ErfToolsError(
-                    f"{model.name} does not fit into the memory of {target} at "
-                    f"{self._size[0]}x{self._size[1]}; lower --resolution, or use --device cpu"
-                ) from error
+                raise
             self._batch //= 2
             return None
         if not self._settled:
@@ -341,22 +340,3 @@ class Prepared:
             "versions": versions(),
             "cone": layer.cone is not None,
         }
-
-
-@contextmanager
-def _explained(model: Model, size: tuple[int, int]) -> Iterator[None]:
-    """Turn what a network raises into one sentence.
-
-    Raises:
-        ErfToolsError: instead of what it raised.
-    """
-    try:
-        yield
-    except (UsageError, torch.OutOfMemoryError):
-        raise
-    except (RuntimeError, AssertionError, ValueError, TypeError, IndexError) as error:
-        first_line = (str(error).splitlines() or [type(error).__name__])[0]
-        raise ErfToolsError(
-            f"{model.name} failed on inputs of {size[0]}x{size[1]} ({first_line}); try the "
-            "resolution it was trained at with --resolution"
-        ) from error

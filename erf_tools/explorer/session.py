@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from threading import Lock
 from typing import get_args
@@ -25,6 +24,7 @@ from erf_tools.explorer.pictures import Picture
 from erf_tools.features.taps import Tap, find_map_layers, stage_taps
 from erf_tools.kernels.devices import choose_device, normalise, ready
 from erf_tools.models import catalogue
+from erf_tools.models.failures import explained
 from erf_tools.models.loading import Model, load_model, resolve
 
 _KEPT = 3
@@ -99,7 +99,8 @@ class Session:
             if layer not in loaded.taps:
                 raise UsageError(f"{name} has no layer {layer!r}: {suggestion(layer, loaded.taps)}")
             target = choose_device("auto", loaded.model.module)
-            with _explained(loaded.model), ready(loaded.model.module, target) as dtype:
+            name, module = loaded.model.name, loaded.model.module
+            with explained(name, module, loaded.size), ready(module, target) as dtype:
                 return self._look(loaded, layer, picture, point, target, dtype)
 
     def _look(
@@ -174,7 +175,7 @@ class Session:
                 ) from error
             raise
         size = model.input_size or (model.preprocessing.size,) * 2
-        with _explained(model):
+        with explained(model.name, model.module, size):
             found = _Loaded(model, size, _layers(model, size))
         self._kept[key] = found
         if len(self._kept) > _KEPT:
@@ -230,21 +231,3 @@ def _predicted(
         return predictions, None
     winner = int(category_scores(logits, "mean", IMAGENET_CLASSES).argmax())
     return predictions, Decision(CATEGORIES[winner], *picture.cues)
-
-
-@contextmanager
-def _explained(model: Model) -> Iterator[None]:
-    """Turn what a network raises into one sentence.
-
-    Raises:
-        ErfToolsError: instead of what it raised.
-    """
-    try:
-        yield
-    except ErfToolsError:
-        raise
-    except Exception as error:  # networks raise what they like
-        first_line = (str(error).splitlines() or [type(error).__name__])[0]
-        raise ErfToolsError(
-            f"{model.name} cannot be looked at here ({first_line}); choose another layer or model"
-        ) from error

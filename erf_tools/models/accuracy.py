@@ -16,6 +16,7 @@ from torch import Tensor
 from erf_tools.errors import UsageError
 from erf_tools.images import Preprocessing, SourceImage, View, decode
 from erf_tools.kernels.devices import normalise
+from erf_tools.models.failures import explained
 from erf_tools.models.loading import Model
 
 _SYNSET = re.compile(r"(?:^|/)(n\d{8})(?=[/_.])")
@@ -91,7 +92,8 @@ def classify(
     with torch.inference_mode():
         for image, pixels in zip(images, decode(images, view), strict=True):
             inputs = normalise(np.stack([pixels]), own.mean, own.std, device, dtype)
-            logits: Any = model.module(inputs)
+            with explained(model.name, model.module, (inputs.shape[2], inputs.shape[3])):
+                logits: Any = model.module(inputs)
             if not isinstance(logits, Tensor) or logits.ndim != 2:
                 return {}
             if logits.shape[1] > _IMAGENET_CLASSES:

@@ -9,6 +9,7 @@ import torch
 from erf_tools.features.taps import Tap, find_map_layers, read_maps
 from erf_tools.fields.dependency import receptive_fields
 from erf_tools.fields.receptive_field import ReceptiveField
+from erf_tools.models.failures import explained
 from erf_tools.models.loading import Model
 
 
@@ -59,7 +60,7 @@ def describe_layers(model: Model, pattern: str = "", resolution: int | None = No
     side = resolution or model.preprocessing.size
     size = model.input_size or (side, side)
     images = torch.zeros(1, 3, *size)
-    with torch.no_grad():
+    with explained(model.name, model.module, size), torch.no_grad():
         taps = find_map_layers(model.module, images, pattern)
         maps = read_maps(model.module, taps, images) if taps else []
     fields = receptive_fields(

@@ -27,6 +27,7 @@ from erf_tools.files import file_sha256
 from erf_tools.images import Preprocessing
 from erf_tools.models import catalogue, checkpoints, replknet, weight_files
 from erf_tools.models.catalogue import Entry, WeightSource
+from erf_tools.models.failures import check_network, not_a_network
 
 _HUB = ("hf-hub:", "hf_hub:", "local-dir:")
 
@@ -133,7 +134,11 @@ def as_model(
         name: for tables; its class name by default.
         preprocessing: by default timm's, where the network carries it, else ImageNet's.
         tap: by default :func:`erf_tools.features.taps.default_tap`.
+
+    Raises:
+        UsageError: it is no ``nn.Module``, or has parameters without values.
     """
+    module = check_network(module, name or "what is given as a network")
     return Model(
         name=name or type(module).__name__,
         module=module,
@@ -304,7 +309,7 @@ def _call_factory(name: str) -> nn.Module:
     except Exception as error:
         raise ErfToolsError(f"{name} failed: {type(error).__name__}: {error}") from error
     if not isinstance(module, nn.Module):
-        raise UsageError(f"{name} returned a {type(module).__name__}, not an nn.Module")
+        raise UsageError(f"{name} returned {not_a_network(module)}")
     return module
 
 
