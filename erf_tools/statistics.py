@@ -7,7 +7,7 @@ from functools import lru_cache
 from math import nan, sqrt
 
 import numpy as np
-from scipy.stats import norm
+from scipy.stats import norm, t
 
 #: Coverage of every interval here.
 CONFIDENCE = 0.95
@@ -29,8 +29,10 @@ def wilson_interval(successes: int, trials: int) -> Estimate:
     """
     if trials == 0:
         return Estimate(nan)
-    z = float(norm.ppf((1 + CONFIDENCE) / 2))
-    share = successes / trials
+    return _score_interval(successes / trials, trials, float(norm.ppf((1 + CONFIDENCE) / 2)))
+
+
+def _score_interval(share: float, trials: float, z: float) -> Estimate:
     centre = (share + z**2 / (2 * trials)) / (1 + z**2 / trials)
     half = z / (1 + z**2 / trials) * sqrt(share * (1 - share) / trials + z**2 / (4 * trials**2))
     # The interval holds the share; rounding must not leave it outside at 0 and at 1.
@@ -57,3 +59,78 @@ def percentile_interval(value: float, draws: np.ndarray) -> Estimate:
     tail = (1 - CONFIDENCE) / 2
     low, high = np.quantile(draws, [tail, 1 - tail])
     return Estimate(value, float(low), float(high))
+
+
+#: Along each way; fewer clusters say too little of the spread between them.
+FEWEST_CLUSTERS = 5
+
+
+@dataclass(frozen=True)
+class TwoWayVariance:
+    """The variance of an estimate from observations that share clusters in two ways.
+
+    Attributes:
+        value: the variance.
+        clusters: the smaller of the two numbers of clusters.
+    """
+
+    value: float
+    clusters: int
+
+    @property
+    def quantile(self) -> float:
+        """Student's t for the intervals; NaN with too few clusters."""
+        if self.clusters < FEWEST_CLUSTERS:
+            return nan
+        return float(t.ppf((1 + CONFIDENCE) / 2, self.clusters - 1))
+
+
+def two_way_variance(influence: np.ndarray, one: np.ndarray, other: np.ndarray) -> TwoWayVariance:
+    """Return the variance of an estimate whose observations are clustered in two ways.
+
+    The sum of both one-way variances less that of single observations, which both count (Cameron,
+    Gelbach and Miller, 2011, equation 2.11), but no less than either of them: by chance the
+    difference can be smaller, or negative.
+
+    Args:
+        influence: of each observation on the estimate, ``[N]``, of sum 0.
+        one: each observation's cluster in the first way, ``[N]``.
+        other: in the second way.
+    """
+    squares, counts = zip(*(_squared_sums(influence, way) for way in (one, other)), strict=True)
+    both = sum(squares) - float(influence @ influence)
+    return TwoWayVariance(max(both, *squares), min(counts))
+
+
+def _squared_sums(influence: np.ndarray, clusters: np.ndarray) -> tuple[float, int]:
+    """Return the variance between clusters, and their number."""
+    _, numbers = np.unique(clusters, return_inverse=True)
+    sums = np.bincount(numbers, weights=influence)
+    count = len(sums)
+    return (float(sums @ sums) * count / (count - 1) if count > 1 else nan), count
+
+
+def clustered_interval(value: float, variance: TwoWayVariance) -> Estimate:
+    """Return ``value`` with Student's interval; without one where clusters are too few."""
+    half = variance.quantile * sqrt(variance.value) if variance.quantile > 0 else nan
+    return Estimate(value, value - half, value + half)
+
+
+def clustered_share(share: float, trials: int, variance: TwoWayVariance) -> Estimate:
+    """Return a proportion with Wilson's interval for as many independent trials as it is worth.
+
+    The effective number of trials is that of which the proportion would have this variance (Kish
+    1965), and no more than there are. Unlike Student's interval it stays in [0, 1], and holds near
+    both ends, where a variance of few hits says little.
+
+    Args:
+        share: in [0, 1].
+        trials: number of decisions behind it.
+        variance: of the share.
+    """
+    quantile = variance.quantile
+    if trials == 0 or not quantile > 0:
+        return Estimate(share if trials else nan)
+    independent = share * (1 - share) / trials
+    excess = max(variance.value / independent, 1) if independent > 0 else 1
+    return _score_interval(share, trials / excess, quantile)

@@ -20,8 +20,8 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     # Two workers with two threads each would wait for one another; torch reads this when imported.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-# The same examples in every run: what one run finds is found by all.
-settings.register_profile("suite", derandomize=True)
+# The same examples in every run: what one run finds, all find. No deadline: machines are busy.
+settings.register_profile("suite", derandomize=True, deadline=None)
 settings.load_profile("suite")
 
 #: Files of half a minute and more, the longest first: what is left for the end is then short.

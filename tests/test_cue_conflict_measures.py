@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import t
 
 from erf_tools.cue_conflict import measures
 from erf_tools.cue_conflict.categories import CATEGORIES
@@ -58,7 +60,7 @@ def test_golden_rows(name: str, makers: dict) -> None:
     assert maker.coverage == pytest.approx(coverage, abs=6e-4)
     assert measures.mean_of_categories(maker.counts) == pytest.approx(mean, abs=6e-4)
     if kappa is not None:
-        assert maker.kappa_human == pytest.approx(kappa, abs=6e-4)
+        assert maker.kappa_human.value == pytest.approx(kappa, abs=6e-4)
 
 
 def test_golden_observers(makers: dict) -> None:
@@ -78,32 +80,77 @@ def test_golden_categories(name: str, makers: dict) -> None:
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_golden_intervals(seed: int, makers: dict) -> None:
     resnet50 = makers["resnet50"].counts
-    clustered = measures.bootstrap(resnet50, seed=seed)
+    clustered = measures.texture_bootstrap(resnet50, seed=seed)
     assert (clustered.low, clustered.high) == pytest.approx((0.160, 0.298), abs=0.01)
     wilson = measures.wilson(resnet50)
     assert (wilson.low, wilson.high) == pytest.approx((0.192, 0.252), abs=6e-4)
-    paired = measures.difference(makers["resnet152"].counts, makers["resnet101"].counts, seed=seed)
+    paired = measures.difference(makers["resnet152"].counts, makers["resnet101"].counts)
     assert paired.value == pytest.approx(-0.005, abs=6e-4)
-    assert (paired.low, paired.high) == pytest.approx((-0.045, 0.031), abs=0.01)
 
 
-def test_clustered_interval_is_wider_than_one_of_independent_trials(makers: dict) -> None:
+def slow_two_way_variance(influence: np.ndarray, one: Sequence[str], other: Sequence[str]) -> float:
+    """Return Cameron, Gelbach and Miller's sum over all pairs of observations."""
+    variances = []
+    for clusters in (np.array(one), np.array(other)):
+        count = len(set(clusters))
+        alike = clusters[:, None] == clusters[None, :]
+        variances.append(count / (count - 1) * (np.outer(influence, influence) * alike).sum())
+    return float(max(sum(variances) - (influence**2).sum(), *variances))
+
+
+def test_the_interval_of_published_decisions_by_another_way(makers: dict) -> None:
+    """Derivatives by leaving a little of each stimulus out, sums pair by pair."""
+    counts = makers["resnet50"].counts
+    table = counts.by_stimulus
+    shape, texture = (table[kind].to_numpy(dtype=float) for kind in ("shape", "texture"))
+    step = 1e-6
+    influence = []
+    for index in range(len(table)):
+        weight = np.ones(len(table))
+        weight[index] += step
+        bias = weight @ shape / (weight @ shape + weight @ texture)
+        influence.append((bias - counts.shape / (counts.shape + counts.texture)) / step)
+    images = [name.split("-") for name in table.index]
+    some = [index for index, value in enumerate(influence) if abs(value) > 1e-9]
+    first = [images[index][0] for index in some]
+    second = [images[index][1] for index in some]
+    variance = slow_two_way_variance(np.array(influence)[some], first, second)
+    share, trials = 162 / 734, 734
+    worth = trials / (variance / (share * (1 - share) / trials))
+    quantile = 2.012  # Student's t for 48 texture images, from a printed table
+    middle = (share + quantile**2 / (2 * worth)) / (1 + quantile**2 / worth)
+    half = quantile / (1 + quantile**2 / worth)
+    half *= math.sqrt(share * (1 - share) / worth + quantile**2 / (4 * worth**2))
+    found = measures.clustered_bias(counts)
+    assert found.value == share
+    # Clusters in which nobody chose shape or texture count in the small-sample factor only.
+    assert (found.low, found.high) == pytest.approx((middle - half, middle + half), abs=2e-4)
+
+
+def test_intervals_that_share_images_are_wider_than_those_of_independent_trials(
+    makers: dict,
+) -> None:
     for name in ("resnet50", "resnet101", "vgg16", "humans"):
-        clustered = measures.bootstrap(makers[name].counts)
-        wilson = measures.wilson(makers[name].counts)
-        assert clustered.high - clustered.low > 1.3 * (wilson.high - wilson.low)
+        counts = makers[name].counts
+        printed, textures, wilson = (
+            found.high - found.low
+            for found in (
+                measures.clustered_bias(counts),
+                measures.texture_bootstrap(counts),
+                measures.wilson(counts),
+            )
+        )
+        assert printed > textures > 1.3 * wilson
 
 
 def test_counts_in_the_package_are_those_of_the_raw_data(makers: dict) -> None:
     for name, counts in published_counts().items():
         raw = makers[name].counts
         pd.testing.assert_frame_equal(
-            counts.by_category, raw.by_category, check_names=False, check_dtype=False
+            counts.by_stimulus, raw.by_stimulus, check_names=False, check_dtype=False
         )
-        pd.testing.assert_frame_equal(
-            counts.by_texture, raw.by_texture, check_names=False, check_dtype=False
-        )
-        assert makers[name].kappa_human == pytest.approx(KAPPA[name], abs=6e-4)
+        kappa = makers[name].kappa_human
+        assert (kappa.value, kappa.low, kappa.high) == pytest.approx(KAPPA[name], abs=6e-4)
 
 
 def test_reference_rows_stand_in_for_what_is_not_given(published_decisions: Path) -> None:
@@ -146,8 +193,8 @@ def test_counts_equal_brute_force(frame: pd.DataFrame) -> None:
     assert counts.by_texture["shape"].sum() == shape
     if shape + texture:
         assert measures.shape_bias(counts) == shape / (shape + texture)
-        interval = measures.bootstrap(counts, draws=200)
-        assert 0 <= interval.low <= interval.high <= 1
+        interval = measures.clustered_bias(counts)
+        assert 0 <= interval.low <= interval.value <= interval.high <= 1
     else:
         assert math.isnan(measures.shape_bias(counts))
 
@@ -162,14 +209,14 @@ def test_swapping_answers_for_textures_mirrors_the_bias(frame: pd.DataFrame) -> 
 @given(frames(), frames())
 def test_differences_mirror_and_vanish(one: pd.DataFrame, other: pd.DataFrame) -> None:
     first = measures.count([one])
-    same = measures.difference(first, first, draws=200)
+    same = measures.difference(first, first)
     if not math.isnan(same.value):
         assert same.value == 0
         assert (same.low, same.high) == (0, 0)
     second_frame = one.assign(response=other["response"].to_numpy())
     second = measures.count([second_frame])
-    there = measures.difference(first, second, draws=200)
-    back = measures.difference(second, first, draws=200)
+    there = measures.difference(first, second)
+    back = measures.difference(second, first)
     if not math.isnan(there.value):
         assert (back.value, back.low, back.high) == pytest.approx(
             (-there.value, -there.high, -there.low)
@@ -222,5 +269,66 @@ def test_a_part_is_compared_on_the_stimuli_in_common() -> None:
     table = paired_differences(rows)
     assert len(table) == 1
     assert table["difference"][0] == 0  # 1/2 on both of the common stimuli, 1/3 on the whole
-    # Published counts are of all stimuli: no part can be taken of them.
-    assert len(paired_differences([rows[1], *decision_makers([])[:1]])) == 0
+
+
+def test_a_part_is_compared_with_published_counts_of_the_same_stimuli() -> None:
+    published = published_counts()["resnet50"].by_stimulus.iloc[100:160]
+    names = list(published.index)
+    shapes, textures = zip(*(name.split("-") for name in names), strict=True)
+    frame = decision_frame(
+        names,
+        [name.rstrip("0123456789") for name in shapes],
+        [name.rstrip("0123456789") for name in textures],
+        [name.rstrip("0123456789") for name in shapes],
+    )
+    rows = decision_makers([Decisions("part", frame)])
+    table = paired_differences(rows).set_index(["one", "other"])
+    share = published["shape"].sum() / published[["shape", "texture"]].to_numpy().sum()
+    found = table.loc[("part", "ResNet-50 (published)"), "difference"]
+    assert found == pytest.approx(1 - share)
+    elsewhere = decision_frame(["cat91-dog1"], ["cat"], ["dog"], ["cat"])
+    rows = decision_makers([Decisions("elsewhere", elsewhere)])
+    assert "elsewhere" not in set(paired_differences(rows)["one"])
+
+
+def weighted_kappa(right: list[np.ndarray], weights: np.ndarray) -> float:
+    one, other = (float(weights @ answers / weights.sum()) for answers in right)
+    observed = float(weights @ (right[0] == right[1]) / weights.sum())
+    expected = one * other + (1 - one) * (1 - other)
+    return (observed - expected) / (1 - expected)
+
+
+@given(frames(), frames())
+@settings(max_examples=10)
+def test_the_interval_of_kappa_by_another_way(one: pd.DataFrame, other: pd.DataFrame) -> None:
+    """Derivatives by weighing one stimulus a little more, sums pair by pair."""
+    other = one.assign(response=other["response"].to_numpy())
+    right = [(frame["response"] == frame["shape"]).to_numpy(dtype=float) for frame in (one, other)]
+    even = np.ones(len(one))
+    if right[0].sum() * right[1].sum() == 0:
+        return
+    kappa, step = weighted_kappa(right, even), 1e-6
+    influence = []
+    for index in range(len(one)):
+        weights = even.copy()
+        weights[index] += step
+        influence.append((weighted_kappa(right, weights) - kappa) / step)
+    images = [name.split("-") for name in one.index]
+    first, second = ([pair[way] for pair in images] for way in (0, 1))
+    variance = slow_two_way_variance(np.array(influence), first, second)
+    quantile = t.ppf(0.975, min(len(set(first)), len(set(second))) - 1)
+    half = quantile * math.sqrt(variance)
+    found = measures.consistency_with(one, [other])
+    assert found.value == pytest.approx(kappa)
+    assert (found.low, found.high) == pytest.approx(
+        (kappa - half, kappa + half), rel=1e-4, abs=1e-4
+    )
+
+
+def test_too_few_images_have_no_interval() -> None:
+    names = ["cat1-dog1", "cat2-dog1", "cat3-dog2", "cat4-dog3"]
+    frame = decision_frame(names, ["cat"] * 4, ["dog"] * 4, ["cat", "dog", "cat", "cat"])
+    found = measures.clustered_bias(measures.count([frame]))
+    assert found.value == 0.75
+    assert math.isnan(found.low)
+    assert math.isnan(found.high)

@@ -46,7 +46,8 @@ def test_published_decisions_without_a_model(
     columns = list(pd.read_csv(tmp_path / "shape_bias.csv").columns)[:13]
     assert columns == [
         *("name", "shape", "texture", "total", "coverage", "shape_bias", "ci_low", "ci_high"),
-        *("mean_of_categories", "kappa_human", "preset", "aggregation", "weights"),
+        *("mean_of_categories", "kappa_human", "kappa_low", "kappa_high"),
+        *("preset", "aggregation", "weights"),
     ]
     differences = pd.read_csv(tmp_path / "differences.csv")
     assert len(differences) == 18 * 17 / 2

@@ -19,6 +19,8 @@ from erf_tools.statistics import Estimate
 
 HUMANS = "humans"
 
+_NOT_KNOWN = Estimate(nan)
+
 
 @dataclass(frozen=True, eq=False)
 class DecisionMaker:
@@ -28,8 +30,8 @@ class DecisionMaker:
         name: for tables and figures.
         counts: on stimuli with a conflict.
         decisions: one per observer or network; empty where only counts are published.
-        kappa_human: mean error consistency with human observers (among them, for humans); NaN
-            where no human decisions are at hand.
+        kappa_human: mean error consistency with human observers (among them, for humans), and its
+            interval; NaN where no human decisions are at hand.
         human: an observer, or all of them pooled.
         published: a reference row from the package.
         provenance: as JSON values.
@@ -38,7 +40,7 @@ class DecisionMaker:
     name: str
     counts: ConflictCounts
     decisions: tuple[Decisions, ...] = ()
-    kappa_human: float = nan
+    kappa_human: Estimate = _NOT_KNOWN
     human: bool = False
     published: bool = False
     provenance: Mapping[str, Any] = field(default_factory=dict)
@@ -78,8 +80,8 @@ class DecisionMaker:
 
     @cached_property
     def bias(self) -> Estimate:
-        """S / (S + T) with the texture-clustered bootstrap interval."""
-        return measures.bootstrap(self.counts)
+        """S / (S + T) with its interval over shape and texture images."""
+        return measures.clustered_bias(self.counts)
 
     @property
     def stimuli(self) -> str:
@@ -135,7 +137,7 @@ def decision_makers(decisions: Sequence[Decisions], reference: bool = True) -> l
             row = DecisionMaker(
                 published_name(name),
                 counts,
-                kappa_human=KAPPA[name],
+                kappa_human=Estimate(*KAPPA[name]),
                 human=name == HUMANS,
                 published=True,
                 provenance={"kind": "published counts", "source": SOURCE},
@@ -145,10 +147,9 @@ def decision_makers(decisions: Sequence[Decisions], reference: bool = True) -> l
 
 
 def paired_differences(makers: Sequence[DecisionMaker]) -> pd.DataFrame:
-    """Return the difference in shape bias of every pair, with its paired bootstrap interval.
+    """Return the difference in shape bias of every pair, with its paired interval.
 
-    Pairs are compared on the stimuli that both have decided on. A pair that cannot be matched (a
-    part of the stimuli against published counts, which are of all) is left out.
+    Pairs are compared on the stimuli that both have decided on, and left out where there are none.
 
     Returns:
         Columns ``one``, ``other``, ``difference`` (one minus other), ``ci_low``, ``ci_high``,
@@ -157,10 +158,11 @@ def paired_differences(makers: Sequence[DecisionMaker]) -> pd.DataFrame:
     rows = []
     for index, one in enumerate(makers):
         for other in makers[index + 1 :]:
-            matched = _matched(one, other)
-            if matched is None:
+            counts = one.counts, other.counts
+            common = counts[0].by_stimulus.index.intersection(counts[1].by_stimulus.index)
+            if common.empty:
                 continue
-            estimate = measures.difference(*matched)
+            estimate = measures.difference(*(each.of(common) for each in counts))
             rows.append(
                 {
                     "one": one.name,
@@ -173,21 +175,3 @@ def paired_differences(makers: Sequence[DecisionMaker]) -> pd.DataFrame:
             )
     columns = ["one", "other", "difference", "ci_low", "ci_high", "stimuli"]
     return pd.DataFrame(rows, columns=columns)
-
-
-def _matched(
-    one: DecisionMaker, other: DecisionMaker
-) -> tuple[ConflictCounts, ConflictCounts] | None:
-    names = [
-        {name for made in maker.decisions for name in made.frame.index} for maker in (one, other)
-    ]
-    if all(not decided or len(decided) == TOTAL for decided in names):
-        return one.counts, other.counts
-    common = names[0] & names[1]
-    if not common:  # of published counts no part can be taken
-        return None
-    first, second = (
-        measures.count([made.frame[made.frame.index.isin(common)] for made in maker.decisions])
-        for maker in (one, other)
-    )
-    return first, second

@@ -19,7 +19,16 @@ import pandas as pd
 
 from erf_tools.cue_conflict.categories import CATEGORIES
 from erf_tools.errors import UsageError
-from erf_tools.statistics import Estimate, percentile_interval, resampling_weights, wilson_interval
+from erf_tools.statistics import (
+    Estimate,
+    TwoWayVariance,
+    clustered_interval,
+    clustered_share,
+    percentile_interval,
+    resampling_weights,
+    two_way_variance,
+    wilson_interval,
+)
 
 #: Twice what blind guessing among sixteen categories gives (shape or texture: 2 / 16). Below it,
 #: the ratio rests on hits that guessing could explain.
@@ -28,34 +37,51 @@ LOW_COVERAGE = 0.25
 #: Bootstrap draws: enough for interval ends to settle within 0.005.
 DRAWS = 10_000
 
+_COUNTED = ["shape", "texture", "total"]
+
 
 @dataclass(frozen=True, eq=False)
 class ConflictCounts:
     """Shape and texture decisions of one decision maker, or of several pooled.
 
     Attributes:
-        by_category: indexed by the shape's category, columns ``shape``, ``texture``, ``total``.
-        by_texture: indexed by texture image (``elephant1``), columns ``shape``, ``texture``: the
-            clusters of the bootstrap, since a texture image stands in up to 37 stimuli.
+        by_stimulus: indexed by the stimulus (``cat7-elephant1``), of those with a conflict, in the
+            order of their names. Columns ``category``, the shape's; ``shape``, ``texture`` and
+            ``total``: how many decisions were for the shape's category, for the texture's, in all.
     """
 
-    by_category: pd.DataFrame
-    by_texture: pd.DataFrame
+    by_stimulus: pd.DataFrame
 
     @property
     def shape(self) -> int:
         """S: decisions equal to the shape's category."""
-        return int(self.by_category["shape"].sum())
+        return int(self.by_stimulus["shape"].sum())
 
     @property
     def texture(self) -> int:
         """T: decisions equal to the texture's category."""
-        return int(self.by_category["texture"].sum())
+        return int(self.by_stimulus["texture"].sum())
 
     @property
     def total(self) -> int:
         """N: all decisions on stimuli with a conflict, ``na`` among them."""
-        return int(self.by_category["total"].sum())
+        return int(self.by_stimulus["total"].sum())
+
+    @property
+    def by_category(self) -> pd.DataFrame:
+        """Decisions by the shape's category; columns ``shape``, ``texture``, ``total``."""
+        sums = self.by_stimulus.groupby("category")[_COUNTED].sum()
+        return sums.reindex(list(CATEGORIES), fill_value=0)
+
+    @property
+    def by_texture(self) -> pd.DataFrame:
+        """Decisions by texture image (``elephant1``), each of which is in up to 37 stimuli."""
+        textures = _source_images(self.by_stimulus.index)[1]
+        return self.by_stimulus[_COUNTED].groupby(textures).sum()
+
+    def of(self, stimuli: pd.Index) -> ConflictCounts:
+        """Return the counts of a part of the stimuli."""
+        return ConflictCounts(self.by_stimulus.loc[stimuli])
 
 
 def count(frames: Sequence[pd.DataFrame]) -> ConflictCounts:
@@ -68,18 +94,20 @@ def count(frames: Sequence[pd.DataFrame]) -> ConflictCounts:
     table = table[table["shape"] != table["texture"]]
     hits = pd.DataFrame(
         {
-            "category": table["shape"].to_numpy(),
-            "texture_image": [name.partition("-")[2] for name in table.index],
-            "shape": (table["response"] == table["shape"]).to_numpy(dtype=int),
-            "texture": (table["response"] == table["texture"]).to_numpy(dtype=int),
+            "category": table["shape"],
+            "shape": (table["response"] == table["shape"]).astype(int),
+            "texture": (table["response"] == table["texture"]).astype(int),
             "total": 1,
         }
     )
-    by_category = hits.groupby("category")[["shape", "texture", "total"]].sum()
-    return ConflictCounts(
-        by_category.reindex(list(CATEGORIES), fill_value=0),
-        hits.groupby("texture_image")[["shape", "texture"]].sum(),
-    )
+    added = {"category": "first", **dict.fromkeys(_COUNTED, "sum")}
+    return ConflictCounts(hits.groupby(level=0).agg(added))
+
+
+def _source_images(stimuli: pd.Index) -> tuple[np.ndarray, np.ndarray]:
+    """Return the shape image and the texture image of each stimulus, by name."""
+    parts = [name.partition("-") for name in stimuli]
+    return np.array([part[0] for part in parts]), np.array([part[2] for part in parts])
 
 
 def shape_bias(counts: ConflictCounts) -> float:
@@ -114,31 +142,42 @@ def wilson(counts: ConflictCounts) -> Estimate:
     return wilson_interval(counts.shape, counts.shape + counts.texture)
 
 
-def bootstrap(counts: ConflictCounts, draws: int = DRAWS, seed: int = 0) -> Estimate:
-    """Return the shape bias with a bootstrap interval over texture images.
+def clustered_bias(counts: ConflictCounts) -> Estimate:
+    """Return the shape bias with its 95 % interval over shape images and texture images.
 
-    Stimuli that share a texture image are drawn together: they are not independent.
+    Stimuli that share either image are not independent (:func:`two_way_variance`); the interval is
+    Wilson's at the effective number of decisions.
     """
-    weights = resampling_weights(len(counts.by_texture), draws, seed)
-    return percentile_interval(shape_bias(counts), _drawn(counts, weights))
+    variance = _variance(_bias_influence(counts), counts.by_stimulus.index)
+    return clustered_share(shape_bias(counts), counts.shape + counts.texture, variance)
 
 
-def difference(
-    one: ConflictCounts, other: ConflictCounts, draws: int = DRAWS, seed: int = 0
-) -> Estimate:
-    """Return shape bias of ``one`` minus that of ``other``, with a paired bootstrap interval.
+def texture_bootstrap(counts: ConflictCounts, draws: int = DRAWS, seed: int = 0) -> Estimate:
+    """Return the shape bias with a bootstrap interval over texture images alone.
 
-    Both are drawn over the same texture images.
+    It takes stimuli that share a shape image as independent, and is too narrow where they are not;
+    for comparison with :func:`clustered_bias`.
+    """
+    by_texture = counts.by_texture
+    weights = resampling_weights(len(by_texture), draws, seed)
+    shape, texture = (weights @ by_texture[kind].to_numpy() for kind in ("shape", "texture"))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return percentile_interval(shape_bias(counts), shape / (shape + texture))
+
+
+def difference(one: ConflictCounts, other: ConflictCounts) -> Estimate:
+    """Return shape bias of ``one`` minus that of ``other``, with its paired 95 % interval.
+
+    What a stimulus does to both cancels; clusters are those of :func:`clustered_bias`.
 
     Raises:
-        UsageError: they were not measured on the same stimuli, as far as counts tell.
+        UsageError: they were not measured on the same stimuli.
     """
-    if list(one.by_texture.index) != list(other.by_texture.index):
+    stimuli = one.by_stimulus.index
+    if not stimuli.equals(other.by_stimulus.index):
         raise UsageError("decisions on different stimuli cannot be compared in pairs")
-    weights = resampling_weights(len(one.by_texture), draws, seed)
-    return percentile_interval(
-        shape_bias(one) - shape_bias(other), _drawn(one, weights) - _drawn(other, weights)
-    )
+    influence = _bias_influence(one) - _bias_influence(other)
+    return clustered_interval(shape_bias(one) - shape_bias(other), _variance(influence, stimuli))
 
 
 def error_consistency(one: pd.DataFrame, other: pd.DataFrame) -> float:
@@ -146,37 +185,70 @@ def error_consistency(one: pd.DataFrame, other: pd.DataFrame) -> float:
 
     ``(o - e) / (1 - e)`` with the observed share ``o`` of stimuli on which both are right or both
     wrong, and ``e = p1 p2 + (1 - p1)(1 - p2)`` expected from the accuracies; from -1 to 1, 0 for
-    independent errors. Over all stimuli that both have answered to; NaN without any. Two that agree
-    on every stimulus have 1, also where no other agreement is possible (``e`` = 1), as in
-    model-vs-human.
+    independent errors. Over all stimuli that both have answered to; NaN without any. Where both are
+    right on all or wrong on all, no other agreement is possible (``e`` = 1); it is 1, as in the
+    toolbox model-vs-human.
     """
+    return _consistency(one, other)[0]
+
+
+def consistency_with(maker: pd.DataFrame, observers: Sequence[pd.DataFrame]) -> Estimate:
+    """Return the mean :func:`error_consistency` with each observer, and its 95 % interval.
+
+    The interval is over stimuli, clustered as in :func:`clustered_bias`, for these observers. NaN
+    without any.
+    """
+    return _mean_consistency([(maker, observer) for observer in observers])
+
+
+def consistency_among(observers: Sequence[pd.DataFrame]) -> Estimate:
+    """Return the same over all pairs of observers; NaN below two."""
+    return _mean_consistency(
+        [(one, other) for index, one in enumerate(observers) for other in observers[:index]]
+    )
+
+
+def _mean_consistency(pairs: Sequence[tuple[pd.DataFrame, pd.DataFrame]]) -> Estimate:
+    if not pairs:
+        return Estimate(nan)
+    kappas, influences = zip(*(_consistency(*pair) for pair in pairs), strict=True)
+    influence = pd.concat(influences).groupby(level=0).sum() / len(pairs)
+    variance = _variance(influence.to_numpy(), influence.index)
+    return clustered_interval(float(np.mean(kappas)), variance)
+
+
+def _consistency(one: pd.DataFrame, other: pd.DataFrame) -> tuple[float, pd.Series]:
+    """Return kappa, and the influence of each stimulus on it (its derivative by their shares)."""
     common = one.index.intersection(other.index)
-    if not len(common):
-        return nan
     right = [
         (frame.loc[common, "response"] == frame.loc[common, "shape"]).to_numpy()
         for frame in (one, other)
     ]
-    observed = float((right[0] == right[1]).mean())
-    first, second = (float(answers.mean()) for answers in right)
+    if not len(common):
+        return nan, pd.Series(dtype=float)
+    alike = right[0] == right[1]
+    observed, first, second = (float(shares.mean()) for shares in (alike, *right))
     expected = first * second + (1 - first) * (1 - second)
-    return (observed - expected) / (1 - expected) if observed < 1 else 1.0
+    if expected == 1:
+        return 1.0, pd.Series(0.0, index=common)
+    by_expected = (observed - 1) / (1 - expected) ** 2
+    influence = (
+        (alike - observed) / (1 - expected)
+        + by_expected * (2 * second - 1) * (right[0] - first)
+        + by_expected * (2 * first - 1) * (right[1] - second)
+    ) / len(common)
+    return (observed - expected) / (1 - expected), pd.Series(influence, index=common)
 
 
-def consistency_with(maker: pd.DataFrame, observers: Sequence[pd.DataFrame]) -> float:
-    """Return the mean :func:`error_consistency` with each observer; NaN without any."""
-    kappas = [error_consistency(maker, observer) for observer in observers]
-    return float(np.mean(kappas)) if kappas else nan
+def _bias_influence(counts: ConflictCounts) -> np.ndarray:
+    """Return the influence of each stimulus on the shape bias; NaN where there is no bias."""
+    shape, texture = (counts.by_stimulus[kind].to_numpy() for kind in ("shape", "texture"))
+    hits = shape + texture
+    return (shape - shape_bias(counts) * hits) / (hits.sum() or nan)
 
 
-def consistency_among(observers: Sequence[pd.DataFrame]) -> float:
-    """Return the mean :func:`error_consistency` over all pairs of observers; NaN below two."""
-    kappas = [
-        error_consistency(one, other)
-        for index, one in enumerate(observers)
-        for other in observers[:index]
-    ]
-    return float(np.mean(kappas)) if kappas else nan
+def _variance(influence: np.ndarray, stimuli: pd.Index) -> TwoWayVariance:
+    return two_way_variance(influence, *_source_images(stimuli))
 
 
 def accuracy(frame: pd.DataFrame) -> Estimate:
@@ -193,10 +265,3 @@ def accuracy_by_category(frame: pd.DataFrame) -> pd.Series:
 
 def _ratio(shape: int, texture: int) -> float:
     return shape / (shape + texture) if shape + texture else nan
-
-
-def _drawn(counts: ConflictCounts, weights: np.ndarray) -> np.ndarray:
-    shape = weights @ counts.by_texture["shape"].to_numpy()
-    texture = weights @ counts.by_texture["texture"].to_numpy()
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return shape / (shape + texture)

@@ -7,7 +7,6 @@ from importlib import resources
 
 import pandas as pd
 
-from erf_tools.cue_conflict.categories import CATEGORIES
 from erf_tools.cue_conflict.measures import ConflictCounts
 
 #: What has to stand beside the rows wherever they are shown.
@@ -16,18 +15,22 @@ SOURCE = (
     "(rgeirhos/texture-vs-shape); the networks' decisions predate the mean aggregation"
 )
 
-#: Mean error consistency (kappa) among the ten observers, and of each network with them, from the
-#: same raw data; kappa needs single decisions, which the counts do not have.
+#: Mean error consistency (kappa) among the ten observers, and of each network with them, with both
+#: ends of its interval, from the same raw data; kappa needs single decisions, which the counts do
+#: not have.
 KAPPA = {
-    "humans": 0.331,
-    "alexnet": 0.078,
-    "vgg16": 0.040,
-    "squeezenet1_1": 0.058,
-    "densenet121": 0.064,
-    "resnet50": 0.067,
-    "resnet101": 0.070,
-    "resnet152": 0.082,
+    "humans": (0.331, 0.284, 0.378),
+    "alexnet": (0.078, 0.054, 0.101),
+    "vgg16": (0.040, 0.026, 0.055),
+    "squeezenet1_1": (0.058, 0.042, 0.074),
+    "densenet121": (0.064, 0.044, 0.083),
+    "resnet50": (0.067, 0.046, 0.089),
+    "resnet101": (0.070, 0.047, 0.092),
+    "resnet152": (0.082, 0.057, 0.107),
 }
+
+#: Observers whose decisions are pooled in the counts of humans.
+_OBSERVERS = 10
 
 _NAMES = {
     "humans": "humans (published)",
@@ -44,18 +47,20 @@ _NAMES = {
 @cache
 def published_counts() -> dict[str, ConflictCounts]:
     """Return counts by decision maker: ``humans`` (ten, pooled) first, then the networks."""
-    by_category, by_texture = (
-        pd.read_csv(str(resources.files("erf_tools.cue_conflict") / f"published_by_{kind}.csv"))
-        for kind in ("category", "texture")
-    )
+    file = resources.files("erf_tools.cue_conflict") / "published_counts.csv"
+    table = pd.read_csv(str(file), index_col="stimulus")
     return {
         name: ConflictCounts(
-            group.set_index("category")[["shape", "texture", "total"]].reindex(list(CATEGORIES)),
-            by_texture[by_texture["decision_maker"] == name]
-            .set_index("texture_image")[["shape", "texture"]]
-            .sort_index(),
+            pd.DataFrame(
+                {
+                    "category": table["category"],
+                    "shape": table[f"{name} shape"],
+                    "texture": table[f"{name} texture"],
+                    "total": _OBSERVERS if name == "humans" else 1,
+                }
+            )
         )
-        for name, group in by_category.groupby("decision_maker", sort=False)
+        for name in _NAMES
     }
 
 

@@ -19,14 +19,16 @@ def shape_bias_table(makers: Sequence[DecisionMaker]) -> pd.DataFrame:
     """Return a row per decision maker.
 
     ``shape``, ``texture`` and ``total`` are counts; all else are shares in [0, 1], but
-    ``kappa_human`` in [-1, 1]. ``ci_low`` and ``ci_high`` are the bootstrap over texture images,
-    ``wilson_low`` and ``wilson_high`` take decisions as independent.
+    ``kappa_human`` in [-1, 1]. ``ci_low`` and ``ci_high`` take stimuli that share a shape image or
+    a texture image as dependent; ``texture_low`` and ``texture_high`` are a bootstrap over texture
+    images alone, ``wilson_low`` and ``wilson_high`` take all decisions as independent.
     """
     return pd.DataFrame([_row(maker) for maker in makers])
 
 
 def _row(maker: DecisionMaker) -> dict[str, object]:
     wilson = measures.wilson(maker.counts)
+    by_texture = measures.texture_bootstrap(maker.counts)
     provenance = maker.provenance
     model = provenance.get("model", {})
     return {
@@ -39,10 +41,14 @@ def _row(maker: DecisionMaker) -> dict[str, object]:
         "ci_low": maker.bias.low,
         "ci_high": maker.bias.high,
         "mean_of_categories": measures.mean_of_categories(maker.counts),
-        "kappa_human": maker.kappa_human,
+        "kappa_human": maker.kappa_human.value,
+        "kappa_low": maker.kappa_human.low,
+        "kappa_high": maker.kappa_human.high,
         "preset": provenance.get("preset", ""),
         "aggregation": provenance.get("aggregation", ""),
         "weights": maker.weights,
+        "texture_low": by_texture.low,
+        "texture_high": by_texture.high,
         "wilson_low": wilson.low,
         "wilson_high": wilson.high,
         "low_coverage": maker.coverage < measures.LOW_COVERAGE,
@@ -102,12 +108,10 @@ def readable(table: pd.DataFrame) -> pd.DataFrame:
                 for value, low in zip(table["coverage"], table["low_coverage"], strict=True)
             ],
             "Shape bias": table["shape_bias"].map(lambda value: _share(value, 4)),
-            "95 %": [
-                f"[{_share(low)}, {_share(high)}]"
-                for low, high in zip(table["ci_low"], table["ci_high"], strict=True)
-            ],
+            "95 %": _intervals(table, "ci"),
             "Mean of categories": table["mean_of_categories"].map(_share),
             "kappa, humans": table["kappa_human"].map(_share),
+            "kappa, 95 %": _intervals(table, "kappa"),
             "Preset": table["preset"].replace("", NONE),
             "Aggregation": table["aggregation"].replace("", NONE),
         }
@@ -145,8 +149,8 @@ def notes(table: pd.DataFrame) -> list[str]:
     """Return what a reader of :func:`shape_bias_table` has to know, a sentence or two each."""
     found = [
         "Shape bias: S / (S + T) over the stimuli whose shape and texture conflict; coverage: "
-        "(S + T) / total. 95 %: bootstrap over texture images, since stimuli that share one are "
-        "not independent.",
+        "(S + T) / total. 95 %: stimuli that share a shape image or a texture image are not taken "
+        "as independent.",
     ]
     for label, rows in table[table["stimuli"] != ""].groupby("stimuli"):
         of = f" ({', '.join(rows['name'])})" if str(label).startswith(PARTIAL) else ""
@@ -165,6 +169,11 @@ def notes(table: pd.DataFrame) -> list[str]:
 
         found.append(f"(published): {SOURCE}.")
     return found
+
+
+def _intervals(table: pd.DataFrame, name: str) -> list[str]:
+    ends = zip(table[f"{name}_low"], table[f"{name}_high"], strict=True)
+    return [f"[{_share(low)}, {_share(high)}]" if low == low else NONE for low, high in ends]
 
 
 def _share(value: float, digits: int = 3) -> str:

@@ -209,7 +209,10 @@ def _maker(
         "stimuli": row["stimuli"],
         "low_coverage": bool(row["low_coverage"]),
         **{name: row[name] for name in ("shape", "texture", "total", "coverage", "shape_bias")},
-        **{name: row[name] for name in ("ci_low", "ci_high", "kappa_human")},
+        **{
+            name: row[name]
+            for name in ("ci_low", "ci_high", "kappa_human", "kappa_low", "kappa_high")
+        },
         "by_category": by_category[["shape", "texture", "shape_bias"]].to_numpy().tolist(),
         "provenance": _maker_provenance(row, record),
         "command": shape_bias_command(record),

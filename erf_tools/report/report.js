@@ -734,7 +734,7 @@
       { title: "By shape", value: (maker) => maker.shape },
       { title: "By texture", value: (maker) => maker.texture },
       { title: "Of", value: (maker) => maker.total },
-      { title: "Errors as people's, kappa", value: (maker) => maker.kappa_human, text: (maker) => fixed(maker.kappa_human, 3) },
+      { title: "Errors as people's, kappa", value: (maker) => maker.kappa_human, text: (maker) => `${fixed(maker.kappa_human, 3)}${range(maker.kappa_low, maker.kappa_high, 3)}` },
     ], data.makers, "Shape bias of each decision maker", true));
     buildIntervals();
     buildMatrix();

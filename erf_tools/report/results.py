@@ -18,7 +18,8 @@ _ARCHIVE, _TABLE = "erf.npz", "shape_bias.csv"
 _COLUMNS = {
     _TABLE: [
         *("name", "shape", "texture", "total", "coverage", "shape_bias", "ci_low", "ci_high"),
-        *("kappa_human", "weights", "low_coverage", "kind", "stimuli", "weights_sha256"),
+        *("kappa_human", "kappa_low", "kappa_high", "weights", "low_coverage", "kind", "stimuli"),
+        "weights_sha256",
     ],
     "shape_bias_by_category.csv": ["name", "category", "shape", "texture", "shape_bias"],
 }

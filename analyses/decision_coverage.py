@@ -1,0 +1,188 @@
+"""Do the intervals of decisions hold the truth? Simulated decision makers with known measures.
+
+A decision for the shape, the texture or something else has the odds
+``exp(s + a) : exp(t + b) : 1``. The effects ``a`` of shape images and ``b`` of texture images are
+normal; each image has its own, which all stimuli made from it share, and all decision makers.
+Measures over all images there could be follow by quadrature; the published design of 1,200 stimuli
+samples them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from math import sqrt
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from erf_tools.cue_conflict import measures
+from erf_tools.cue_conflict.measures import ConflictCounts
+from erf_tools.cue_conflict.published import published_counts
+from erf_tools.statistics import Estimate
+
+#: Decision makers: the constants ``s`` and ``t``, near those of a ResNet-50, of a second network
+#: and of people.
+_MAKERS = {"network": (-1.1, 0.2), "other": (-0.6, -0.3), "human": (2.2, -1.2)}
+
+#: Standard deviations of the effects of shape images and of texture images.
+EFFECTS = {
+    "no effects": (0.0, 0.0),
+    "texture effects": (0.0, 1.0),
+    "shape effects": (1.0, 0.0),
+    "both effects": (1.0, 1.0),
+}
+
+_NODES = 60
+
+
+@dataclass(frozen=True)
+class Design:
+    """Which images the stimuli are made from.
+
+    Attributes:
+        names: of the stimuli.
+        categories: of their shapes.
+        shapes: number of each one's shape image.
+        textures: number of each one's texture image.
+    """
+
+    names: pd.Index
+    categories: pd.Series
+    shapes: np.ndarray
+    textures: np.ndarray
+
+    def part(self, number: int, generator: np.random.Generator) -> Design:
+        """Return some of the stimuli, drawn without replacement."""
+        if number == len(self.names):
+            return self
+        chosen = np.sort(generator.choice(len(self.names), number, replace=False))
+        return Design(
+            self.names[chosen],
+            self.categories.iloc[chosen],
+            self.shapes[chosen],
+            self.textures[chosen],
+        )
+
+
+@cache
+def published_design() -> Design:
+    """Return the 1,200 published stimuli with a conflict."""
+    table = next(iter(published_counts().values())).by_stimulus
+    shapes, textures = zip(*(name.split("-") for name in table.index), strict=True)
+    numbers = [np.unique(images, return_inverse=True)[1] for images in (shapes, textures)]
+    return Design(table.index, table["category"], *numbers)
+
+
+def _odds(maker: str, shape: np.ndarray, texture: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the probabilities of a decision for the shape and for the texture."""
+    for_shape, for_texture = (
+        np.exp(constant + effect)
+        for constant, effect in zip(_MAKERS[maker], (shape, texture), strict=True)
+    )
+    total = 1 + for_shape + for_texture
+    return for_shape / total, for_texture / total
+
+
+def true_values(effects: tuple[float, float]) -> dict[str, float]:
+    """Return each measure over all images there could be, by Gauss-Hermite quadrature."""
+    nodes, weights = np.polynomial.hermite_e.hermegauss(_NODES)
+    weights = weights / weights.sum()
+    grid = np.meshgrid(effects[0] * nodes, effects[1] * nodes, indexing="ij")
+    mass = np.outer(weights, weights)
+    chances = {maker: _odds(maker, *grid) for maker in _MAKERS}
+
+    def bias(maker: str) -> float:
+        shape, texture = ((mass * chance).sum() for chance in chances[maker])
+        return float(shape / (shape + texture))
+
+    right, other = chances["network"][0], chances["other"][0]
+    one, two = float((mass * right).sum()), float((mass * other).sum())
+    observed = float((mass * (right * other + (1 - right) * (1 - other))).sum())
+    expected = one * two + (1 - one) * (1 - two)
+    return {
+        "shape bias, network": bias("network"),
+        "shape bias, human": bias("human"),
+        "difference, two networks": bias("network") - bias("other"),
+        "kappa, two networks": (observed - expected) / (1 - expected),
+    }
+
+
+def _decide(
+    design: Design, effects: tuple[float, float], generator: np.random.Generator
+) -> dict[str, pd.DataFrame]:
+    """Return every decision maker's frame, as the library reads it."""
+    shape, texture = (
+        size * generator.normal(size=images.max() + 1)[images]
+        for size, images in zip(effects, (design.shapes, design.textures), strict=True)
+    )
+    frames = {}
+    for maker in _MAKERS:
+        by_shape, by_texture = _odds(maker, shape, texture)
+        drawn = generator.random(len(design.names))
+        response = np.select([drawn < by_shape, drawn < by_shape + by_texture], ["s", "t"], "na")
+        frames[maker] = pd.DataFrame(
+            {"shape": "s", "texture": "t", "response": response}, index=design.names
+        )
+    return frames
+
+
+def _estimates(frames: dict[str, pd.DataFrame]) -> Iterator[tuple[str, str, Estimate]]:
+    """Yield measure, interval and estimate."""
+    counts: dict[str, ConflictCounts] = {
+        maker: measures.count([frame]) for maker, frame in frames.items()
+    }
+    for maker in ("network", "human"):
+        name = f"shape bias, {maker}"
+        yield name, "printed", measures.clustered_bias(counts[maker])
+        yield name, "texture images alone", measures.texture_bootstrap(counts[maker], draws=400)
+        yield name, "Wilson", measures.wilson(counts[maker])
+    difference = measures.difference(counts["network"], counts["other"])
+    yield "difference, two networks", "printed", difference
+    kappa = measures.consistency_with(frames["network"], [frames["other"]])
+    yield "kappa, two networks", "printed", kappa
+
+
+def coverage(
+    effects: str, stimuli: int = 1200, repetitions: int = 1000, seed: int = 0
+) -> list[dict[str, Any]]:
+    """Return how often each interval holds the true value.
+
+    Args:
+        effects: a name of :data:`EFFECTS`.
+        stimuli: how many of the published ones are decided on.
+        repetitions: how often images and decisions are drawn.
+        seed: of the draws.
+
+    Returns:
+        A row per measure and interval: ``source``, ``interval``, ``measure``, ``images``,
+        ``coverage``, ``standard_error``, ``mean_width``.
+    """
+    generator = np.random.default_rng(seed)
+    truth = true_values(EFFECTS[effects])
+    held: dict[tuple[str, str], list[bool]] = {}
+    widths: dict[tuple[str, str], list[float]] = {}
+    for _ in range(repetitions):
+        design = published_design().part(stimuli, generator)
+        frames = _decide(design, EFFECTS[effects], generator)
+        for measure, interval, found in _estimates(frames):
+            key = measure, interval
+            held.setdefault(key, []).append(found.low <= truth[measure] <= found.high)
+            widths.setdefault(key, []).append(found.high - found.low)
+    rows = []
+    for (measure, interval), hits in held.items():
+        share = float(np.mean(hits))
+        rows.append(
+            {
+                "source": f"decisions, {effects}",
+                "interval": interval,
+                "measure": measure,
+                "images": stimuli,
+                "coverage": share,
+                "standard_error": sqrt(share * (1 - share) / repetitions),
+                "mean_width": float(np.mean(widths[measure, interval])),
+            }
+        )
+    return rows
