@@ -43,7 +43,7 @@ def test_published_decisions_without_a_model(
     table = pd.read_csv(tmp_path / "shape_bias.csv").set_index("name")
     assert table.loc["resnet50", ["shape", "texture", "total"]].tolist() == [162, 572, 1200]
     assert len(table) == 18  # humans pooled, ten observers, seven networks; no row twice
-    columns = list(pd.read_csv(tmp_path / "shape_bias.csv").columns)[:13]
+    columns = list(pd.read_csv(tmp_path / "shape_bias.csv").columns)[:15]
     assert columns == [
         *("name", "shape", "texture", "total", "coverage", "shape_bias", "ci_low", "ci_high"),
         *("mean_of_categories", "kappa_human", "kappa_low", "kappa_high"),
