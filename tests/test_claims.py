@@ -109,9 +109,25 @@ def test_scaling_is_measured_and_drawn(tmp_path: Path) -> None:
     again = erf_scaling.measure(grid, tmp_path)
     pd.testing.assert_frame_equal(table, again)
     cells = erf_scaling.over_seeds(table)
-    assert erf_scaling.remarks(cells)
+    columns = ["wiring", "kernel_size", "depth"]
+    pd.testing.assert_frame_equal(cells[columns], table[columns])  # of a single seed
     assert len(erf_scaling.readable(cells)) == 9
-    save_figure(erf_scaling.draw(power_law(1.0, 0.5)), tmp_path / "figure", {})
+
+
+def test_what_is_said_of_a_power_law_is_what_it_is(tmp_path: Path) -> None:
+    """Of side = 5 k sqrt(d), as many layers see as far as go by the square of the kernel's side."""
+    cells = power_law(1.0, 0.5)
+    fits, *needed, closed = erf_scaling.remarks(cells)
+    assert "95 % intervals" in fits
+    assert len(needed) == 3
+    for sentence in needed:
+        assert "100 layers of 3x3 see 150 pixels" in sentence
+        assert "3x3 100, 7x7 18, 13x13 5, 31x31 2 or fewer" in sentence
+    assert closed == "Measured over closed form: median 1.00, from 1.00 to 1.00."
+    shown = erf_scaling.readable(cells)
+    assert {"1.00 [1.00, 1.00]", "0.50 [0.50, 0.50]"} <= {*shown.to_numpy().ravel()}
+    paths = save_figure(erf_scaling.draw(cells), tmp_path / "figure", {})
+    assert all(path.stat().st_size > 10_000 for path in paths)
 
 
 # --- identity_shortcut ---
