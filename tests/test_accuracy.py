@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -113,5 +114,98 @@ def test_a_network_without_logits_is_measured_without_accuracy() -> None:
     labels = {image.name: 0 for image in selection.images}
     (result,) = measure_layers(
         model, selection, Procedure(resolution=16), [model.tap], labels=labels
+    )
+    assert np.isnan(result.top1())
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("image,label\na.png,1500\n", r"line 2: 1500 of a\.png is no class: .* 0 to 999"),
+        (f"image,label\na.png,{'9' * 500}\n", r"line 2: '9+' of a\.png is neither"),
+        ("image,label\na.png,1\na.png,2\n", r"line 3: a\.png is listed a second time"),
+        ("image,label\nelse.png,1\n", r"names none of the 3 images, of which the first is a\.png"),
+        ("image,label\nb.png,1\n", r"b\.png may be x/b\.png or y/b\.png; write .* folders too"),
+        ("image,label\na.png\n", "line 2 has 1 values for 2 columns"),
+        ("image,label\na.png,\n", "'' of a.png is neither a class index nor a synset"),
+        ("image,label\n\0a.png,1\n", "it is no text in UTF-8"),
+        ("", "it is empty"),
+    ],
+)
+def test_labels_that_would_be_silently_wrong(content: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "labels.csv").write_text(content)
+    with pytest.raises(UsageError, match=message):
+        find_labels(named("a.png", "x/b.png", "y/b.png"), tmp_path / "labels.csv")
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-be", "latin-1"])
+def test_labels_in_other_encodings_are_one_sentence(encoding: str, tmp_path: Path) -> None:
+    name = "ä.png" if encoding == "latin-1" else "a.png"
+    (tmp_path / "labels.csv").write_bytes(f"image,label\n{name},1\n".encode(encoding))
+    with pytest.raises(
+        UsageError, match=r"labels\.csv cannot be read as CSV: it is no text in UTF"
+    ):
+        find_labels(named("a.png"), tmp_path / "labels.csv")
+
+
+def test_labels_as_spreadsheets_write_them(tmp_path: Path) -> None:
+    text = '\ufeff label , image \r\n7,"a, b.png"\r\n\r\n 8 ,./x/c.png\r\n9,x\\d.png\r\n'
+    (tmp_path / "labels.csv").write_bytes(text.encode())
+    images = named("a, b.png", "x/c.png", "x/d.png")
+    assert find_labels(images, tmp_path / "labels.csv") == {
+        "a, b.png": 7,
+        "x/c.png": 8,
+        "x/d.png": 9,
+    }
+
+
+class Classes(nn.Module):
+    """Says class 0 of as many as there are, whatever it sees."""
+
+    def __init__(self, classes: int, wrap: Callable[[Tensor], object]) -> None:
+        super().__init__()
+        self.features, self.classes, self.wrap = nn.Conv2d(3, 4, 3, padding=1), classes, wrap
+
+    def forward(self, images: Tensor) -> object:
+        seen = self.features(images).mean(dim=(1, 2, 3))[:, None]
+        logits = torch.zeros(len(images), self.classes) + 0 * seen
+        return self.wrap(logits.index_fill(1, torch.tensor([0]), 9.0))
+
+
+@pytest.mark.parametrize(
+    ("classes", "labels", "top1"),
+    [
+        (1000, "synsets", 0.5),
+        (10, "synsets", None),  # which of the ten is the tench?
+        (21_841, "synsets", None),
+        (1000, "indices", 0.5),
+        (10, "indices", 0.5),
+        (2, "indices", None),  # index 8 of two classes
+        (21_841, "indices", None),
+    ],
+)
+def test_only_heads_that_the_labels_are_of_are_judged(
+    classes: int, labels: str, top1: float | None, tmp_path: Path
+) -> None:
+    for synset in (TENCH, HEN):
+        (tmp_path / "images" / synset).mkdir(parents=True)
+        Image.new("RGB", (8, 8), "red").save(tmp_path / "images" / synset / f"{synset}.png")
+    table = tmp_path / "labels.csv"
+    table.write_text(f"image,label\n{TENCH}.png,0\n{HEN}.png,8\n")
+    selection = select(tmp_path / "images")
+    found = find_labels(selection.images, table if labels == "indices" else None)
+    for wrap in (lambda logits: logits, lambda logits: {"logits": logits}):
+        model = as_model(Classes(classes, wrap), "net", tap=Tap("features"))
+        (result,) = measure_layers(
+            model, selection, Procedure(resolution=16), [model.tap], labels=found
+        )
+        np.testing.assert_equal(result.top1(), np.nan if top1 is None else top1)
+
+
+def test_logits_that_are_not_finite_are_no_class(tmp_path: Path) -> None:
+    Image.new("RGB", (8, 8), "red").save(tmp_path / "a.png")
+    model = as_model(Classes(1000, lambda logits: logits * torch.nan), "net", tap=Tap("features"))
+    (result,) = measure_layers(
+        model, select(tmp_path), Procedure(resolution=16), [model.tap], labels={"a.png": 0}
     )
     assert np.isnan(result.top1())

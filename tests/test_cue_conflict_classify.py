@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -16,7 +20,7 @@ import erf_tools
 from erf_tools.cue_conflict.categories import CATEGORIES, IMAGENET_CLASSES
 from erf_tools.cue_conflict.classify import category_scores, decide
 from erf_tools.cue_conflict.stimuli import Stimulus, StimulusSet, open_stimuli
-from erf_tools.errors import UsageError
+from erf_tools.errors import ErfToolsError, UsageError
 from erf_tools.images import Preprocessing, evaluation_view
 from erf_tools.models.loading import as_model, load_model
 
@@ -187,3 +191,137 @@ def test_misuse_is_explained(stimuli: StimulusSet, edges: Path) -> None:
         decide(swin, stimuli)
     with pytest.raises(UsageError, match="single-cue stimuli, which have no shape bias"):
         erf_tools.shape_bias(Recorder(), open_stimuli(edges))
+
+
+class Wrapped(nn.Module):
+    """A network whose logits are a part of what it gives."""
+
+    def __init__(self, wrap: Callable[[Tensor], object]) -> None:
+        super().__init__()
+        self.network, self.wrap = Brightness(), wrap
+
+    def forward(self, images: Tensor) -> object:
+        return self.wrap(self.network(images))
+
+
+class Brightness(nn.Module):
+    """Logits that depend on the image: another category for each of the seven stimuli."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        level = (images[:, :1].mean(dim=(2, 3)) * 3).sigmoid()
+        return 8 * torch.cos(level * 40 + torch.arange(1000.0) / 7) - 2
+
+
+class ModelOutput(OrderedDict[str, Tensor]):
+    """As transformers' outputs are: a dictionary whose keys are attributes too."""
+
+
+class Output(NamedTuple):
+    aux: Tensor
+    logits: Tensor
+
+
+def answers(network: nn.Module, stimuli: StimulusSet, **options: object) -> list[str]:
+    return decide(network, stimuli, **options).frame["response"].tolist()  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("wrap", "key"),
+    [
+        (lambda logits: {"features": logits[:, :7], "logits": logits}, None),
+        (lambda logits: ModelOutput(loss=logits.mean(), logits=logits), None),
+        (lambda logits: Output(-logits, logits), None),
+        (lambda logits: SimpleNamespace(logits=logits), None),
+        (lambda logits: {"aux": -logits, "out": logits}, "out"),
+        (lambda logits: (-logits, logits), "1"),
+        (lambda logits: {"heads": [-logits, {"coarse": logits}]}, "heads.1.coarse"),
+        (lambda logits: {"logits": -logits, "other": logits}, "other"),
+    ],
+)
+def test_logits_are_found_in_what_a_network_gives(
+    wrap: Callable[[Tensor], object], key: str | None, stimuli: StimulusSet
+) -> None:
+    expected = answers(Brightness(), stimuli)
+    assert len(set(expected)) > 2
+    assert answers(Wrapped(wrap), stimuli, output_key=key) == expected
+
+
+@pytest.mark.parametrize(
+    ("wrap", "key", "gives"),
+    [
+        (lambda logits: {"out": logits}, None, "a dict of out"),
+        (lambda logits: {"out": logits}, "logits", "a dict of out"),
+        (lambda logits: (logits, logits), None, "a tuple of 2"),
+        (lambda logits: (logits,), "3", "a tuple of 1"),
+        (lambda logits: {"logits": logits[:, :, None]}, None, "a dict of logits"),
+        (lambda logits: logits[:, :, None], None, r"a tensor \[4, 1000, 1\]"),
+        (lambda logits: logits, "logits", r"a tensor \[4, 1000\]"),
+        (lambda logits: None, None, "a NoneType"),
+    ],
+)
+def test_without_logits_it_is_said_what_there_is(
+    wrap: Callable[[Tensor], object], key: str | None, gives: str, stimuli: StimulusSet
+) -> None:
+    with pytest.raises(UsageError, match=f"does not give logits .* but {gives}; .* --output-key"):
+        decide(Wrapped(wrap), stimuli, output_key=key)
+
+
+@pytest.mark.parametrize("aggregation", ["mean", "sum", "max"])
+@pytest.mark.parametrize(
+    "wrap", [lambda x: x.softmax(1), lambda x: x.softmax(1).half(), lambda x: x.log_softmax(1)]
+)
+def test_a_softmax_is_not_taken_twice(
+    wrap: Callable[[Tensor], Tensor], aggregation: str, stimuli: StimulusSet
+) -> None:
+    made = decide(Wrapped(wrap), stimuli, aggregation=aggregation)  # type: ignore[arg-type]
+    assert made.frame["response"].tolist() == answers(
+        Brightness(), stimuli, aggregation=aggregation
+    )
+    is_log = bool((wrap(torch.zeros(1, 4)) < 0).any())
+    assert made.provenance["head"] == ("logits" if is_log else "probabilities")
+
+
+@pytest.mark.parametrize("aggregation", ["mean", "sum", "max"])
+def test_sigmoids_are_taken_as_they_are(aggregation: str, stimuli: StimulusSet) -> None:
+    outputs = torch.rand(50, 1000, generator=torch.Generator().manual_seed(0)) ** 8
+    found = category_scores(outputs, aggregation, IMAGENET_CLASSES)
+    reduce = {"mean": np.mean, "sum": np.sum, "max": np.max}[aggregation]
+    for column, category in enumerate(CATEGORIES):
+        expected = reduce(outputs.double().numpy()[:, IMAGENET_CLASSES[category]], axis=1)
+        np.testing.assert_allclose(found[:, column], expected, rtol=1e-5)
+    assert decide(Wrapped(torch.sigmoid), stimuli).provenance["head"] == "probabilities"
+    assert decide(Brightness(), stimuli).provenance["head"] == "logits"
+
+
+@pytest.mark.parametrize(
+    ("index", "value"),
+    [((2, 5), torch.nan), ((5, 0), torch.inf), ((6,), -torch.inf), ((...,), torch.nan)],
+)
+def test_logits_that_are_not_finite_decide_nothing(
+    index: tuple[int, ...], value: float, stimuli: StimulusSet
+) -> None:
+    class Broken(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.seen = 0
+
+        def forward(self, images: Tensor) -> Tensor:
+            logits = Brightness()(images)
+            whole = torch.zeros(7, 1000)
+            whole[index] = value
+            logits += whole[self.seen : self.seen + len(images)]
+            self.seen += len(images)
+            return logits
+
+    first = 0 if index[0] is ... else index[0]
+    name = stimuli.stimuli[first].name
+    for batch_size in (1, 3, 7):
+        with pytest.raises(ErfToolsError, match=f"not finite for the stimulus {name}: it decides"):
+            decide(Broken(), stimuli, batch_size=batch_size)
+
+
+def test_classes_that_are_masked_out_are_fine(stimuli: StimulusSet) -> None:
+    def masked(logits: Tensor) -> Tensor:
+        return logits.index_fill(1, torch.tensor([0, 999]), -torch.inf)  # of no category
+
+    assert answers(Wrapped(masked), stimuli) == answers(Brightness(), stimuli)

@@ -37,6 +37,12 @@ def print_study(outcome: Study, output: Path) -> None:
                 f"warning: {result.name}: the map of {dropped} images is not finite; left out",
                 err=True,
             )
+        labelled = any(image.label is not None for image in result.images)
+        if labelled and result.top1() != result.top1():
+            typer.echo(
+                f"warning: {result.name}: its classes are not those of the labels; no top-1",
+                err=True,
+            )
     typer.echo(tables.compact(outcome.table))
     typer.echo("")
     for note in tables.notes(outcome.table):

@@ -70,6 +70,14 @@ def shape_bias(
             help="CSV with the columns index and category, for heads that are not ImageNet-1K's.",
         ),
     ] = None,
+    output_key: Annotated[
+        str | None,
+        typer.Option(
+            metavar="KEY",
+            help="Which part of the network's output holds the logits.",
+            show_default="logits, where it gives several",
+        ),
+    ] = None,
     batch_size: BatchSize = "auto",
     device: Device = "auto",
     seed: Annotated[int, typer.Option(help="Of random weights.")] = 0,
@@ -120,6 +128,7 @@ def shape_bias(
         device=device,
         seed=seed,
         progress=True,
+        output_key=output_key,
     )
     for name in outcome.reused:
         typer.echo(

@@ -18,7 +18,7 @@ from erf_tools.cue_conflict.categories import CATEGORIES, IMAGENET_CLASSES
 from erf_tools.cue_conflict.decisions import Decisions, decision_frame
 from erf_tools.cue_conflict.makers import DecisionMaker
 from erf_tools.cue_conflict.stimuli import SIDE, Stimulus, StimulusSet, open_stimuli
-from erf_tools.errors import UsageError, suggestion
+from erf_tools.errors import ErfToolsError, UsageError, suggestion
 from erf_tools.images import (
     IMAGENET_MEAN,
     IMAGENET_STD,
@@ -30,12 +30,17 @@ from erf_tools.images import (
 from erf_tools.kernels.devices import choose_device, device_name, normalise, ready
 from erf_tools.kernels.folding import folded
 from erf_tools.models.failures import explained
+from erf_tools.models.heads import (
+    IMAGENET_HEAD,
+    are_probabilities,
+    describe,
+    find_logits,
+    probabilities,
+)
 from erf_tools.models.loading import Model, as_model
 from erf_tools.provenance import versions
 
 Aggregation = Literal["mean", "sum", "max"]
-
-_IMAGENET_HEAD = 1000
 
 #: Stimuli at once. On a CPU the maps of more do not stay in its caches (16 take 1.5 times as long).
 _BATCH = {"cpu": 4, "cuda": 64}
@@ -88,6 +93,7 @@ def shape_bias(
     batch_size: int | None = None,
     device: str = "auto",
     progress: bool = False,
+    output_key: str | None = None,
 ) -> DecisionMaker:
     """Measure the shape bias of a network.
 
@@ -100,6 +106,8 @@ def shape_bias(
         batch_size: stimuli at once; by default what is fast on the device.
         device: as in :func:`erf_tools.effective_receptive_field`.
         progress: show a progress bar (in a terminal only).
+        output_key: which part of the network's output holds the logits, where it gives several;
+            ``logits`` by default.
 
     Returns:
         Counts and measures, with the decisions themselves in ``decisions``.
@@ -111,7 +119,17 @@ def shape_bias(
     found = stimuli if isinstance(stimuli, StimulusSet) else open_stimuli(stimuli)
     if not found.conflict:
         raise UsageError(f"{found.source} holds single-cue stimuli, which have no shape bias")
-    made = decide(model, found, preset, aggregation, label_map, batch_size, device, progress)
+    made = decide(
+        model,
+        found,
+        preset,
+        aggregation,
+        label_map,
+        batch_size,
+        device,
+        progress,
+        output_key=output_key,
+    )
     return DecisionMaker.from_decisions(made)
 
 
@@ -125,6 +143,7 @@ def decide(
     device: str = "auto",
     progress: bool = False,
     fast: bool = True,
+    output_key: str | None = None,
 ) -> Decisions:
     """Let a network decide on every stimulus; the arguments are those of :func:`shape_bias`.
 
@@ -132,19 +151,20 @@ def decide(
     :func:`erf_tools.kernels.folding.folded`.
 
     Softmax over all classes in float32, then ``aggregation`` over each category's classes; the
-    largest wins, and of equal ones the first in the alphabet.
+    largest wins, and of equal ones the first in the alphabet. A head that gives probabilities
+    already, as the provenance then says, is taken at its word.
     """
     if not isinstance(model, Model):
         model = as_model(model)
-    setting = settings(model, stimuli, preset, aggregation, label_map)
-    chosen, preprocessing = PRESETS[preset], model.preprocessing
+    setting = settings(model, stimuli, preset, aggregation, label_map, output_key)
+    chosen, preprocessing, name = PRESETS[preset], model.preprocessing, model.name
     mean, std = (
         (IMAGENET_MEAN, IMAGENET_STD)
         if chosen.imagenet_statistics
         else (preprocessing.mean, preprocessing.std)
     )
     target = choose_device(device, model.module)
-    answers: list[str] = []
+    given: list[Tensor] = []
     bar = tqdm(
         total=len(stimuli), desc=model.name, unit="image", disable=None if progress else True
     )
@@ -157,21 +177,33 @@ def decide(
     with bar, torch.inference_mode(), ready(model.module, target) as dtype:
         if model.input_size is None and fast:
             size = (preprocessing.size, preprocessing.size)
-            network = folded(model.module, lambda net, images: [net(images)], size)
+            network = folded(
+                model.module, lambda net, images: [_logits(name, net(images), output_key)], size
+            )
             model = replace(model, module=network)
         while part := list(islice(views, batch_size)):
             inputs = normalise(np.stack(part), mean, std, target, dtype)
-            logits = _logits(model, inputs, label_map)
-            scores = category_scores(logits, aggregation, label_map or IMAGENET_CLASSES)
-            answers += [CATEGORIES[index] for index in scores.argmax(dim=1).tolist()]
+            logits = _logits(name, _run(model, inputs), output_key).float().cpu()
+            _check_classes(model, logits.shape[1], label_map)
+            _check_finite(model, logits, stimuli.stimuli[sum(map(len, given)) :])
+            given.append(logits)
             bar.update(len(part))
+    outputs = torch.cat(given)
+    scores = category_scores(outputs, aggregation, label_map or IMAGENET_CLASSES)
+    answers = [CATEGORIES[index] for index in scores.argmax(dim=1).tolist()]
     frame = decision_frame(
         [stimulus.name for stimulus in stimuli.stimuli],
         [stimulus.shape for stimulus in stimuli.stimuli],
         [stimulus.texture for stimulus in stimuli.stimuli],
         answers,
     )
-    provenance = {**setting, "device": device_name(target), "tf32": False, "versions": versions()}
+    provenance = {
+        **setting,
+        "head": "probabilities" if are_probabilities(outputs) else "logits",
+        "device": device_name(target),
+        "tf32": False,
+        "versions": versions(),
+    }
     return Decisions(model.name, frame, provenance)
 
 
@@ -181,6 +213,7 @@ def settings(
     preset: str,
     aggregation: str,
     label_map: Mapping[str, Sequence[int]] | None,
+    output_key: str | None = None,
 ) -> dict[str, Any]:
     """Return all that determines the decisions, as JSON values.
 
@@ -205,6 +238,7 @@ def settings(
         "input": [size, size],
         "aggregation": aggregation,
         "ties": "first in the alphabet",
+        "output_key": output_key,
         "label_map": {key: list(value) for key, value in label_map.items()} if label_map else None,
         "stimuli": {**stimuli.record(), "label": stimuli.label},
     }
@@ -213,11 +247,11 @@ def settings(
 def category_scores(
     logits: Tensor, aggregation: str, classes: Mapping[str, Sequence[int]]
 ) -> Tensor:
-    """Return ``[N, 16]`` scores, in the order of the categories, of logits ``[N, classes]``."""
-    probabilities = logits.float().softmax(dim=1)
+    """Return ``[N, 16]`` scores, in the order of the categories, of a head's ``[N, classes]``."""
+    shares = probabilities(logits)
     columns = []
     for category in CATEGORIES:
-        own = probabilities[:, list(classes[category])]
+        own = shares[:, list(classes[category])]
         if aggregation == "max":
             columns.append(own.amax(dim=1))
         else:
@@ -225,13 +259,25 @@ def category_scores(
     return torch.stack(columns, dim=1)
 
 
-def _logits(model: Model, inputs: Tensor, label_map: Mapping[str, Sequence[int]] | None) -> Tensor:
+def _run(model: Model, inputs: Tensor) -> Any:
     with explained(model.name, model.module, (inputs.shape[2], inputs.shape[3])):
-        logits = model.module(inputs)
-    if not isinstance(logits, Tensor) or logits.ndim != 2:
-        raise UsageError(f"{model.name} does not give logits [N, classes]; shape bias needs a head")
-    classes = logits.shape[1]
-    if label_map is None and classes != _IMAGENET_HEAD:
+        return model.module(inputs)
+
+
+def _logits(name: str, output: Any, key: str | None) -> Tensor:
+    logits = find_logits(output, key)
+    if logits is None:
+        raise UsageError(
+            f"{name} does not give logits [N, classes] but {describe(output)}; shape bias "
+            "needs a head, whose part of the output --output-key names"
+        )
+    return logits
+
+
+def _check_classes(
+    model: Model, classes: int, label_map: Mapping[str, Sequence[int]] | None
+) -> None:
+    if label_map is None and classes != IMAGENET_HEAD:
         raise UsageError(
             f"{model.name} has {classes} classes, which are not ImageNet-1K's: say with "
             "--label-map FILE which of them belong to which category"
@@ -239,4 +285,13 @@ def _logits(model: Model, inputs: Tensor, label_map: Mapping[str, Sequence[int]]
     largest = max(max(indices) for indices in (label_map or IMAGENET_CLASSES).values())
     if largest >= classes:
         raise UsageError(f"--label-map names class {largest}, but {model.name} has {classes}")
-    return logits
+
+
+def _check_finite(model: Model, logits: Tensor, stimuli: Sequence[Stimulus]) -> None:
+    """Refuse logits that decide nothing: NaN, infinite, or all of them minus infinity."""
+    bad = logits.softmax(dim=1).isnan().any(dim=1).tolist()
+    if any(bad):
+        raise ErfToolsError(
+            f"{model.name} gives logits that are not finite for the stimulus "
+            f"{stimuli[bad.index(True)].name}: it decides nothing; check its weights"
+        )

@@ -307,13 +307,12 @@ class Prepared:
     ) -> tuple[dict[str, int], dict[str, int]]:
         """Return the classes of labelled images, here and as in the network's own evaluation."""
         measured = replace(self._model, module=self._contributions.network)
-        labelled = [image for image in selection.images if image.name in labels]
-        predicted = classify(measured, labelled, self._view, self._device)
+        predicted = classify(measured, selection.images, labels, self._view, self._device)
         evaluation = own_evaluation(self._model)
         if evaluation is None:
             return predicted, {}
         own = partial(evaluation_view, preprocessing=evaluation)
-        return predicted, classify(measured, labelled, own, self._device)
+        return predicted, classify(measured, selection.images, labels, own, self._device)
 
     def _setting(self, layer: Layer) -> dict[str, Any]:
         return {

@@ -12,7 +12,6 @@ import numpy as np
 import timm
 import torch
 from timm.data import ImageNetInfo
-from torch import Tensor
 
 from erf_tools.cue_conflict.categories import CATEGORIES, IMAGENET_CLASSES
 from erf_tools.cue_conflict.classify import PRESETS, category_scores
@@ -25,11 +24,11 @@ from erf_tools.features.taps import Tap, find_map_layers, stage_taps
 from erf_tools.kernels.devices import choose_device, normalise, ready
 from erf_tools.models import catalogue
 from erf_tools.models.failures import explained
+from erf_tools.models.heads import IMAGENET_HEAD, find_logits, probabilities
 from erf_tools.models.loading import Model, load_model, resolve
 
 _KEPT = 3
 _LIKELIEST = 5
-_IMAGENET_HEAD = 1000
 
 
 @dataclass
@@ -216,10 +215,14 @@ def _predicted(
     own = model.preprocessing
     pixels = np.array(PRESETS["direct"].view(picture.image, own))
     with torch.inference_mode():
-        logits = model.module(normalise(pixels[None], own.mean, own.std, target, dtype))
-    if not isinstance(logits, Tensor) or tuple(logits.shape) != (1, _IMAGENET_HEAD):
+        output = model.module(normalise(pixels[None], own.mean, own.std, target, dtype))
+    logits = find_logits(output)
+    if logits is None or tuple(logits.shape) != (1, IMAGENET_HEAD):
         return (), None
-    likeliest = logits[0].float().softmax(dim=0).topk(_LIKELIEST)
+    shares = probabilities(logits)
+    if not shares.isfinite().all():
+        return (), None
+    likeliest = shares[0].topk(_LIKELIEST)
     names = ImageNetInfo()
     predictions = tuple(
         (names.index_to_description(index), probability)

@@ -3,65 +3,87 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 from timm.data import ImageNetInfo
-from torch import Tensor
 
+from erf_tools.csv_files import read_index, read_rows
 from erf_tools.errors import UsageError
 from erf_tools.images import Preprocessing, SourceImage, View, decode
 from erf_tools.kernels.devices import normalise
 from erf_tools.models.failures import explained
+from erf_tools.models.heads import IMAGENET_HEAD, find_logits
 from erf_tools.models.loading import Model
 
 _SYNSET = re.compile(r"(?:^|/)(n\d{8})(?=[/_.])")
-_IMAGENET_CLASSES = 1000
+
+
+class ImageNetClass(int):
+    """The index of a synset in ImageNet-1K: a class of heads with its thousand classes only."""
 
 
 def find_labels(images: Sequence[SourceImage], table: Path | None = None) -> dict[str, int]:
-    """Return ImageNet-1K class indices by image name, for those images whose class is known.
+    """Return class indices by image name, for those images whose class is known.
 
     Args:
         images: their names may have the synset as a folder or at the start of the file name, as in
             ``n01440764/ILSVRC2012_val_00000293.JPEG``.
-        table: CSV with the columns ``image`` (a name or a file name) and ``label`` (a class index
-            or a synset), which goes before.
+        table: CSV with the columns ``image`` (a name or a file name) and ``label`` (an index of the
+            network's classes, or a synset), which goes before.
+
+    Returns:
+        Indices; those of synsets as :class:`ImageNetClass`.
 
     Raises:
-        UsageError: the table cannot be read, lacks a column, or has an unknown label.
+        UsageError: the table cannot be read, lacks a column, has an unknown label, names an image
+            twice, names several images at once, or none.
     """
-    synsets = {synset: index for index, synset in enumerate(ImageNetInfo().label_names())}
+    synsets = {
+        synset: ImageNetClass(index) for index, synset in enumerate(ImageNetInfo().label_names())
+    }
     listed = _read_table(table, synsets) if table else {}
     labels: dict[str, int] = {}
+    named: dict[str, str] = {}
     for image in images:
         in_name = [synsets[found] for found in _SYNSET.findall(image.name) if found in synsets]
-        label = listed.get(image.name, listed.get(image.name.rpartition("/")[2]))
-        if label is not None:
-            labels[image.name] = label
+        names = (image.name, image.name.rpartition("/")[2])
+        entry = next((name for name in names if name in listed), None)
+        if entry is not None:
+            if named.setdefault(entry, image.name) != image.name:
+                raise UsageError(
+                    f"--labels {table}: {entry} may be {named[entry]} or {image.name}; write the "
+                    "images' folders too"
+                )
+            labels[image.name] = listed[entry]
         elif in_name:
             labels[image.name] = in_name[-1]
+    if table and not named:
+        raise UsageError(
+            f"--labels {table} names none of the {len(images)} images, of which the first is "
+            f"{images[0].name}"
+        )
     return labels
 
 
 def _read_table(path: Path, synsets: Mapping[str, int]) -> dict[str, int]:
-    try:
-        table = pd.read_csv(path, dtype=str)
-    except (OSError, ValueError) as error:
-        raise UsageError(f"--labels {path} cannot be read as CSV: {error}") from error
-    if absent := {"image", "label"} - set(table.columns):
-        raise UsageError(f"--labels {path} lacks the columns {', '.join(sorted(absent))}")
-    labels = {}
-    for name, label in zip(table["image"], table["label"], strict=True):
-        index = synsets.get(label, int(label) if str(label).isdecimal() else None)
+    labels: dict[str, int] = {}
+    for row in read_rows(path, "--labels", ("image", "label")):
+        name, label = row["image"].replace("\\", "/").removeprefix("./"), row["label"]
+        index = synsets.get(label, read_index(label))
         if index is None:
             raise UsageError(
-                f"--labels {path}: {label!r} of {name} is neither a class index nor a synset"
+                f"{row.place}: {label!r} of {name} is neither a class index nor a synset"
             )
+        if index >= IMAGENET_HEAD:
+            raise UsageError(
+                f"{row.place}: {label} of {name} is no class: indices go from 0 to "
+                f"{IMAGENET_HEAD - 1}"
+            )
+        if name in labels:
+            raise UsageError(f"{row.place}: {name} is listed a second time")
         labels[name] = index
     return labels
 
@@ -74,29 +96,46 @@ def own_evaluation(model: Model) -> Preprocessing | None:
 
 
 def classify(
-    model: Model, images: Sequence[SourceImage], view: View, device: torch.device
+    model: Model,
+    images: Sequence[SourceImage],
+    labels: Mapping[str, int],
+    view: View,
+    device: torch.device,
 ) -> dict[str, int]:
-    """Return the class that a network gives each image, by name.
+    """Return the class that a network gives each labelled image, by name.
 
-    Nothing is returned of a network that does not give logits ``[N, classes]``, or has more classes
-    than ImageNet-1K: its indices mean something else.
+    Nothing is returned of a network that does not give logits ``[N, classes]``, or whose classes
+    are others than those of the labels. An image whose logits are not finite has no class.
 
     Args:
         model: the network, ready on ``device``.
-        images: what to show it.
-        view: how.
-        device: where it is.
+        images: what to show it; those without a label are passed over.
+        labels: by the images' names.
+        view: how they are shown.
+        device: where the network is.
     """
     dtype = next((parameter.dtype for parameter in model.module.parameters()), torch.float32)
     own, found = model.preprocessing, {}
+    labelled = [image for image in images if image.name in labels]
     with torch.inference_mode():
-        for image, pixels in zip(images, decode(images, view), strict=True):
+        for image, pixels in zip(labelled, decode(labelled, view), strict=True):
             inputs = normalise(np.stack([pixels]), own.mean, own.std, device, dtype)
             with explained(model.name, model.module, (inputs.shape[2], inputs.shape[3])):
-                logits: Any = model.module(inputs)
-            if not isinstance(logits, Tensor) or logits.ndim != 2:
+                logits = find_logits(model.module(inputs))
+            if logits is None or not _judges(logits.shape[1], labels.values()):
                 return {}
-            if logits.shape[1] > _IMAGENET_CLASSES:
-                return {}
-            found[image.name] = int(logits.argmax())
+            if not logits.isnan().any():
+                found[image.name] = int(logits.argmax())
     return found
+
+
+def _judges(classes: int, labels: Iterable[int]) -> bool:
+    """Tell whether a head with so many classes can be judged by the labels.
+
+    ImageNet-1K's can by any. Of others, the user's own indices say which of its classes is meant,
+    but a synset does not; larger heads have ImageNet's classes in another order.
+    """
+    return classes == IMAGENET_HEAD or all(
+        classes < IMAGENET_HEAD and label < classes and not isinstance(label, ImageNetClass)
+        for label in labels
+    )

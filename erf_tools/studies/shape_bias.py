@@ -63,6 +63,7 @@ def measure_decisions(
     device: str = "auto",
     seed: int = 0,
     progress: bool = False,
+    output_key: str | None = None,
 ) -> DecisionStudy:
     """Let each network decide on the stimuli, and write everything below ``output``.
 
@@ -81,13 +82,21 @@ def measure_decisions(
         path = decisions_file(output, request)
         try:
             model = load_deciding(request, preset, seed)
-            expected = settings(model, stimuli, preset, aggregation, label_map)
+            expected = settings(model, stimuli, preset, aggregation, label_map, output_key)
             decisions = _finished(path, model.name, expected) if stimuli.conflict else None
             if decisions:
                 reused.append(model.name)
             else:
                 decisions = decide(
-                    model, stimuli, preset, aggregation, label_map, batch_size, device, progress
+                    model,
+                    stimuli,
+                    preset,
+                    aggregation,
+                    label_map,
+                    batch_size,
+                    device,
+                    progress,
+                    output_key=output_key,
                 )
                 save_decisions(decisions, path)
             made.append(decisions)

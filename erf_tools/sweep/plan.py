@@ -99,14 +99,14 @@ class Unit:
         shard: its place among the measurement's units.
         images: its images or stimuli.
         lengths: of the groups of images whose sums are kept for intervals; for ERFs.
-        labels: CSV of the images' classes; see :func:`erf_tools.models.accuracy.find_labels`.
+        labels: classes of its images that a table gives; ``None`` without one.
     """
 
     measurement: Measurement
     shard: int
     images: Selection | StimulusSet
     lengths: tuple[int, ...] = ()
-    labels: Path | None = None
+    labels: Mapping[str, int] | None = None
 
     @property
     def id(self) -> str:
@@ -195,9 +195,7 @@ def _erf_units(
     selection: Selection,
 ) -> list[Unit]:
     shards = _erf_shards(selection, protocol, study.images.shard)
-    labels = Path(study.images.labels) if study.images.labels else None
-    if labels and not labels.is_file():
-        raise UsageError(f"images.labels {labels}: there is no such file")
+    labels = _labels(study, selection)
     units = []
     for request, known in requests:
         folder = f"erf/{folder_name(protocol.name)}/{request.folder}"
@@ -208,7 +206,7 @@ def _erf_units(
                 "folder": folder,
                 "images": [[image.name, image.sha256] for image in selection.images],
                 "shards": [lengths for _, lengths in shards],
-                "labels": file_sha256(labels) if labels else None,
+                "labels": labels,
             }
         )
         measurement = Measurement(
@@ -223,10 +221,28 @@ def _erf_units(
             folder,
         )
         units += [
-            Unit(measurement, shard, images, lengths, labels)
+            Unit(measurement, shard, images, lengths, _of(images, labels))
             for shard, (images, lengths) in enumerate(shards)
         ]
     return units
+
+
+def _labels(study: StudyFile, selection: Selection) -> dict[str, int] | None:
+    """Return the classes of images that the study's table gives, read once for all units."""
+    if not study.images.labels:
+        return None
+    labels = Path(study.images.labels)
+    if not labels.is_file():
+        raise UsageError(f"images.labels {labels}: there is no such file")
+    from erf_tools.models.accuracy import find_labels  # with torch, which no plan needs otherwise
+
+    return find_labels(selection.images, labels)
+
+
+def _of(images: Selection, labels: Mapping[str, int] | None) -> dict[str, int] | None:
+    if labels is None:
+        return None
+    return {image.name: labels[image.name] for image in images.images if image.name in labels}
 
 
 def _decision_units(

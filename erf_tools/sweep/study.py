@@ -103,6 +103,7 @@ class ShapeBias(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         allow_partial: as ``--allow-partial``.
         preset: as ``--preset``.
         aggregation: as ``--aggregation``.
+        output_key: as ``--output-key``.
         shard: about how many stimuli make a unit of work.
     """
 
@@ -110,6 +111,7 @@ class ShapeBias(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     allow_partial: bool = False
     preset: str = "direct"
     aggregation: Literal["mean", "sum", "max"] = "mean"
+    output_key: str | None = None
     shard: _Positive = 320
 
 

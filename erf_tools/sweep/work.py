@@ -114,7 +114,9 @@ def _perform(unit: Unit, folder: SweepFolder, device: str) -> None:
     if not path.exists():
         if isinstance(unit.images, Selection):
             network: Prepared = _network.of(measurement, device)
-            labels = find_labels(unit.images.images, unit.labels)
+            labels = unit.labels
+            if labels is None:
+                labels = find_labels(unit.images.images)
             save_parts(path, network.measure(unit.images, unit.lengths, labels, store=_pixels))
         else:
             _save_decided(path, _decide(unit, unit.images, device))
@@ -185,7 +187,14 @@ def _decide(unit: Unit, stimuli: StimulusSet, device: str) -> Decisions:
     protocol = unit.measurement.protocol
     assert isinstance(protocol, ShapeBias)
     model: Model = _network.of(unit.measurement, device)
-    return decide(model, stimuli, protocol.preset, protocol.aggregation, device=device)
+    return decide(
+        model,
+        stimuli,
+        protocol.preset,
+        protocol.aggregation,
+        device=device,
+        output_key=protocol.output_key,
+    )
 
 
 def _save_decided(path: Path, decisions: Decisions) -> None:
