@@ -28,6 +28,7 @@ class UsageError(ErfToolsError):
 
 def suggestion(name: str, known: Iterable[str], count: int = 3) -> str:
     """Return ``did you mean a, b or c?`` with the known names nearest to ``name``."""
-    near = get_close_matches(name, sorted(set(known)), n=count, cutoff=0.0)
+    # Matching takes time by the square of the length, and no name that is known is as long.
+    near = get_close_matches(name[:100], sorted(set(known)), n=count, cutoff=0.0)
     listed = " or ".join(filter(None, [", ".join(near[:-1]), near[-1] if near else ""]))
     return f"did you mean {listed}?"

@@ -10,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from conftest import Command
+from PIL import Image
 
 from erf_tools.cli import demo
 
@@ -289,3 +290,44 @@ def test_layers_lists_what_can_be_measured(run_command: Command) -> None:
     code, _, error = run_command("layers", "resnet18", "nosuch*")
     assert code == 2
     assert "the network has no such layer" in error
+
+
+@pytest.mark.usefixtures("no_drawing")
+def test_what_lies_among_the_images_is_named(
+    image_folder: Path, tmp_path: Path, run_command: Command
+) -> None:
+    for number in range(12):
+        (image_folder / f"{number:02}.txt").write_text("x")
+    (image_folder / ".DS_Store").write_text("x")
+    os.mkfifo(image_folder / "pipe.png")
+    Image.new("L", (8, 8)).save(
+        image_folder / "two.gif", save_all=True, append_images=[Image.new("L", (8, 8), 255)]
+    )
+    code, _, err = run_command(
+        *("erf", "--model", "resnet18", "--weights", "random", "--resolution", "32"),
+        *("--images", image_folder, "--num-images", "2", "--output", tmp_path / "out"),
+    )
+    assert code == 0
+    assert "skipped 00.txt: its name is not that of an image" in err
+    assert "skipped 2 more: its name is not that of an image" in err
+    assert "skipped pipe.png: not a regular file" in err
+    assert "13 files or folders were left out" in err
+    assert ".DS_Store" not in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["erf", "--model", "resnet18", "--images", ""], "--images is empty"),
+        (["shape-bias", "--model", "resnet18", "--stimuli", ""], "--stimuli is empty"),
+        (["erf", "--model", "resnet18", "--images", "x" * 5000], "File name too long"),
+        (["shape-bias", "--decisions", "nowhere"], "there is no such file or folder"),
+    ],
+)
+def test_paths_that_cannot_be_are_one_sentence(
+    arguments: list[str], message: str, run_command: Command
+) -> None:
+    code, _, err = run_command(*arguments, "--weights", "random")
+    assert code == 2
+    assert message in err
+    assert "Traceback" not in err

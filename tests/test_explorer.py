@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import re
 import struct
 import zlib
@@ -288,3 +289,22 @@ def test_events_without_files_pass_and_broken_ones_do_not(tmp_path: Path) -> Non
     assert not names_only_uploads(b"{", str(tmp_path))
     assert not names_only_uploads(b"\xff", str(tmp_path))
     assert not names_only_uploads(b"[" * 60_000, str(tmp_path))
+
+
+def test_grey_in_sixteen_bits_is_shown_and_other_numbers_are_refused(tmp_path: Path) -> None:
+    grey = np.array([[0, 25_700, 65_535]], dtype=np.uint16)
+    Image.fromarray(grey).save(tmp_path / "grey.png")
+    shown = np.asarray(read_picture(tmp_path / "grey.png").image)
+    assert shown[0, :, 0].tolist() == [0, 100, 255]
+    Image.fromarray(grey.astype(np.float32)).save(tmp_path / "float.tif")
+    with pytest.raises(UsageError, match=r"float\.tif cannot be shown: .* save it with 8 or 16"):
+        read_picture(tmp_path / "float.tif")
+
+
+def test_pipes_among_samples_and_pictures_are_never_opened(tmp_path: Path) -> None:
+    (tmp_path / "cat").mkdir()
+    os.mkfifo(tmp_path / "cat" / "cat7-elephant1.png")
+    with pytest.raises(UsageError, match="no cue-conflict stimuli"):
+        samples(tmp_path)
+    with pytest.raises(UsageError, match="cannot be read as an image"):
+        read_picture(tmp_path / "cat" / "cat7-elephant1.png")

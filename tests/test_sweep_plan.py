@@ -17,6 +17,7 @@ from erf_tools.models.requests import Request
 from erf_tools.sweep.dispatch import Queue
 from erf_tools.sweep.plan import Measurement, Unit, make_plan
 from erf_tools.sweep.study import ErfProtocol, read_study
+from erf_tools.sweep.work import perform
 
 
 @pytest.fixture
@@ -201,3 +202,31 @@ def test_a_unit_that_kills_three_workers_fails() -> None:
     assert outcome.failure
     assert outcome.failure.reason.startswith("it was killed, 3 times")
     assert not queue
+
+
+def test_a_unit_whose_images_were_changed_after_planning_fails(study: Path) -> None:
+    """Its result would carry the digests of the images that were planned."""
+    units = make_plan(read_study(study)).units
+    first, second = study.parent / "images" / "0.png", study.parent / "images" / "1.png"
+    first.write_bytes(second.read_bytes())
+    outcomes = [perform(unit, study.parent / "out", "cpu") for unit in units]
+    failures = [outcome.failure for outcome in outcomes if outcome.failure]
+    assert 0 < len(failures) < len(units)
+    assert {failure.reason for failure in failures} == {
+        "0.png was changed after the images were chosen; leave it as it is, and run again"
+    }
+
+
+def test_labels_are_read_once_and_have_to_name_an_image(study: Path) -> None:
+    changed(study, "count = 6", 'count = 6\nlabels = "labels.csv"')
+    labels = study.parent / "labels.csv"
+    labels.write_text("image,label\nelsewhere.png,1\n")
+    with pytest.raises(UsageError, match="names none of the 6 images"):
+        make_plan(read_study(study))
+    labels.write_text("image,label\n0.png,1\n5.png,2\n")
+    found: dict[str, int] = {}
+    for unit in make_plan(read_study(study)).units:
+        assert unit.labels is not None
+        assert set(unit.labels) <= set(unit.names)
+        found |= unit.labels
+    assert found == {"0.png": 1, "5.png": 2}

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from erf_tools.cli.inputs import report_images
 from erf_tools.errors import ErfToolsError, UsageError
 
 if TYPE_CHECKING:
@@ -98,6 +99,8 @@ def _run(study: StudyFile, folder: Path, execute: Executor, retry_failed: bool) 
     from erf_tools.sweep.coordinator import sweep as run_sweep
 
     done = run_sweep(study, folder, execute, retry_failed, progress=True)
+    if done.plan.selection:
+        report_images(done.plan.selection, study.images.count)
     if done.reused:
         typer.echo(f"{done.reused} of {len(done.plan.units)} units had been done before", err=True)
     _print_status(folder)
@@ -136,6 +139,8 @@ def _print_plan(study: StudyFile, folder: Path) -> None:
 
     known = SweepFolder(folder)
     plan = make_plan(study, known.threads, progress=True)
+    if plan.selection:
+        report_images(plan.selection, study.images.count)
     todo = known.pending(plan)
     waiting = {unit.id for unit in todo}
     rows = [{**each.record(), "to do": len(waiting & {*each.units})} for each in plan.measurements]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -9,8 +10,10 @@ from pathlib import Path
 from PIL import Image
 
 from erf_tools.cue_conflict.stimuli import parse_name
+from erf_tools.decoding import PixelsError, to_rgb
 from erf_tools.downloads import cache_folder
 from erf_tools.errors import UsageError
+from erf_tools.folders import find_files, read_file
 from erf_tools.images import select
 
 #: Largest image: few bytes can hold very many pixels.
@@ -50,7 +53,7 @@ def samples(stimuli: Path | None = None) -> dict[str, Path | Image.Image]:
     found = {image.name: image.content for image in select("builtin", order="sequential").images}
     folder = stimuli or cache_folder() / "stimuli" / "cue-conflict"
     shapes: set[str] = set()
-    for path in sorted(folder.glob("*/*.png")):
+    for _, path in find_files(folder).files if folder.is_dir() else ():
         cues = parse_name(path.name)
         if cues and cues[0] != cues[1] and cues[0] not in shapes:
             shapes.add(cues[0])
@@ -71,12 +74,15 @@ def read_picture(path: Path) -> Picture:
         UsageError: it has too many pixels, or is no image.
     """
     try:
-        with Image.open(path, formats=_FORMATS) as image:
+        data = read_file(path)
+        with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
             if image.width * image.height <= MOST_PIXELS:
-                return Picture(path.name, image.convert("RGB"))
+                return Picture(path.name, to_rgb(image))
             size = f"{image.width}x{image.height} pixels"
     except Image.DecompressionBombError:
         size = "far too many pixels"
+    except PixelsError as error:
+        raise UsageError(f"{path.name} cannot be shown: {error}") from error
     except Exception as error:  # Pillow's decoders raise a dozen kinds, SyntaxError among them
         raise UsageError(
             f"{path.name} cannot be read as an image; choose a whole PNG, JPEG, WebP, TIFF, BMP "
