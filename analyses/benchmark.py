@@ -150,10 +150,8 @@ def compare_maps(
     images = torch.randn(1, 3, *size, generator=generator).to(device)
     fixed = model.input_size is not None
     network = as_published(model.module).to(device)
-    with ready(model.module, device, tf32=precision == "tf32"):
-        prepared = partial(
-            Contributions, model.module, [model.tap], procedure, size, fixed, fast=True
-        )
+    with ready(model.module, device, tf32=precision == "tf32") as frozen:
+        prepared = partial(Contributions, frozen, [model.tap], procedure, size, fixed, fast=True)
         fast = prepared()
         last = images.contiguous(memory_format=torch.channels_last)
 
@@ -310,9 +308,9 @@ def peak_memory(name: str, resolution: int, published: bool) -> float:
     else:
         size, procedure = (resolution, resolution), Procedure(resolution=resolution)
         fixed = model.input_size is not None
-        with ready(model.module, torch.device("cpu")):
+        with ready(model.module, torch.device("cpu")) as network:
             images = images.contiguous(memory_format=torch.channels_last)
-            Contributions(model.module, [model.tap], procedure, size, fixed, fast=True).maps(images)
+            Contributions(network, [model.tap], procedure, size, fixed, fast=True).maps(images)
     (peak,) = re.findall(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
     return 1024.0 * int(peak)
 

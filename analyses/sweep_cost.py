@@ -55,7 +55,7 @@ from erf_tools.erf.intervals import resample
 from erf_tools.erf.procedure import DEFAULT_RESOLUTION, Procedure
 from erf_tools.figures import COLOURS, PAGE, STYLE, draw_grid, line_styles
 from erf_tools.images import Preprocessing, decode, select
-from erf_tools.kernels.devices import normalise, ready
+from erf_tools.kernels.devices import floating_type, normalise, ready
 from erf_tools.models.loading import Model, load_model
 
 #: The plan: images of each network, and GPUs.
@@ -185,13 +185,13 @@ def time_network(name: str) -> dict[str, float]:
     procedure, own = Procedure(resolution=_TIMED_SIDE), model.preprocessing
     pixels = list(decode(select("builtin", _TIMED_IMAGES).images, procedure.view(own)))
     made: list[Contributions] = []
-    with torch.enable_grad(), ready(model.module, cpu) as dtype:
+    with ready(model.module, cpu) as network:
         fixed = model.input_size is not None
         contributions = partial(
-            Contributions, model.module, [model.tap], procedure, size, fixed, fast=True
+            Contributions, network, [model.tap], procedure, size, fixed, fast=True
         )
         prepare = processor_time(lambda: made.append(contributions()))
-        inputs = normalise(np.stack(pixels), own.mean, own.std, cpu, dtype)
+        inputs = normalise(np.stack(pixels), own.mean, own.std, cpu, floating_type(network))
         maps = partial(made[0].maps, inputs)
         maps()  # finds the layer's shape, and whether the cone holds
         image = min(processor_time(maps) for _ in range(_TIMED_PASSES)) / len(pixels)

@@ -18,6 +18,7 @@ from timm.layers import Conv2dSame
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from erf_tools.errors import ErfToolsError
 from erf_tools.fields.dependency import receptive_fields
 from erf_tools.fields.receptive_field import ReceptiveField
 from erf_tools.models.loading import load_model
@@ -26,16 +27,22 @@ SIZE = (224, 224)
 
 
 def field_of(
-    network: nn.Module, size: tuple[int, int] = SIZE, read: Callable[[Tensor], Tensor] | None = None
+    network: nn.Module,
+    size: tuple[int, int] = SIZE,
+    read: Callable[[Any, Tensor], Tensor] = lambda network, images: network(images),
 ) -> ReceptiveField:
     """The field of one map: the network's output, or what ``read`` gives."""
-    (field,) = receptive_fields(network, lambda images: [(read or network)(images)], size)
+    (field,) = receptive_fields(network, lambda copied, images: [read(copied, images)], size)
     return field
 
 
 def timm_field(name: str, **arguments: Any) -> ReceptiveField:
     network: Any = timm.create_model(name, **arguments)
-    return field_of(network, read=lambda images: stages(network, images)[-1])
+    return field_of(network, read=last_stage)
+
+
+def last_stage(network: Any, images: Tensor) -> Tensor:
+    return stages(network, images)[-1]
 
 
 def stages(network: Any, images: Tensor) -> list[Tensor]:
@@ -199,7 +206,7 @@ def stride_first(name: str) -> nn.Module:
 def test_resnets_as_published(name: str, side: int) -> None:
     """Of google-research receptive_field, for the form with the stride in the 1x1 convolution."""
     network: Any = stride_first(f"resnet{name}")
-    field = field_of(network, read=lambda images: stages(network, images)[-1])
+    field = field_of(network, read=last_stage)
     assert field.size == (side, side)
     assert [field.centre((i, i))[0] for i in range(7)] == [32 * i for i in range(7)]
 
@@ -207,7 +214,7 @@ def test_resnets_as_published(name: str, side: int) -> None:
 def test_resnet_of_today_reaches_less_far() -> None:
     """Striding in the 3x3 convolution takes 8 + 16 + 32 pixels off."""
     network: Any = load_model("resnet50", "random").module
-    field = field_of(network, read=lambda images: stages(network, images)[-1])
+    field = field_of(network, read=last_stage)
     assert field.size == (427, 427)
     assert field.centre((3, 4)) == (96, 128)
     assert field.box((7, 7)) == (11, 438, 11, 438)
@@ -233,10 +240,7 @@ def test_squeeze_and_excite_is_unbounded_with_a_centre() -> None:
     for part in plain.modules():
         if hasattr(part, "se"):
             part.se = nn.Identity()
-    with_gates, without = (
-        field_of(network, read=lambda images, network=network: stages(network, images)[-1])
-        for network in (gated, plain)
-    )
+    with_gates, without = (field_of(network, read=last_stage) for network in (gated, plain))
     assert (with_gates.unbounded, with_gates.basis) == (True, "local dependency")
     assert with_gates.size is None
     assert with_gates.box((3, 3)) is None
@@ -260,7 +264,7 @@ def test_normalisation_over_positions_is_unbounded(name: str) -> None:
 def test_attention_is_unbounded() -> None:
     network: Any = timm.create_model("vit_tiny_patch16_224")
     (field,) = receptive_fields(
-        network, lambda images: [stages(network, images)[-1]], SIZE, fixed_size=True
+        network, lambda network, images: [last_stage(network, images)], SIZE, fixed_size=True
     )
     assert (field.unbounded, field.basis, field.size) == (True, "grid", None)
     assert field.stride == (16, 16)
@@ -269,7 +273,9 @@ def test_attention_is_unbounded() -> None:
 
 def test_fixed_size_does_not_mean_unbounded() -> None:
     network = nn.Conv2d(3, 2, 4, 4)
-    (field,) = receptive_fields(network, lambda images: [network(images)], SIZE, fixed_size=True)
+    (field,) = receptive_fields(
+        network, lambda network, images: [network(images)], SIZE, fixed_size=True
+    )
     assert (field.unbounded, field.basis, field.size) == (False, "grid", None)
     assert field.centre((0, 10)) == (1.5, 41.5)
 
@@ -287,9 +293,9 @@ def test_networks_that_refuse_other_sizes_are_taken_as_fixed() -> None:
 def test_networks_that_refuse_thin_images_are_run_on_thicker_ones(multiple: int) -> None:
     convolution = nn.Conv2d(3, 2, 5, 2, 2)
 
-    def picky(images: Tensor) -> Tensor:
+    def picky(network: nn.Module, images: Tensor) -> Tensor:
         assert min(images.shape[2:]) % multiple == 0
-        return convolution(images)
+        return network(images)
 
     assert field_of(convolution, read=picky).size == (5, 5)
 
@@ -299,10 +305,10 @@ def test_networks_that_refuse_some_lengths_are_run_on_others(multiple: int) -> N
     """As windows of attention do; the field is known before the shortest strip is chosen."""
     convolution = nn.Conv2d(3, 2, 801, 32, 400)
 
-    def picky(images: Tensor) -> Tensor:
+    def picky(network: nn.Module, images: Tensor) -> Tensor:
         assert images.shape[2] % multiple == 0 or images.shape[2] < 64
         assert images.shape[3] % multiple == 0 or images.shape[3] < 64
-        return convolution(images)
+        return network(images)
 
     assert field_of(convolution, (768, 768), picky).size == (801, 801)
 
@@ -326,7 +332,7 @@ class Pyramid(nn.Module):
 @pytest.mark.parametrize("gated", [False, True])
 def test_maps_whose_units_differ_lie_on_a_grid(gated: bool) -> None:
     network = Pyramid(gated)
-    fine, coarse, fused = receptive_fields(network, network, SIZE)
+    fine, coarse, fused = receptive_fields(network, nn.Module.__call__, SIZE)
     assert (fine.size, coarse.size) == ((5, 5), (13, 13))
     assert (fused.unbounded, fused.basis, fused.size) == (gated, "grid", None)
     assert fused.stride == (4, 4)
@@ -352,26 +358,28 @@ def test_transposed_convolutions_that_cover_evenly_are_no_exception() -> None:
 
 def test_several_maps_at_once_are_as_one_at_a_time() -> None:
     network: Any = timm.create_model("resnet18", channels=(8, 16, 32, 64))
-    together = receptive_fields(network, lambda images: stages(network, images), SIZE)
+    together = receptive_fields(network, stages, SIZE)
     alone = [
-        field_of(network, read=lambda images, stage=stage: stages(network, images)[stage])
+        field_of(network, read=lambda network, images, stage=stage: stages(network, images)[stage])
         for stage in range(5)
     ]
     assert together == alone
     assert [field.size for field in together] == [(r, r) for r in (7, 43, 99, 211, 435)]
-    assert receptive_fields(network, lambda images: [], SIZE) == []
+    assert receptive_fields(network, lambda network, images: [], SIZE) == []
 
 
 def test_axes_of_one_map_do_not_disturb_another() -> None:
     wide, tall = nn.Conv2d(3, 2, (1, 11), 2, (0, 5)), nn.Conv2d(3, 2, (11, 3), (4, 1), (5, 1))
     network = nn.ModuleList([wide, tall])
-    fields = receptive_fields(network, lambda images: [wide(images), tall(images)], SIZE)
+    fields = receptive_fields(
+        network, lambda network, images: [layer(images) for layer in network], SIZE
+    )
     assert [field.size for field in fields] == [(1, 11), (11, 3)]
     assert [field.stride for field in fields] == [(2, 2), (4, 1)]
 
 
 def test_global_along_one_axis_is_unbounded() -> None:
-    def rows_alone(images: Tensor) -> Tensor:
+    def rows_alone(_network: nn.Module, images: Tensor) -> Tensor:
         return images + images.mean(dim=2, keepdim=True)
 
     field = field_of(nn.Identity(), read=rows_alone)
@@ -396,7 +404,7 @@ def test_everything_is_as_before_even_after_a_failure() -> None:
         modes = [part.training for part in network.modules()]
         state = torch.get_rng_state()
         if isinstance(network, Failing):
-            with pytest.raises(KeyError, match="no such layer"):
+            with pytest.raises(ErfToolsError, match="no such layer"):
                 field_of(network)
         else:
             field_of(network)
@@ -432,7 +440,7 @@ def test_other_precisions(dtype: torch.dtype) -> None:
 
 def test_records_are_json_and_come_back() -> None:
     network = Pyramid()
-    for field in receptive_fields(network, network, SIZE):
+    for field in receptive_fields(network, nn.Module.__call__, SIZE):
         record = json.loads(json.dumps(field.record()))
         assert ReceptiveField.from_record(record) == field
         assert record["size"] == (list(field.size) if field.size else None)

@@ -27,7 +27,13 @@ from erf_tools.images import (
     evaluation_view,
     warped,
 )
-from erf_tools.kernels.devices import choose_device, device_name, normalise, ready
+from erf_tools.kernels.devices import (
+    choose_device,
+    device_name,
+    floating_type,
+    normalise,
+    ready,
+)
 from erf_tools.kernels.folding import folded
 from erf_tools.models.failures import explained
 from erf_tools.models.heads import (
@@ -174,13 +180,14 @@ def decide(
 
     batch_size = batch_size or _BATCH.get(target.type, 16)
     views = ahead(pixels, stimuli.stimuli)
-    with bar, torch.inference_mode(), ready(model.module, target) as dtype:
+    with bar, ready(model.module, target) as network, torch.inference_mode():
+        dtype = floating_type(network)
         if model.input_size is None and fast:
             size = (preprocessing.size, preprocessing.size)
             network = folded(
-                model.module, lambda net, images: [_logits(name, net(images), output_key)], size
+                network, lambda net, images: [_logits(name, net(images), output_key)], size
             )
-            model = replace(model, module=network)
+        model = replace(model, module=network)
         while part := list(islice(views, batch_size)):
             inputs = normalise(np.stack(part), mean, std, target, dtype)
             logits = _logits(name, _run(model, inputs), output_key).float().cpu()

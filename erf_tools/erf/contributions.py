@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from itertools import chain
 from math import nan
 
@@ -34,7 +33,8 @@ class Layer:
 
     Attributes:
         tap: where it is.
-        field: theoretical receptive field of its units.
+        field: theoretical receptive field of its units; ``None`` if it is not known, until the
+            first pass.
         cone: how to compute only what the units see, where that is less than everything.
         shape: channels, rows and columns; empty until the first pass, as is what follows.
         positions: of the units.
@@ -43,20 +43,23 @@ class Layer:
     """
 
     tap: Tap
-    field: ReceptiveField
+    field: ReceptiveField | None
     cone: Cone | None = None
     shape: tuple[int, ...] = ()
     positions: list[Position] = dataclasses.field(default_factory=list)
     shifts: list[Position] = dataclasses.field(default_factory=list)
     centre: tuple[float, float] = (nan, nan)
 
-    def settle(self, shape: tuple[int, ...], unit: str, upper_token: bool) -> None:
-        """Choose the units of a map of this shape."""
+    def settle(
+        self, shape: tuple[int, ...], size: tuple[int, int], unit: str, upper_token: bool
+    ) -> None:
+        """Choose the units of a map of this shape, of images of this size."""
         rows, columns = shape[1:]
+        field = self.field = self.field or ReceptiveField.tiles((rows, columns), size)
         positions = unit_positions(unit, rows, columns, upper_token)
         several = len(positions) > 1
-        middle = self.field.centre(central_unit(rows, columns) if several else positions[0])
-        centres = [self.field.centre(position) for position in positions]
+        middle = field.centre(central_unit(rows, columns) if several else positions[0])
+        centres = [field.centre(position) for position in positions]
         self.shifts = [(round(middle[0] - y), round(middle[1] - x)) for y, x in centres]
         self.positions, self.centre, self.shape = positions, middle, shape
 
@@ -65,7 +68,8 @@ class Contributions:
     """A network made ready for the gradients of some of its layers.
 
     Args:
-        module: the network, in evaluation mode, its parameters frozen.
+        module: the network, in evaluation mode, its parameters frozen. It is run on what is to be
+            measured only, all else on copies of it.
         taps: the layers.
         procedure: what is measured.
         size: height and width of the images.
@@ -75,6 +79,7 @@ class Contributions:
 
     Attributes:
         network: ``module``, or a folded copy.
+        folded: which of the two.
         layers: in the order of ``taps``.
     """
 
@@ -87,7 +92,7 @@ class Contributions:
         fixed_size: bool,
         fast: bool,
     ) -> None:
-        self._procedure = procedure
+        self._procedure, self._size = procedure, size
         self._upper_token = procedure.protocol.upper_token and hasattr(module, "patch_embed")
         fast = fast and not fixed_size
 
@@ -96,21 +101,25 @@ class Contributions:
 
         tapped = {tap.path for tap in taps}
         self.network = network = folded(module, read_from, size, tapped) if fast else module
-        read = partial(read_from, network)
+        self.folded = network is not module
 
         try:
-            flow = observe(network, read, size) if fast else None
+            flow = observe(network, read_from, size) if fast else None
         except ErfToolsError:
             flow = None
         cuts = [candidates(network, flow, index) if flow else [] for index in range(len(taps))]
         names = list(dict.fromkeys(chain.from_iterable(cuts)))
-        fields = receptive_fields(network, reading_inputs(network, names, read), size, fixed_size)
+        try:
+            fields = receptive_fields(network, reading_inputs(names, read_from), size, fixed_size)
+        except ErfToolsError:
+            self.layers = [Layer(tap, None) for tap in taps]
+            return
         of_inputs = dict(zip(names, fields[len(taps) :], strict=True))
         self.layers = [Layer(tap, field) for tap, field in zip(taps, fields, strict=False)]
         if flow is None:
             return
         for index, layer in enumerate(self.layers):
-            if layer.field.basis == "dependency":
+            if layer.field and layer.field.basis == "dependency":
                 stride = np.array(layer.field.stride, dtype=int)
                 grown, rest = np.divmod(np.subtract(size, flow.size), stride)
                 if rest.any():
@@ -173,7 +182,7 @@ class Contributions:
             return read_maps(self.network, [layer.tap for layer in layers], inputs)
 
     def _settle(self, layer: Layer, features: Tensor) -> None:
-        layer.settle(tuple(features.shape[1:]), self._procedure.unit, self._upper_token)
+        layer.settle(tuple(features.shape[1:]), self._size, self._procedure.unit, self._upper_token)
 
     @torch.no_grad()
     def _holds(self, layer: Layer, cone: Cone, image: Tensor) -> bool:

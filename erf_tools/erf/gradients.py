@@ -31,7 +31,13 @@ from erf_tools.images import (
     evaluation_view,
     select,
 )
-from erf_tools.kernels.devices import choose_device, device_name, normalise, ready
+from erf_tools.kernels.devices import (
+    choose_device,
+    device_name,
+    floating_type,
+    normalise,
+    ready,
+)
 from erf_tools.models.accuracy import classify, own_evaluation
 from erf_tools.models.failures import OutOfMemory, explained
 from erf_tools.models.loading import Model, as_model
@@ -62,8 +68,8 @@ def effective_receptive_field(
 ) -> ERF:
     """Measure the effective receptive field of a unit of a network.
 
-    The network's mode, device and gradient flags, and all random states, are as before when this
-    returns: it can be called between two steps of a training.
+    A copy of the network is measured. The network itself and all random states are as before when
+    this returns: it can be called between two steps of a training.
 
     Args:
         model: from :func:`erf_tools.load_model`, or any ``nn.Module``; see
@@ -168,8 +174,8 @@ def prepared(
 ) -> Iterator[Prepared]:
     """Have a network ready to measure some of its layers, over as many sets of images as wanted.
 
-    Afterwards its mode, device and flags are as before. The arguments are those of
-    :func:`measure_layers`.
+    What is measured is a copy of the network; see :func:`erf_tools.kernels.devices.ready`. The
+    arguments are those of :func:`measure_layers`.
 
     Raises:
         UsageError: something cannot be measured as asked.
@@ -183,13 +189,13 @@ def prepared(
         )
     target = choose_device(device, model.module)
     tf32 = procedure.precision == "tf32"
-    with torch.enable_grad(), ExitStack() as until_done:
+    with ExitStack() as until_done:
         with explained(model.name, model.module, size):
-            dtype = until_done.enter_context(ready(model.module, target, tf32))
+            network = until_done.enter_context(ready(model.module, target, tf32))
             contributions = Contributions(
-                model.module, taps, procedure, size, model.input_size is not None, fast
+                network, taps, procedure, size, model.input_size is not None, fast
             )
-        yield Prepared(model, procedure, contributions, target, dtype, batch_size)
+        yield Prepared(model, procedure, contributions, target, batch_size)
 
 
 class Prepared:
@@ -201,11 +207,10 @@ class Prepared:
         procedure: Procedure,
         contributions: Contributions,
         device: torch.device,
-        dtype: torch.dtype,
         batch_size: int | None,
     ) -> None:
         self._model, self._procedure, self._contributions = model, procedure, contributions
-        self._device, self._dtype = device, dtype
+        self._device, self._dtype = device, floating_type(contributions.network)
         self._size = procedure.size(model.preprocessing)
         self._view = procedure.view(model.preprocessing)
         self._on_cuda = device.type == "cuda"
@@ -306,15 +311,21 @@ class Prepared:
         self, selection: Selection, labels: Mapping[str, int]
     ) -> tuple[dict[str, int], dict[str, int]]:
         """Return the classes of labelled images, here and as in the network's own evaluation."""
+        if not any(image.name in labels for image in selection.images):
+            return {}, {}
         measured = replace(self._model, module=self._contributions.network)
         predicted = classify(measured, selection.images, labels, self._view, self._device)
         evaluation = own_evaluation(self._model)
         if evaluation is None:
             return predicted, {}
         own = partial(evaluation_view, preprocessing=evaluation)
-        return predicted, classify(measured, selection.images, labels, own, self._device)
+        # Another size than what is measured may leave something behind.
+        with ready(self._model.module, self._device) as network:
+            shown = replace(self._model, module=network)
+            return predicted, classify(shown, selection.images, labels, own, self._device)
 
     def _setting(self, layer: Layer) -> dict[str, Any]:
+        assert layer.field is not None  # from the first pass on
         return {
             **self._procedure.record(),
             "model": self._record,
@@ -335,7 +346,7 @@ class Prepared:
         return {
             "images": selection.record(),
             "device": device_name(self._device),
-            "folded": self._contributions.network is not self._model.module,
+            "folded": self._contributions.folded,
             "versions": versions(),
             "cone": layer.cone is not None,
         }

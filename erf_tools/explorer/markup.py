@@ -108,6 +108,8 @@ def _square(answer: Answer, threshold: float) -> str:
 def _field(answer: Answer) -> str:
     if answer.field.unbounded:
         return "unbounded"
+    if answer.field.unbounded is None:
+        return "not known"
     if answer.field.size is None:
         return "differs between units"
     return f"{_pair(answer.field.size)} pixels"

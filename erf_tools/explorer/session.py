@@ -20,8 +20,9 @@ from erf_tools.erf.procedure import Procedure
 from erf_tools.errors import ErfToolsError, UsageError, suggestion
 from erf_tools.explorer.answers import Answer, Decision, Point, WeightsChoice, nearest_unit
 from erf_tools.explorer.pictures import Picture
+from erf_tools.features.copies import probe_copy, random_states_kept
 from erf_tools.features.taps import Tap, find_map_layers, stage_taps
-from erf_tools.kernels.devices import choose_device, normalise, ready
+from erf_tools.kernels.devices import choose_device, floating_type, normalise, tf32_allowed
 from erf_tools.models import catalogue
 from erf_tools.models.failures import explained
 from erf_tools.models.heads import IMAGENET_HEAD, find_logits, probabilities
@@ -33,9 +34,18 @@ _LIKELIEST = 5
 
 @dataclass
 class _Loaded:
-    """A network, its layers by name, and those that have been made ready for gradients."""
+    """A network, its layers by name, and those that have been made ready for gradients.
+
+    Attributes:
+        model: frozen, on ``device``.
+        device: where it is.
+        size: height and width of its images.
+        taps: layers by name.
+        prepared: those that were looked from.
+    """
 
     model: Model
+    device: torch.device
     size: tuple[int, int]
     taps: dict[str, Tap]
     prepared: dict[str, Contributions] = field(default_factory=dict)
@@ -97,10 +107,12 @@ class Session:
             loaded = self._load(name, weights)
             if layer not in loaded.taps:
                 raise UsageError(f"{name} has no layer {layer!r}: {suggestion(layer, loaded.taps)}")
-            target = choose_device("auto", loaded.model.module)
-            name, module = loaded.model.name, loaded.model.module
-            with explained(name, module, loaded.size), ready(module, target) as dtype:
-                return self._look(loaded, layer, picture, point, target, dtype)
+            with (
+                explained(loaded.model.name, loaded.model.module, loaded.size),
+                random_states_kept(),
+                tf32_allowed(False),
+            ):
+                return self._look(loaded, layer, picture, point)
 
     def _look(
         self,
@@ -108,10 +120,9 @@ class Session:
         layer: str,
         picture: Picture,
         point: Point,
-        target: torch.device,
-        dtype: torch.dtype,
     ) -> Answer:
-        model, size = loaded.model, loaded.size
+        model, size, target = loaded.model, loaded.size, loaded.device
+        dtype = floating_type(model.module)
         procedure = Procedure(resolution=size, square="unit")
         own = model.preprocessing
         pixels = np.array(procedure.view(own)(picture.image))
@@ -131,10 +142,10 @@ class Session:
             contributions.maps(inputs.clone())
         rows, columns = looked_at.shape[1:]
         pixel = tuple(share * length - 0.5 for share, length in zip(point, size, strict=True))
+        assert looked_at.field is not None  # from the first pass on
         unit = nearest_unit(looked_at.field, (rows, columns), (pixel[0], pixel[1]))
         contributions.look_from(f"{unit[0]},{unit[1]}")
-        with torch.enable_grad():
-            (maps,) = contributions.maps(inputs)
+        (maps,) = contributions.maps(inputs)
         predictions, decision = _predicted(model, picture, target, dtype)
         return Answer(
             model.name,
@@ -174,8 +185,10 @@ class Session:
                 ) from error
             raise
         size = model.input_size or (model.preprocessing.size,) * 2
+        target = choose_device("auto", model.module)
         with explained(model.name, model.module, size):
-            found = _Loaded(model, size, _layers(model, size))
+            model.module.eval().requires_grad_(False).to(target)
+            found = _Loaded(model, target, size, _layers(model, target, size))
         self._kept[key] = found
         if len(self._kept) > _KEPT:
             self._kept.popitem(last=False)
@@ -192,14 +205,15 @@ def _check_name(name: str) -> None:
     resolve(name)
 
 
-def _layers(model: Model, size: tuple[int, int]) -> dict[str, Tap]:
+def _layers(model: Model, device: torch.device, size: tuple[int, int]) -> dict[str, Tap]:
     """Return taps by their names: the default one, the stages, then modules."""
     try:
         stages = stage_taps(model.module)
     except UsageError:
         stages = []
+    images = torch.zeros(1, 3, *size, dtype=floating_type(model.module), device=device)
     with torch.no_grad():
-        modules = find_map_layers(model.module, torch.zeros(1, 3, *size))
+        modules = find_map_layers(probe_copy(model.module), images)
     taps: dict[str, Tap] = {}
     for tap in [model.tap, *stages, *modules]:
         taps.setdefault(tap.name, tap)

@@ -1,1 +1,1 @@
-"""Where features are read: taps, and the observed dataflow between modules."""
+"""Where features are read: copies of networks, taps, and the dataflow between modules."""

@@ -16,6 +16,10 @@ import torch
 from torch import Tensor, nn
 
 from erf_tools.errors import ErfToolsError
+from erf_tools.features.copies import probe_copy, random_states_kept
+
+#: Runs a network on images ``[N, 3, h, w]`` and returns what is wanted of it.
+Read = Callable[[nn.Module, Tensor], Sequence[Tensor]]
 
 #: A tensor is known by the node of the graph that made it.
 Node = Any
@@ -78,27 +82,27 @@ class Dataflow:
         return {node for node in nodes if above[node] * below[node] == below[root]}
 
 
-def observe(
-    module: nn.Module, read: Callable[[Tensor], Sequence[Tensor]], size: tuple[int, int]
-) -> Dataflow:
-    """Run a network in evaluation mode, with frozen parameters, on a small image.
+def observe(module: nn.Module, read: Read, size: tuple[int, int]) -> Dataflow:
+    """Run a copy of a network in evaluation mode, with frozen parameters, on a small image.
 
     Args:
         module: the network.
-        read: runs it on images ``[1, 3, h, w]`` and returns maps ``[1, C, H, W]``.
+        read: runs a network on images ``[1, 3, h, w]`` and returns maps ``[1, C, H, W]``.
         size: of the images to be analysed.
 
     Raises:
-        ErfToolsError: it does not take small images, or what it gives has no gradient.
+        ErfToolsError: it cannot be copied or does not take small images, or what it gives has no
+            gradient.
     """
     like = next((weight for weight in module.parameters()), torch.zeros(()))
     for small in _SIZES:
         height, width = (side + wanted % _PERIOD for side, wanted in zip(small, size, strict=True))
         noise = torch.randn(1, 3, height, width, generator=torch.Generator().manual_seed(0))
+        copied = probe_copy(module)
         try:
-            with _recorded(module) as calls, torch.enable_grad():
+            with random_states_kept(), _recorded(copied) as calls, torch.enable_grad():
                 # The first module's input has a node of its own only behind an operation.
-                maps = tuple(read(noise.to(like).requires_grad_().clone()))
+                maps = tuple(read(copied, noise.to(like).requires_grad_().clone()))
         except Exception:  # networks refuse a size in any way they like
             continue
         if all(map_.grad_fn is not None for map_ in maps):

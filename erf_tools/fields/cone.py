@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from erf_tools.features.dataflow import Dataflow
+from erf_tools.features.dataflow import Dataflow, Read
 from erf_tools.fields.receptive_field import ReceptiveField
 
 Pair = tuple[int, int]
@@ -130,12 +130,10 @@ def candidates(network: nn.Module, flow: Dataflow, index: int) -> list[str]:
     return names
 
 
-def reading_inputs(
-    network: nn.Module, names: Sequence[str], read: Callable[[Tensor], Sequence[Tensor]]
-) -> Callable[[Tensor], list[Tensor]]:
+def reading_inputs(names: Sequence[str], read: Read) -> Read:
     """Return a ``read`` that gives the inputs of these modules after what ``read`` gives."""
 
-    def read_more(images: Tensor) -> list[Tensor]:
+    def read_more(network: nn.Module, images: Tensor) -> list[Tensor]:
         found: dict[nn.Module, Tensor] = {}
 
         def keep(module: nn.Module, inputs: tuple[Tensor]) -> None:
@@ -144,7 +142,7 @@ def reading_inputs(
         modules = [network.get_submodule(name) for name in names]
         handles = [module.register_forward_pre_hook(keep) for module in modules]
         try:
-            maps = list(read(images))
+            maps = list(read(network, images))
         finally:
             for handle in handles:
                 handle.remove()

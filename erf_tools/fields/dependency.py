@@ -13,7 +13,7 @@ float32 on a CPU; elsewhere cuDNN and oneDNN are switched off, and torch's own k
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -24,11 +24,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from erf_tools.errors import ErfToolsError
+from erf_tools.features.copies import probe_copy, random_states_kept
+from erf_tools.features.dataflow import Read
 from erf_tools.fields.receptive_field import ReceptiveField
 from erf_tools.fields.spreading import SpreadingOnly
 from erf_tools.kernels.depthwise import exact_dependency
-
-Read = Callable[[Tensor], Sequence[Tensor]]
 
 #: Thickness of the strips networks are run on, in pixels; the image's own side comes after these.
 _THICKNESSES = (8, 32, 128)
@@ -58,53 +59,46 @@ def receptive_fields(
 ) -> list[ReceptiveField]:
     """Return the receptive fields of one or several feature maps of a network.
 
-    The network is run in evaluation mode where it is and as it is; afterwards its mode and hooks
-    are as before.
+    Copies of the network are run, in evaluation mode, on its device and in its precision.
 
     Args:
         module: the network.
-        read: runs ``module`` on images ``[1, 3, h, w]`` and returns the maps ``[1, C, H, W]``.
+        read: runs a network on images ``[1, 3, h, w]`` and returns the maps ``[1, C, H, W]``.
         size: height and width of the images to be analysed, in pixels.
         fixed_size: the network takes no other size. Bounds are then not searched for.
 
     Returns:
         One per map, in the order of ``read``.
+
+    Raises:
+        ErfToolsError: the network cannot be copied, or not be run on such images.
     """
-    network = _Network(module, read, size)
-    # Not inference mode: what a network caches in a pass (position biases, for one) could not be
-    # differentiated later.
+    like = next((weight for weight in module.parameters() if weight.is_floating_point()), None)
+    dtype = torch.float32 if like is None else like.dtype
     with (
-        _evaluating(module),
-        _exact_kernels(network.dtype),
+        random_states_kept(),
+        _exact_kernels(dtype),
         exact_dependency(),
         SpreadingOnly(),
         torch.no_grad(),
     ):
+        # What a network keeps of a pass on one size must not disturb those on another.
         for thickness in () if fixed_size else (*_THICKNESSES, None):
+            network = _Network(probe_copy(module), read, size)
             try:
                 return _search(network, thickness)
             except Exception:  # networks refuse a size in any way they like
                 continue
-        shapes, reached = network.run_with_corner(0)
-        reached &= network.run_with_corner(-1)[1]
-    return [_tiles(shape, size, bool(every)) for shape, every in zip(shapes, reached, strict=True)]
-
-
-def _tiles(shape: tuple[int, int], size: tuple[int, int], unbounded: bool) -> ReceptiveField:
-    height, width = size[0] / shape[0], size[1] / shape[1]
-    return ReceptiveField((height, width), (0, 0), (height - 1, width - 1), unbounded, "grid")
-
-
-@contextmanager
-def _evaluating(module: nn.Module) -> Iterator[None]:
-    """Put the network into evaluation mode inside, and each part back into its own outside."""
-    modes = [(part, part.training) for part in module.modules()]
-    try:
-        module.eval()
-        yield
-    finally:
-        for part, training in modes:
-            part.training = training
+        network = _Network(probe_copy(module), read, size)
+        try:
+            shapes, reached = network.run_with_corner(0)
+            reached &= network.run_with_corner(-1)[1]
+        except Exception as error:
+            raise ErfToolsError(f"the network cannot be probed ({error})") from error
+    return [
+        ReceptiveField.tiles(shape, size, bool(every))
+        for shape, every in zip(shapes, reached, strict=True)
+    ]
 
 
 @contextmanager
@@ -162,15 +156,10 @@ class _Network:
 
     def __init__(self, module: nn.Module, read: Read, size: tuple[int, int]) -> None:
         self.size = size
-        self._module = module
+        self._module = module.eval()
         self._read = read
         floating = (weight for weight in module.parameters() if weight.is_floating_point())
         self._like = next(floating, torch.zeros(()))
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """Floating type of the network's weights."""
-        return self._like.dtype
 
     def run_with_corner(self, corner: int) -> tuple[list[tuple[int, int]], np.ndarray]:
         """Run it on an image whose first (0) or last (-1) pixel is NaN.
@@ -220,7 +209,7 @@ class _Network:
     def _maps(self, images: Tensor) -> Sequence[Tensor]:
         # Large depthwise kernels are several times faster in this layout, and torch's Winograd
         # kernel for ARM does not take it.
-        return self._read(images.contiguous(memory_format=torch.channels_last))
+        return self._read(self._module, images.contiguous(memory_format=torch.channels_last))
 
     @staticmethod
     def _spoilt(features: Tensor) -> np.ndarray:
@@ -256,7 +245,7 @@ def _search(network: _Network, thickness: int | None) -> list[ReceptiveField]:
                 "local dependency" if unbounded else "dependency",
             )
         else:
-            field = _tiles(shapes[index], network.size, bool(unbounded))
+            field = ReceptiveField.tiles(shapes[index], network.size, bool(unbounded))
         fields.append(field)
     return fields
 

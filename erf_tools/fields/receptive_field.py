@@ -23,7 +23,8 @@ class ReceptiveField:
         last: of unit (0, 0).
         unbounded: every pixel reaches every unit, by a global operation or because the field is
             too large to be told from that (more than 16,000 pixels). For networks that are built
-            for one input size: the first and the last pixel reach the central unit.
+            for one input size: the first and the last pixel reach the central unit. ``None`` where
+            it is not known.
         basis: what ``first`` and ``last`` are. ``dependency``: exactly what units depend on.
             ``local dependency``: the same with values that were pooled over the whole image, as in
             squeeze-and-excitation, held fixed; it gives the true centre of an unbounded field.
@@ -36,8 +37,22 @@ class ReceptiveField:
     stride: tuple[float, float]
     first: tuple[float, float]
     last: tuple[float, float]
-    unbounded: bool
+    unbounded: bool | None
     basis: Basis
+
+    @classmethod
+    def tiles(
+        cls, shape: tuple[int, int], size: tuple[int, int], unbounded: bool | None = None
+    ) -> ReceptiveField:
+        """Return what is left where no dependency is known: equal tiles of the image.
+
+        Args:
+            shape: rows and columns of the map.
+            size: height and width of the image.
+            unbounded: see the class.
+        """
+        height, width = size[0] / shape[0], size[1] / shape[1]
+        return cls((height, width), (0, 0), (height - 1, width - 1), unbounded, "grid")
 
     @property
     def size(self) -> tuple[int, int] | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from erf_tools.errors import UsageError
+from erf_tools.features.copies import (
+    NotCopyableError,
+    independent_copy,
+    random_states_kept,
+    state_kept,
+)
 
 
 def choose_device(name: str, module: nn.Module) -> torch.device:
@@ -51,8 +57,11 @@ def normalise(
 
 
 @contextmanager
-def ready(module: nn.Module, device: torch.device, tf32: bool = False) -> Iterator[torch.dtype]:
-    """Have a network on ``device``, in evaluation mode, frozen; then as it was.
+def ready(module: nn.Module, device: torch.device, tf32: bool = False) -> Iterator[nn.Module]:
+    """Have a copy of a network on ``device``, in evaluation mode, frozen.
+
+    Inside, gradients can be taken whatever mode the caller is in; outside, random states are as
+    before. Where the network cannot be copied it is the network itself, which gets its state back.
 
     Args:
         module: the network.
@@ -64,24 +73,38 @@ def ready(module: nn.Module, device: torch.device, tf32: bool = False) -> Iterat
     """
     if tf32 and device.type != "cuda":
         raise UsageError("--precision tf32 is for CUDA; leave it out here, or use bf16")
-    modes = {submodule: submodule.training for submodule in module.modules()}
-    flags = {parameter: parameter.requires_grad for parameter in module.parameters()}
-    first = next(iter(flags), torch.empty(0))
+    if device.type == "cuda":
+        torch.cuda.init()  # random states are kept of what is there
+    with ExitStack() as held:
+        held.enter_context(random_states_kept())
+        held.enter_context(torch.inference_mode(False))
+        held.enter_context(torch.enable_grad())
+        held.enter_context(tf32_allowed(tf32))
+        try:
+            network = independent_copy(module)
+        except NotCopyableError:
+            network = module
+            held.enter_context(state_kept(module))
+        yield network.eval().requires_grad_(False).to(device)
+
+
+@contextmanager
+def tf32_allowed(allowed: bool) -> Iterator[None]:
+    """Let CUDA round factors to TF32 inside, in convolutions too, or not."""
     backends: tuple[Any, ...] = (torch.backends.cudnn, torch.backends.cuda.matmul)
     before = [backend.allow_tf32 for backend in backends]
     try:
-        module.eval().requires_grad_(False).to(device)
         for backend in backends:
-            backend.allow_tf32 = tf32
-        yield first.dtype
-    finally:
-        for backend, allowed in zip(backends, before, strict=True):
             backend.allow_tf32 = allowed
-        module.to(first.device)
-        for submodule, training in modes.items():
-            submodule.training = training
-        for parameter, flag in flags.items():
-            parameter.requires_grad_(flag)
+        yield
+    finally:
+        for backend, own in zip(backends, before, strict=True):
+            backend.allow_tf32 = own
+
+
+def floating_type(module: nn.Module) -> torch.dtype:
+    """Return the type of a network's first parameter; float32 where it has none."""
+    return next((parameter.dtype for parameter in module.parameters()), torch.float32)
 
 
 def device_name(device: torch.device) -> str:

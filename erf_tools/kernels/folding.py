@@ -8,7 +8,7 @@ passes over memory and fewer maps kept for the gradient.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Set
 
 import torch
 from timm.layers import BatchNormAct2d, Conv2dSame
@@ -16,10 +16,9 @@ from timm.utils import reparameterize_model
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-from erf_tools.features.dataflow import Dataflow, observe
+from erf_tools.features.copies import probe_copy
+from erf_tools.features.dataflow import Dataflow, Read, observe
 from erf_tools.kernels.depthwise import DepthwiseConv2d
-
-Read = Callable[[nn.Module, Tensor], Sequence[Tensor]]
 
 #: Other subclasses may make something of their weights first, as weight standardisation does.
 _CONVOLUTIONS = (nn.Conv2d, Conv2dSame, DepthwiseConv2d)
@@ -49,17 +48,14 @@ def folded(
     if not any(isinstance(part, _NORMS) for part in module.modules()):
         return module
 
-    def watched(network: nn.Module) -> Dataflow:
-        return observe(network, lambda images: read(network, images), size)
-
     try:
-        before = watched(module)
-        merged = reparameterize_model(module)
+        before = observe(module, read, size)
+        merged = reparameterize_model(probe_copy(module), inplace=True)
         merged.requires_grad_(False)  # merged kernels are new parameters
-        count = _fold_norms(merged, watched(merged), tapped)
+        count = _fold_norms(merged, observe(merged, read, size), tapped)
         if not count and len(list(merged.modules())) == len(list(module.modules())):
             return module
-        after = watched(merged)
+        after = observe(merged, read, size)
     except Exception:  # a network that cannot be copied, or whose tap is inside a merged block
         return module
     same = before.size == after.size and all(

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor, nn
 
+from erf_tools.errors import ErfToolsError
 from erf_tools.features.taps import Tap, find_map_layers, read_maps
 from erf_tools.fields.dependency import receptive_fields
 from erf_tools.fields.receptive_field import ReceptiveField
+from erf_tools.kernels.devices import ready
 from erf_tools.models.failures import explained
 from erf_tools.models.loading import Model
 
@@ -40,6 +44,8 @@ class Layer:
         """Size of the theoretical receptive field."""
         if self.field.unbounded:
             return "unbounded"
+        if self.field.unbounded is None:
+            return "not known"
         if self.field.size is None:
             return "differs between units"
         rows, columns = self.field.size
@@ -60,17 +66,25 @@ def describe_layers(model: Model, pattern: str = "", resolution: int | None = No
     side = resolution or model.preprocessing.size
     size = model.input_size or (side, side)
     images = torch.zeros(1, 3, *size)
-    with explained(model.name, model.module, size), torch.no_grad():
-        taps = find_map_layers(model.module, images, pattern)
-        maps = read_maps(model.module, taps, images) if taps else []
-    fields = receptive_fields(
-        model.module,
-        lambda strip: read_maps(model.module, taps, strip),
-        size,
-        fixed_size=model.input_size is not None,
-    )
+
+    def read(network: nn.Module, shown: Tensor) -> list[Tensor]:
+        return read_maps(network, taps, shown)
+
+    with (
+        explained(model.name, model.module, size),
+        ready(model.module, torch.device("cpu")) as network,
+        torch.no_grad(),
+    ):
+        taps = find_map_layers(network, images, pattern)
+        shapes = [tuple(found.shape[1:]) for found in read(network, images)] if taps else []
+    with ready(model.module, torch.device("cpu")) as network:
+        fields: Sequence[ReceptiveField]
+        try:
+            fields = receptive_fields(network, read, size, fixed_size=model.input_size is not None)
+        except ErfToolsError:
+            fields = [ReceptiveField.tiles((rows, columns), size) for _, rows, columns in shapes]
     modules = dict(model.module.named_modules())
     return [
-        Layer(tap, type(modules[tap.path]).__name__, tuple(found.shape[1:]), field)
-        for tap, found, field in zip(taps, maps, fields, strict=True)
+        Layer(tap, type(modules[tap.path]).__name__, shape, field)
+        for tap, shape, field in zip(taps, shapes, fields, strict=True)
     ]
