@@ -16,6 +16,7 @@ from erf_tools.erf.procedure import Procedure
 from erf_tools.erf.protocols import Protocol
 from erf_tools.erf.units import Position, central_unit, unit_positions
 from erf_tools.errors import ErfToolsError
+from erf_tools.features.copies import random_states_kept
 from erf_tools.features.dataflow import observe
 from erf_tools.features.taps import Tap, read_maps
 from erf_tools.fields.cone import Cone, candidates, plan, reading_inputs
@@ -185,6 +186,7 @@ class Contributions:
         layer.settle(tuple(features.shape[1:]), self._size, self._procedure.unit, self._upper_token)
 
     @torch.no_grad()
+    @random_states_kept()
     def _holds(self, layer: Layer, cone: Cone, image: Tensor) -> bool:
         """Tell whether the units have the same values inside the cone, for one image.
 

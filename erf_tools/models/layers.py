@@ -12,7 +12,7 @@ from erf_tools.errors import ErfToolsError
 from erf_tools.features.taps import Tap, find_map_layers, read_maps
 from erf_tools.fields.dependency import receptive_fields
 from erf_tools.fields.receptive_field import ReceptiveField
-from erf_tools.kernels.devices import ready
+from erf_tools.kernels.devices import floating_type, ready
 from erf_tools.models.failures import explained
 from erf_tools.models.loading import Model
 
@@ -65,7 +65,6 @@ def describe_layers(model: Model, pattern: str = "", resolution: int | None = No
     """
     side = resolution or model.preprocessing.size
     size = model.input_size or (side, side)
-    images = torch.zeros(1, 3, *size)
 
     def read(network: nn.Module, shown: Tensor) -> list[Tensor]:
         return read_maps(network, taps, shown)
@@ -75,6 +74,7 @@ def describe_layers(model: Model, pattern: str = "", resolution: int | None = No
         ready(model.module, torch.device("cpu")) as network,
         torch.no_grad(),
     ):
+        images = torch.zeros(1, 3, *size, dtype=floating_type(network))
         taps = find_map_layers(network, images, pattern)
         shapes = [tuple(found.shape[1:]) for found in read(network, images)] if taps else []
     with ready(model.module, torch.device("cpu")) as network:
