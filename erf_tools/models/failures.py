@@ -117,8 +117,8 @@ CAUSES = (
         _is_scripted,
     ),
     Cause(
-        r"(Calling|call) (eval|train)\(\)",
-        "it comes from torch.export, which has fixed its mode",
+        r"(Calling|call) (eval|train)\(\)|Guard failed: ",
+        "it comes from torch.export, which has fixed its mode, or the shape of its input",
         "give the nn.Module that was exported",
     ),
     Cause(
@@ -184,12 +184,12 @@ CAUSES = (
         "bring it to one type with .float()",
     ),
     Cause(
-        r"not implemented for '",
+        r"not implemented for '|is not supported for complex types",
         "one of its operations does not exist for its type of numbers on this device",
         "bring it to one type with .float(), and see that it gives real numbers",
     ),
     Cause(
-        r"from the 'Sparse|from the 'Quantized|from the 'Mkldnn|tensor layout",
+        r"'aten::_nnz'|from the 'Sparse|from the 'Quantized|from the 'Mkldnn|tensor layout",
         "it gives a tensor that is not dense",
         "bring that to a dense one (.to_dense(), .dequantize()), or name another layer",
     ),
