@@ -13,6 +13,7 @@ from conftest import Command
 from PIL import Image
 
 from erf_tools.cli import demo
+from erf_tools.cli.inputs import report_left_out
 
 PROGRAM = Path(sys.executable).with_name("erf-tools")
 INTERRUPTED = (
@@ -331,3 +332,12 @@ def test_paths_that_cannot_be_are_one_sentence(
     assert code == 2
     assert message in err
     assert "Traceback" not in err
+
+
+def test_of_files_left_out_the_first_few_are_named(capsys: pytest.CaptureFixture[str]) -> None:
+    cut = [(f"{number}.png", f"{number} bytes are missing") for number in range(500)]
+    report_left_out([*cut, ("x.txt", "no")], "images could not be read")
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 12
+    assert lines[0] == "skipped 0.png: 0 bytes are missing"
+    assert lines[-2:] == ["skipped 491 more for other reasons", "501 images could not be read"]

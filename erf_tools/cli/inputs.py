@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from erf_tools.images import Selection
     from erf_tools.models.requests import Request
 
-#: How many of the files left out for one reason are named.
+#: How many of the files left out for one reason are named, and how many reasons.
 _NAMED = 10
 
 
@@ -49,14 +49,17 @@ def report_images(selection: Selection, asked: int) -> None:
 
 
 def report_left_out(left_out: Sequence[Remark], what: str) -> None:
-    """Name files that are left out, the first few for each reason, and count them."""
+    """Name files that are left out, the first few for each of a few reasons, and count them."""
     by_reason: dict[str, list[str]] = {}
     for name, reason in left_out:
         by_reason.setdefault(reason, []).append(name)
-    for reason, names in by_reason.items():
+    reasons = list(by_reason.items())
+    for reason, names in reasons[:_NAMED]:
         for name in names[:_NAMED]:
             typer.echo(f"skipped {name}: {reason}", err=True)
         if len(names) > _NAMED:
             typer.echo(f"skipped {len(names) - _NAMED} more: {reason}", err=True)
+    if others := sum(len(names) for _, names in reasons[_NAMED:]):
+        typer.echo(f"skipped {others} more for other reasons", err=True)
     if left_out:
         typer.echo(f"{len(left_out)} {what}", err=True)
