@@ -255,6 +255,15 @@ def test_every_address_is_closed_to_others(
         assert "access-control-allow-origin" not in answered
 
 
+def test_no_websocket_is_opened(address: str) -> None:
+    upgrade = {"Connection": "Upgrade", "Upgrade": "websocket", "Sec_WebSocket_Version": "13"}
+    key = {"Sec_WebSocket_Key": "AAAAAAAAAAAAAAAAAAAAAA=="}
+    for path in ("/", "/gradio_api/queue/join"):
+        status, answered, _ = ask(address, path, **upgrade, **key)
+        assert status != 101
+        assert "sec-websocket-accept" not in answered
+
+
 def test_an_upload_from_elsewhere_is_not_kept(address: str, folder: Path) -> None:
     own = address.rstrip("/")
     assert upload(address, PNG, Origin=own)[0] == 200

@@ -100,8 +100,6 @@ class OnlyThePage:
         """Answer one request."""
         if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
-        elif scope["type"] != "http":
-            await send({"type": "websocket.close"})
         elif not self._is_known(scope):
             await _refuse(send, 404, "This page is answered under its own address only.")
         elif not is_answered(scope["path"], self._uploads):

@@ -213,5 +213,7 @@ def _server(
             await super().shutdown(sockets)
 
     return Server(
-        uvicorn.Config(application, log_level="warning", timeout_graceful_shutdown=_LAST_ANSWERS)
+        uvicorn.Config(
+            application, ws="none", log_level="warning", timeout_graceful_shutdown=_LAST_ANSWERS
+        )
     )
