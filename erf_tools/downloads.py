@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import http.client
-import ipaddress
 import json
 import os
 import re
@@ -15,12 +14,12 @@ import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from filelock import FileLock
 from platformdirs import user_cache_path
 from tqdm import tqdm
 
+from erf_tools.addresses import check_address
 from erf_tools.errors import ErfToolsError, UsageError
 from erf_tools.files import file_sha256
 
@@ -50,37 +49,6 @@ def is_offline() -> bool:
 def go_offline() -> None:
     """Forbid to use the network from now on; before the model hub's library is imported."""
     os.environ["HF_HUB_OFFLINE"] = "1"
-
-
-def check_address(address: str) -> None:
-    """Refuse every address but ``https``, and ``http`` to this machine itself.
-
-    Raises:
-        UsageError: the address is another one, or is malformed.
-    """
-    try:
-        parts = urlsplit(address)
-        host = parts.hostname or ""
-        well_formed = bool(host) and parts.port != 0
-    except ValueError:
-        raise UsageError(
-            f"{address!r} is no web address; give one such as https://host/file"
-        ) from None
-    # urlsplit drops line ends, and urllib.request takes a user name for a part of the host: what
-    # was checked would not be what is asked for.
-    if not well_formed or "@" in parts.netloc or not re.fullmatch(r"[!-~]+", address):
-        raise UsageError(f"{address!r} is no web address; give one such as https://host/file")
-    if parts.scheme != "https" and not (parts.scheme == "http" and _is_loopback(host)):
-        raise UsageError(
-            f"{address} is refused; give an https address (http is for this machine only)"
-        )
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def download(

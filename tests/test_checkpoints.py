@@ -14,7 +14,9 @@ from safetensors.torch import save_file
 from torch import nn
 
 from erf_tools.errors import ErfToolsError, UsageError
-from erf_tools.models.checkpoints import load_into, read_state_dict, state_sha256
+from erf_tools.models.checkpoints import read_state_dict
+from erf_tools.models.digests import state_sha256
+from erf_tools.models.fitting import load_into
 from erf_tools.models.loading import load_model
 
 

@@ -20,7 +20,8 @@ import pytest
 from loopback import Answer, Loopback
 
 from erf_tools import downloads
-from erf_tools.downloads import cache_folder, check_address, download, is_offline
+from erf_tools.addresses import check_address
+from erf_tools.downloads import cache_folder, download, is_offline
 from erf_tools.errors import ErfToolsError, UsageError
 
 BODY = np.random.default_rng(0).bytes(300_000)

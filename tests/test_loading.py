@@ -121,6 +121,25 @@ def number():
 
 def broken():
     raise RuntimeError("no such dataset")
+
+def leaves():
+    raise SystemExit(0)
+
+def wants(width):
+    return torch.nn.Conv2d(3, width, 3)
+
+def kind():
+    return torch.nn.ReLU
+
+def pair():
+    return network(), None
+
+def diverged():
+    made = network()
+    torch.nn.init.constant_(made[0].bias, float("nan"))
+    return made
+
+table = {}
 """
 
 
@@ -149,6 +168,14 @@ def test_own_factory(factory: Path) -> None:
         ("nowhere.at_all:network", UsageError, "cannot import"),
         ("my_networks:number", UsageError, "returned a int"),
         ("my_networks:broken", ErfToolsError, "no such dataset"),
+        ("my_networks:leaves", ErfToolsError, "failed: SystemExit: 0"),
+        ("my_networks:wants", ErfToolsError, "missing 1 required positional argument: 'width'"),
+        ("my_networks:kind", UsageError, "returned the class ReLU; give an instance of it"),
+        ("my_networks:pair", UsageError, "returned a tuple of 2; give the nn.Module in it alone"),
+        ("my_networks:diverged", UsageError, r"not finite \(NaN or infinity\) in 0.bias"),
+        ("my_networks:table", UsageError, "is a dict, not a function; name one"),
+        ("my_networks:", UsageError, "has no ''"),
+        ("sys:exit", ErfToolsError, "sys:exit failed: SystemExit"),
     ],
 )
 def test_factories_that_do_not_work(
@@ -156,6 +183,23 @@ def test_factories_that_do_not_work(
 ) -> None:
     with pytest.raises(error, match=message):
         load_model(name)
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("def network(:", "SyntaxError"),
+        ("raise SystemExit(3)", "SystemExit: 3"),
+        ("1 / 0", "ZeroDivisionError: division by zero"),
+        ("import nosuch_package", "cannot import.*nosuch_package"),
+        ("raise KeyError('DATA')", "KeyError: 'DATA'"),
+        ("a = chr(0)\nopen(a)", "ValueError: embedded null"),
+    ],
+)
+def test_modules_that_fail_when_they_are_imported(factory: Path, code: str, said: str) -> None:
+    (factory / "my_networks.py").write_text(code)
+    with pytest.raises(ErfToolsError, match=f"my_networks.*{said}"):
+        load_model("my_networks:network")
 
 
 def test_random_weights_are_not_ours_to_make_for_a_factory(factory: Path) -> None:

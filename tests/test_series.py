@@ -58,6 +58,19 @@ def test_a_pattern_is_a_series_in_the_order_of_its_numbers(tmp_path: Path) -> No
         requests(["resnet18"], [str(tmp_path / "step_*.pth")])
 
 
+@pytest.mark.parametrize(
+    "address",
+    [
+        "https://host/model.safetensors?download=true",
+        "https://host/resolve/main/[best].pth",
+        "http://127.0.0.1/a*.pth?x=1&y=2",
+    ],
+)
+def test_an_address_is_no_pattern(address: str) -> None:
+    (request,) = requests(["resnet18"], [address])
+    assert (request.weights, request.in_series) == (address, False)
+
+
 def test_the_command_measures_a_series(tmp_path: Path, run_command: Command) -> None:
     for epoch in (2, 10):
         network = erf_tools.load_model("resnet18", "random", seed=epoch).module

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 import re
 import socket
 import sys
@@ -14,6 +15,7 @@ from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import ModuleType
 
 import pytest
@@ -131,6 +133,31 @@ def test_a_wrong_digest_never_enters_the_cache(publish: Publish, cache: Path) ->
     assert "0badf00d" in str(caught.value)
     assert "--weights random" in str(caught.value)
     assert not list(cache.glob("*.pth"))
+
+
+def test_a_read_only_cache_that_holds_the_weights_is_enough(
+    publish: Publish, network: RepLKNet, server: Loopback, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that somebody else keeps for all; root would be let in."""
+    body = as_bytes(network.state_dict())
+    file = publish(body)
+    with TemporaryDirectory() as shared:
+        weights = Path(shared) / "weights"
+        weights.mkdir()
+        (weights / file).write_bytes(body)
+        monkeypatch.setenv("ERF_TOOLS_CACHE", shared)
+        Path(shared).chmod(0o755)
+        weights.chmod(0o555)
+        user = os.geteuid()
+        if user == 0:
+            os.seteuid(65534)
+        try:
+            assert torch.equal(outputs(load_model("tiny").module), outputs(network))
+        finally:
+            os.seteuid(user)
+            weights.chmod(0o755)
+        assert [path.name for path in weights.iterdir()] == [file]
+    assert not server.requests
 
 
 def test_a_wrong_file_put_there_by_hand_is_refused(publish: Publish, cache: Path) -> None:
@@ -262,6 +289,33 @@ def test_offline_opens_no_connection(
             load_model(name)
     with pytest.raises(ErfToolsError, match="offline mode is on"):
         load_model("replknet31b", "https://example.com/net.pth")
+
+
+@pytest.mark.parametrize("variable", ["HF_HUB_OFFLINE", "ERF_TOOLS_OFFLINE"])
+def test_weights_of_the_hub_that_are_here_are_used_offline(
+    variable: str, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The hub's own library would ask whether there is a newer version."""
+    from huggingface_hub import constants
+    from safetensors.torch import save_file
+
+    name = "test_resnet.r160_in1k"
+    state = timm.create_model(name).state_dict()
+    folder = tmp_path / "hub" / f"models--timm--{name}"
+    snapshot = folder / "snapshots" / ("0" * 40)
+    snapshot.mkdir(parents=True)
+    (folder / "refs").mkdir()
+    (folder / "refs" / "main").write_text("0" * 40)
+    save_file(state, snapshot / "model.safetensors")
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setenv(variable, "1")
+    touched = []
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *asked, **_: touched.append(asked) or [])
+    monkeypatch.setattr(socket.socket, "connect", lambda _, place: touched.append(place))
+    model = load_model(name)
+    assert torch.equal(model.module.fc.weight, state["fc.weight"])
+    assert not touched
+    assert not constants.HF_HUB_OFFLINE  # as it was
 
 
 @pytest.mark.parametrize("command", ["erf", "shape-bias"])

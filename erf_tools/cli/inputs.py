@@ -29,7 +29,8 @@ def wanted_models(models: list[str], weights: list[str], offline: bool) -> list[
         go_offline()
     wanted = requests(split_names(models), split_names(weights))
     if others := [request.model for request in wanted if request.model not in ENTRIES]:
-        from erf_tools.models.loading import is_factory, resolve
+        from erf_tools.models.factories import is_factory
+        from erf_tools.models.loading import resolve
 
         for name in others:
             if not is_factory(name):

@@ -26,6 +26,8 @@ def print_study(outcome: Study, output: Path) -> None:
             err=True,
         )
     for result in outcome.results:
+        for note in result.setting["model"]["weights"].get("notes", ()):
+            typer.echo(f"{result.name}: {note}", err=True)
         if zeros := result.number("zero"):
             typer.echo(
                 f"warning: {result.name}: the map of {zeros} of {result.count} images is zero "

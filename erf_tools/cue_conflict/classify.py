@@ -231,6 +231,11 @@ def settings(
         raise UsageError(f"there is no preset {preset!r}: {suggestion(preset, PRESETS)}")
     if aggregation not in ("mean", "sum", "max"):
         raise UsageError(f"aggregation is {aggregation!r}; it is mean, sum or max")
+    if not model.weights.head:
+        raise UsageError(
+            f"{model.name} has no classifier, because {model.weights.source} holds none that fits; "
+            "shape bias needs a head: give weights with theirs"
+        )
     size = SIDE if preset == "mvh" else model.preprocessing.size
     if model.input_size and tuple(model.input_size) != (size, size):
         raise UsageError(

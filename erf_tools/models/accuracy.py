@@ -104,8 +104,9 @@ def classify(
 ) -> dict[str, int]:
     """Return the class that a network gives each labelled image, by name.
 
-    Nothing is returned of a network that does not give logits ``[N, classes]``, or whose classes
-    are others than those of the labels. An image whose logits are not finite has no class.
+    Nothing is returned of a network without a head, that does not give logits ``[N, classes]``, or
+    whose classes are others than those of the labels. An image whose logits are not finite has no
+    class.
 
     Args:
         model: the network, ready on ``device``.
@@ -114,6 +115,8 @@ def classify(
         view: how they are shown.
         device: where the network is.
     """
+    if not model.weights.head:
+        return {}
     dtype = next((parameter.dtype for parameter in model.module.parameters()), torch.float32)
     own, found = model.preprocessing, {}
     labelled = [image for image in images if image.name in labels]

@@ -304,6 +304,10 @@ def check_network(given: object, name: str) -> nn.Module:
                 f"{name} has parameters on the meta device, which hold no values ({part}); load "
                 "its weights first (to_empty, or load_state_dict with assign=True)"
             )
+    for part, parameter in given.named_parameters():
+        dense = parameter.layout == torch.strided and not parameter.is_quantized
+        if dense and not parameter.isfinite().all():
+            raise UsageError(f"{name} has values that are not finite (NaN or infinity) in {part}")
     return given
 
 

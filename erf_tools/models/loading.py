@@ -2,34 +2,31 @@
 
 from __future__ import annotations
 
-import importlib
-import os
-import socket
-import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
-from urllib.request import getproxies
 
 import timm
 import torch
-from huggingface_hub.constants import ENDPOINT
 from timm.models import get_pretrained_cfg, list_pretrained, split_model_name_tag
 from torch import nn
 
-from erf_tools.downloads import is_offline
+from erf_tools.addresses import is_address
 from erf_tools.errors import ErfToolsError, UsageError, suggestion
 from erf_tools.features.taps import Tap, default_tap
-from erf_tools.files import file_sha256
 from erf_tools.images import Preprocessing
-from erf_tools.models import catalogue, checkpoints, replknet, weight_files
+from erf_tools.models import catalogue, replknet, weight_files
 from erf_tools.models.catalogue import Entry, WeightSource
-from erf_tools.models.failures import check_network, not_a_network
-
-_HUB = ("hf-hub:", "hf_hub:", "local-dir:")
+from erf_tools.models.checkpoints import Checkpoint, read_checkpoint
+from erf_tools.models.digests import state_sha256
+from erf_tools.models.factories import call_factory, is_factory
+from erf_tools.models.failures import check_network, first_line
+from erf_tools.models.fitting import Renaming, fit, load
+from erf_tools.models.hub import HUB, check_hub, hub_as_allowed, no_hub
+from erf_tools.models.renamings import efficientnet_to_timm, mmpretrain_to_official, timm_filter
 
 
 @dataclass(frozen=True)
@@ -40,11 +37,15 @@ class Weights:
         kind: ``pretrained``, ``random``, ``file``, or ``given`` (as a user's network came).
         source: file, hub name or package they came from, or how they were initialised.
         sha256: of the file where there is one, else of the state dict.
+        notes: what had to be done so that they fit, in words.
+        head: whether the classifier is among them; without, the network gives no classes.
     """
 
     kind: Literal["pretrained", "random", "file", "given"]
     source: str
     sha256: str
+    notes: tuple[str, ...] = ()
+    head: bool = True
 
     @property
     def label(self) -> str:
@@ -85,7 +86,11 @@ class Model:
             "name": self.name,
             "arguments": dict(self.arguments),
             "parameters": sum(parameter.numel() for parameter in self.module.parameters()),
-            "weights": {**vars(self.weights), "label": self.weights.label},
+            "weights": {
+                **vars(self.weights),
+                "notes": list(self.weights.notes),
+                "label": self.weights.label,
+            },
             "preprocessing": self.preprocessing.record(),
         }
 
@@ -142,7 +147,7 @@ def as_model(
     return Model(
         name=name or type(module).__name__,
         module=module,
-        weights=Weights("given", "as given", checkpoints.state_sha256(module)),
+        weights=Weights("given", "as given", state_sha256(module)),
         preprocessing=preprocessing or _timm_preprocessing(module),
         tap=tap or default_tap(module),
     )
@@ -166,11 +171,6 @@ def without_values(name: str, size: tuple[int, int]) -> nn.Module:
         return module.eval()
 
 
-def is_factory(name: str) -> bool:
-    """Tell whether ``name`` has the form ``package.module:factory``."""
-    return ":" in name and not name.startswith(_HUB)
-
-
 def resolve(name: str) -> Entry:
     """Return the catalogue's entry for a name, or one made for a timm name.
 
@@ -179,7 +179,7 @@ def resolve(name: str) -> Entry:
     """
     if name in catalogue.ENTRIES:
         return catalogue.ENTRIES[name]
-    if not name.startswith(_HUB):
+    if not name.startswith(HUB):
         architecture, tag = split_model_name_tag(name)
         if not timm.is_model(architecture):
             known = [*catalogue.ENTRIES, *timm.list_models()]
@@ -203,7 +203,7 @@ def size_arguments(architecture: str, size: tuple[int, int] | None) -> dict[str,
     Returns:
         ``img_size`` for a network that is built for one size; nothing for one that takes any.
     """
-    if size is None or architecture.startswith(_HUB):
+    if size is None or architecture.startswith(HUB):
         return {}
     cfg = get_pretrained_cfg(architecture, allow_unregistered=True)
     if cfg is None or not cfg.fixed_input_size:
@@ -220,17 +220,16 @@ def _seeded(seed: int) -> Iterator[None]:
 
 
 def _load_replknet(entry: Entry, weights: str | Path, seed: int) -> Model:
-    state, loaded = _read_weights(entry, weights)
-    if state is not None:
-        state = checkpoints.mmpretrain_to_official(state)
-    merged = state is not None and any(".lkb_reparam." in key for key in state)
+    found, loaded = _read_weights(entry, weights)
+    keys = [key for part in found.parts for key in part.state] if found else []
+    merged = any(".lkb_reparam." in key for key in keys)
     with _seeded(seed):
         module = replknet.build(entry.architecture, merged)
-    if state is not None and loaded is not None:
-        checkpoints.load_into(module, state, loaded.source)
+    if found is not None and loaded is not None:
+        head, renamings = ("head",), (mmpretrain_to_official,)
+        loaded, _ = _filled(module, found, loaded, head, renamings)
     else:
-        digest = checkpoints.state_sha256(module)
-        loaded = Weights("random", f"initialised with seed {seed}", digest)
+        loaded = Weights("random", f"initialised with seed {seed}", state_sha256(module))
     return Model(
         entry.name,
         module.eval(),
@@ -243,23 +242,23 @@ def _load_replknet(entry: Entry, weights: str | Path, seed: int) -> Model:
 
 def _load_timm(entry: Entry, weights: str | Path, seed: int, size: tuple[int, int] | None) -> Model:
     from_hub = weights == "pretrained" and entry.weights.kind == "timm"
-    state, loaded = (None, None) if from_hub else _read_weights(entry, weights)
+    found, loaded = (None, None) if from_hub else _read_weights(entry, weights)
     arguments = size_arguments(entry.architecture, size)
     with _seeded(seed):
         module = _create_timm(entry, from_hub, arguments)
     cfg = module.pretrained_cfg
-    resized: list[str] = []
-    if state is not None and loaded is not None:
-        if "_conv_stem.weight" in state:
-            state = checkpoints.efficientnet_to_timm(state, module)
-        state, resized = _fit_timm(state, module)
-        checkpoints.load_into(module, state, loaded.source)
+    resized: Sequence[str] = ()
+    if found is not None and loaded is not None:
+        names = cfg.get("classifier") or ()
+        head = (names,) if isinstance(names, str) else tuple(names)
+        renamings = (efficientnet_to_timm, timm_filter)
+        loaded, resized = _filled(module, found, loaded, head, renamings)
     elif from_hub:
         place = cfg.get("hf_hub_id") or cfg.get("url")
-        loaded = Weights("pretrained", f"timm, {place}", checkpoints.state_sha256(module))
+        loaded = Weights("pretrained", f"timm, {place}", state_sha256(module))
     else:
         source = f"initialised with seed {seed}{_undo_zero_norms(module)}"
-        loaded = Weights("random", source, checkpoints.state_sha256(module))
+        loaded = Weights("random", source, state_sha256(module))
     tied = bool(cfg.get("fixed_input_size"))
     return Model(
         name=entry.name,
@@ -272,7 +271,7 @@ def _load_timm(entry: Entry, weights: str | Path, seed: int, size: tuple[int, in
             "timm": entry.architecture,
             **arguments,
             **_windows(module),
-            **({"resized_by_timm": resized} if resized else {}),
+            **({"resized_by_timm": list(resized)} if resized else {}),
         },
     )
 
@@ -283,113 +282,59 @@ def _load_factory(name: str, weights: str | Path) -> Model:
             f"--weights random is for models that erf-tools builds; {name} decides its own "
             "initialisation: leave --weights out, or give a file"
         )
-    module = _call_factory(name)
+    module = call_factory(name)
     model = as_model(module, name)
     if weights == "pretrained":
         return replace(model, module=module.eval())
-    state, loaded = _read_file(weights)
-    checkpoints.load_into(module, state, loaded.source)
+    found, loaded = _read_file(weights)
+    loaded, _ = _filled(module, found, loaded)
     return replace(model, module=module.eval(), weights=loaded)
 
 
-def _call_factory(name: str) -> nn.Module:
-    module_name, _, attribute = name.partition(":")
-    folder = os.getcwd()
-    # Unlike `python -m`, an installed command does not look for modules in the current folder.
-    if folder not in sys.path:
-        sys.path.insert(0, folder)
-    try:
-        factory: Callable[[], Any] = getattr(importlib.import_module(module_name), attribute)
-    except ImportError as error:
-        raise UsageError(f"{name}: cannot import {module_name!r} ({error})") from error
-    except AttributeError as error:
-        raise UsageError(f"{name}: {module_name} has no {attribute!r}") from error
-    try:
-        module = factory()
-    except Exception as error:
-        raise ErfToolsError(f"{name} failed: {type(error).__name__}: {error}") from error
-    if not isinstance(module, nn.Module):
-        raise UsageError(f"{name} returned {not_a_network(module)}")
-    return module
+def _filled(
+    module: nn.Module,
+    found: Checkpoint,
+    weights: Weights,
+    head: Sequence[str] = (),
+    renamings: Sequence[Renaming] = (),
+) -> tuple[Weights, Sequence[str]]:
+    """Load a file into a network; return what to say of it, and which keys timm resized."""
+    fitted = fit(found, module, head, renamings)
+    load(fitted, module, head, weights.source)
+    return replace(weights, notes=fitted.notes, head=fitted.classes != 0), fitted.resized
 
 
-def _read_weights(
-    entry: Entry, weights: str | Path
-) -> tuple[checkpoints.StateDict | None, Weights | None]:
-    """Return the state dict asked for and what to say of it; nothing for ``random``."""
+def _read_weights(entry: Entry, weights: str | Path) -> tuple[Checkpoint | None, Weights | None]:
+    """Return the file asked for and what to say of it; nothing for ``random``."""
     if weights == "random":
         return None, None
     if weights != "pretrained":
         return _read_file(weights)
-    found = weight_files.obtain(entry)
-    source = f"{found.name}, {entry.weights.address or entry.weights.package}"
-    return checkpoints.read_state_dict(found), Weights("pretrained", source, file_sha256(found))
+    found = read_checkpoint(weight_files.obtain(entry))
+    source = f"{found.path.name}, {entry.weights.address or entry.weights.package}"
+    return found, Weights("pretrained", source, found.sha256)
 
 
-def _read_file(weights: str | Path) -> tuple[checkpoints.StateDict, Weights]:
+def _read_file(weights: str | Path) -> tuple[Checkpoint, Weights]:
     """Read weights of the user's own, from a file or an address."""
-    fetched = weight_files.is_address(weights)
+    fetched = is_address(weights)
     path = weight_files.obtain_address(str(weights)) if fetched else Path(weights).expanduser()
-    state = checkpoints.read_state_dict(path)
-    return state, Weights("file", str(weights if fetched else path), file_sha256(path))
+    found = read_checkpoint(path)
+    return found, Weights("file", str(weights if fetched else path), found.sha256)
 
 
 def _create_timm(entry: Entry, pretrained: bool, arguments: Mapping[str, Any]) -> Any:
     try:
         if pretrained:
-            _check_hub(entry)
-        return timm.create_model(entry.architecture, pretrained=pretrained, **arguments)
+            check_hub(entry)
+        with hub_as_allowed():
+            return timm.create_model(entry.architecture, pretrained=pretrained, **arguments)
     except ErfToolsError:
         raise
     except Exception as error:
         if not pretrained:
-            raise ErfToolsError(f"timm cannot build {entry.name}: {error}") from error
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise ErfToolsError(_no_hub(entry, reason)) from error
-
-
-def _check_hub(entry: Entry) -> None:
-    """Fail at once where the model hub cannot be reached; it would be asked for a minute.
-
-    Raises:
-        ErfToolsError: the weights are not on this machine, and offline mode is on or the hub's
-            name is not known to the network.
-    """
-    if catalogue.weights_file(entry) or entry.architecture.startswith("local-dir:"):
-        return
-    if is_offline():
-        raise ErfToolsError(_no_hub(entry, "offline mode is on"))
-    host = urlsplit(ENDPOINT).hostname
-    if not getproxies():  # a proxy looks names up itself
-        try:
-            socket.getaddrinfo(host, 443)
-        except OSError as error:
-            raise ErfToolsError(_no_hub(entry, f"{host}: {error.strerror or error}")) from error
-
-
-def _no_hub(entry: Entry, reason: str) -> str:
-    return (
-        f"timm cannot get the trained weights of {entry.name} ({reason}): connect to the network "
-        "once, use --weights FILE for a file of your own, or --weights random for the untrained "
-        "network"
-    )
-
-
-def _fit_timm(
-    state: checkpoints.StateDict, module: nn.Module
-) -> tuple[checkpoints.StateDict, list[str]]:
-    """Let timm rename and resize a state dict for ``module``; return it and what was resized.
-
-    Networks that are built for another input size than their weights have position tables of
-    another shape; timm's own filter interpolates them.
-    """
-    own = module.state_dict()
-    misfits = [key for key in own if key in state and state[key].shape != own[key].shape]
-    fit = getattr(sys.modules[type(module).__module__], "checkpoint_filter_fn", None)
-    if fit is None or not misfits:
-        return state, []
-    fitted = fit(dict(state), module)
-    return fitted, [key for key in misfits if key in fitted and fitted[key].shape == own[key].shape]
+            raise ErfToolsError(f"timm cannot build {entry.name}: {first_line(error)}") from error
+        raise ErfToolsError(no_hub(entry, first_line(error))) from error
 
 
 def _windows(module: nn.Module) -> dict[str, Any]:

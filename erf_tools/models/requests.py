@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from glob import glob, has_magic
 from pathlib import Path
 
+from erf_tools.addresses import is_address
 from erf_tools.errors import UsageError
 
 
@@ -62,7 +63,7 @@ def requests(models: Sequence[str], weights: Sequence[str]) -> list[Request]:
     chosen = list(weights) * len(models) if len(weights) == 1 else weights
     wanted: list[Request] = []
     for name, choice in zip(models, chosen, strict=True):
-        if has_magic(choice) and not Path(choice).exists():
+        if has_magic(choice) and not is_address(choice) and not Path(choice).exists():
             wanted += [Request(name, file, in_series=True) for file in _series(choice)]
         else:
             wanted.append(Request(name, choice))

@@ -18,7 +18,8 @@ from urllib.parse import unquote, urlsplit
 
 from filelock import FileLock
 
-from erf_tools.downloads import check_address, download, is_offline
+from erf_tools.addresses import check_address, is_address
+from erf_tools.downloads import download, is_offline
 from erf_tools.errors import ErfToolsError, UsageError
 from erf_tools.files import file_sha256, write_json
 from erf_tools.models.catalogue import ENTRIES, Entry, weights_file, weights_folder
@@ -27,11 +28,6 @@ _ALTERNATIVES = (
     "--weights FILE for a file of your own, or --weights random for the untrained network"
 )
 _SMALLEST = 1_000_000  # bytes; below, it is Google's page about the file, not the file
-
-
-def is_address(weights: str | Path) -> bool:
-    """Tell whether ``--weights`` names a web address rather than a file."""
-    return str(weights).startswith(("https://", "http://"))
 
 
 def obtain(entry: Entry, progress: bool = False) -> Path:
@@ -217,14 +213,19 @@ def _record(name: str, address: str, digest: str) -> None:
     Raises:
         ErfToolsError: the file is not the one first seen.
     """
-    with _index(weights_folder()) as index:
-        known = index.setdefault(name, {"address": address, "sha256": digest})
-        if known["sha256"] != digest:
-            raise ErfToolsError(
-                f"{weights_folder() / name} is not the file first fetched (its SHA-256 was "
-                f"{known['sha256'][:8]}... and is {digest[:8]}...); remove it with "
-                f"`erf-tools weights remove {name}`"
-            )
+    known = _read_index(weights_folder()).get(name)
+    if known is None:
+        try:
+            with _index(weights_folder()) as index:
+                known = index.setdefault(name, {"address": address, "sha256": digest})
+        except OSError:  # a shared cache that is kept by somebody else
+            return
+    if known["sha256"] != digest:
+        raise ErfToolsError(
+            f"{weights_folder() / name} is not the file first fetched (its SHA-256 was "
+            f"{known['sha256'][:8]}... and is {digest[:8]}...); remove it with "
+            f"`erf-tools weights remove {name}`"
+        )
 
 
 @contextmanager

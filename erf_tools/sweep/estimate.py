@@ -15,7 +15,8 @@ from erf_tools.erf.gradients import prepared
 from erf_tools.erf.procedure import DEFAULT_RESOLUTION, Procedure
 from erf_tools.errors import ErfToolsError
 from erf_tools.images import select
-from erf_tools.models.loading import is_factory, load_model, without_values
+from erf_tools.models.factories import is_factory
+from erf_tools.models.loading import load_model, without_values
 from erf_tools.models.operations import multiply_adds
 from erf_tools.sweep.plan import Measurement, Unit
 from erf_tools.sweep.study import ErfProtocol

@@ -17,6 +17,7 @@ from typing import Any
 
 import msgspec
 
+from erf_tools.addresses import is_address
 from erf_tools.cue_conflict.stimuli import StimulusSet, open_stimuli
 from erf_tools.erf.parts import group_lengths
 from erf_tools.erf.procedure import DEFAULT_RESOLUTION
@@ -296,7 +297,7 @@ def _weights_digest(request: Request) -> str | None:
     Weights of a model hub have none before they are fetched, by whoever needs them first; parts of
     results say which they were, and do not add up where they differ.
     """
-    if weight_files.is_address(request.weights):
+    if is_address(request.weights):
         with suppress(ErfToolsError):
             return file_sha256(weight_files.obtain_address(request.weights))
         return None
