@@ -51,7 +51,7 @@ from erf_tools.erf.contributions import Contributions
 from erf_tools.erf.gradients import effective_receptive_field
 from erf_tools.erf.procedure import Precision, Procedure
 from erf_tools.errors import ErfToolsError
-from erf_tools.features.taps import read_features
+from erf_tools.features.reading import read_features
 from erf_tools.fields.cone import Cone
 from erf_tools.figures import COLOURS, PAGE, STYLE, draw_grid, save_figure
 from erf_tools.files import write_json

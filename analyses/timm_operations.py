@@ -21,7 +21,8 @@ from tqdm import tqdm
 from analyses.programs import kept
 from erf_tools.erf.procedure import DEFAULT_RESOLUTION
 from erf_tools.errors import UsageError
-from erf_tools.features.taps import default_tap, read_features
+from erf_tools.features.reading import read_features
+from erf_tools.features.taps import default_tap
 from erf_tools.models.loading import size_arguments
 
 #: Networks in one kept part of the counting.

@@ -18,7 +18,8 @@ from torch.nn.utils.parametrizations import weight_norm
 from erf_tools.erf.gradients import measure_layers
 from erf_tools.erf.maps import ERF
 from erf_tools.erf.procedure import Procedure
-from erf_tools.features.taps import Tap, default_tap, read_maps
+from erf_tools.features.reading import read_maps
+from erf_tools.features.taps import Tap, default_tap
 from erf_tools.images import select
 from erf_tools.kernels.folding import folded
 from erf_tools.models.loading import as_model

@@ -12,7 +12,9 @@ from torch import Tensor, nn
 from erf_tools.erf.gradients import effective_receptive_field, measure_layers
 from erf_tools.erf.procedure import Procedure
 from erf_tools.errors import UsageError
-from erf_tools.features.taps import Tap, find_map_layers, find_taps, read_maps, stage_taps
+from erf_tools.features.proof import find_map_layers
+from erf_tools.features.reading import read_maps
+from erf_tools.features.taps import Tap, find_taps, stage_taps
 from erf_tools.images import Preprocessing, select
 from erf_tools.models.layers import describe_layers
 from erf_tools.models.loading import as_model, load_model

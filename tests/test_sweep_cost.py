@@ -15,7 +15,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from analyses import sweep_cost, timm_operations
 from analyses.sweep_cost import Costs, makespan
-from erf_tools.features.taps import default_tap, read_features
+from erf_tools.features.reading import read_features
+from erf_tools.features.taps import default_tap
 
 
 def on_meta(name: str) -> nn.Module:

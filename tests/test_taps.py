@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from erf_tools.errors import UsageError
-from erf_tools.features.taps import LAST_MAP, LAST_STAGE, Tap, default_tap, read_features
+from erf_tools.features.reading import read_features
+from erf_tools.features.taps import LAST_MAP, LAST_STAGE, Tap, default_tap
 from erf_tools.models.loading import load_model
 
 

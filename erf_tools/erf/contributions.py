@@ -18,7 +18,9 @@ from erf_tools.erf.units import Position, central_unit, unit_positions
 from erf_tools.errors import ErfToolsError
 from erf_tools.features.copies import random_states_kept
 from erf_tools.features.dataflow import observe
-from erf_tools.features.taps import Tap, read_maps
+from erf_tools.features.proof import proven
+from erf_tools.features.reading import read_maps
+from erf_tools.features.taps import Tap
 from erf_tools.fields.cone import Cone, candidates, plan, reading_inputs
 from erf_tools.fields.dependency import receptive_fields
 from erf_tools.fields.receptive_field import ReceptiveField
@@ -93,6 +95,7 @@ class Contributions:
         fixed_size: bool,
         fast: bool,
     ) -> None:
+        taps = proven(module, taps, size, fixed_size)
         self._procedure, self._size = procedure, size
         self._upper_token = procedure.protocol.upper_token and hasattr(module, "patch_embed")
         fast = fast and not fixed_size

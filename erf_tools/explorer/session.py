@@ -21,7 +21,8 @@ from erf_tools.errors import ErfToolsError, UsageError, suggestion
 from erf_tools.explorer.answers import Answer, Decision, Point, WeightsChoice, nearest_unit
 from erf_tools.explorer.pictures import Picture
 from erf_tools.features.copies import probe_copy, random_states_kept
-from erf_tools.features.taps import Tap, find_map_layers, stage_taps
+from erf_tools.features.proof import find_map_layers
+from erf_tools.features.taps import Tap, stage_taps
 from erf_tools.kernels.devices import choose_device, floating_type, normalise, tf32_allowed
 from erf_tools.models import catalogue
 from erf_tools.models.failures import explained
@@ -212,8 +213,8 @@ def _layers(model: Model, device: torch.device, size: tuple[int, int]) -> dict[s
     except UsageError:
         stages = []
     images = torch.zeros(1, 3, *size, dtype=floating_type(model.module), device=device)
-    with torch.no_grad():
-        modules = find_map_layers(probe_copy(model.module), images)
+    fixed_size = model.input_size is not None
+    modules = find_map_layers(probe_copy(model.module), images, fixed_size=fixed_size)
     taps: dict[str, Tap] = {}
     for tap in [model.tap, *stages, *modules]:
         taps.setdefault(tap.name, tap)

@@ -9,7 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from erf_tools.errors import ErfToolsError
-from erf_tools.features.taps import Tap, find_map_layers, read_maps
+from erf_tools.features.proof import find_map_layers
+from erf_tools.features.reading import read_maps
+from erf_tools.features.taps import Tap
 from erf_tools.fields.dependency import receptive_fields
 from erf_tools.fields.receptive_field import ReceptiveField
 from erf_tools.kernels.devices import floating_type, ready
@@ -57,7 +59,7 @@ def describe_layers(model: Model, pattern: str = "", resolution: int | None = No
 
     Args:
         model: the network.
-        pattern: see :func:`erf_tools.features.taps.find_map_layers`.
+        pattern: see :func:`erf_tools.features.proof.find_map_layers`.
         resolution: side of the input; the model's own by default.
 
     Raises:
@@ -65,6 +67,7 @@ def describe_layers(model: Model, pattern: str = "", resolution: int | None = No
     """
     side = resolution or model.preprocessing.size
     size = model.input_size or (side, side)
+    fixed_size = model.input_size is not None
 
     def read(network: nn.Module, shown: Tensor) -> list[Tensor]:
         return read_maps(network, taps, shown)
@@ -72,19 +75,20 @@ def describe_layers(model: Model, pattern: str = "", resolution: int | None = No
     with (
         explained(model.name, model.module, size),
         ready(model.module, torch.device("cpu")) as network,
-        torch.no_grad(),
     ):
         images = torch.zeros(1, 3, *size, dtype=floating_type(network))
-        taps = find_map_layers(network, images, pattern)
-        shapes = [tuple(found.shape[1:]) for found in read(network, images)] if taps else []
+        shapes = find_map_layers(network, images, pattern, fixed_size)
+    taps = list(shapes)
     with ready(model.module, torch.device("cpu")) as network:
         fields: Sequence[ReceptiveField]
         try:
-            fields = receptive_fields(network, read, size, fixed_size=model.input_size is not None)
+            fields = receptive_fields(network, read, size, fixed_size)
         except ErfToolsError:
-            fields = [ReceptiveField.tiles((rows, columns), size) for _, rows, columns in shapes]
+            fields = [
+                ReceptiveField.tiles((rows, columns), size) for _, rows, columns in shapes.values()
+            ]
     modules = dict(model.module.named_modules())
     return [
         Layer(tap, type(modules[tap.path]).__name__, shape, field)
-        for tap, shape, field in zip(taps, shapes, fields, strict=True)
+        for (tap, shape), field in zip(shapes.items(), fields, strict=True)
     ]

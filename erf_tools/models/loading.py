@@ -135,7 +135,8 @@ def as_model(
     """Describe a network the user has built.
 
     Args:
-        module: the network.
+        module: the network. What ``torch.compile`` and data parallelism put around one is taken
+            off: layers have the names they have without.
         name: for tables; its class name by default.
         preprocessing: by default timm's, where the network carries it, else ImageNet's.
         tap: by default :func:`erf_tools.features.taps.default_tap`.
@@ -143,7 +144,7 @@ def as_model(
     Raises:
         UsageError: it is no ``nn.Module``, or has parameters without values.
     """
-    module = check_network(module, name or "what is given as a network")
+    module = _unwrapped(check_network(module, name or "what is given as a network"))
     return Model(
         name=name or type(module).__name__,
         module=module,
@@ -151,6 +152,15 @@ def as_model(
         preprocessing=preprocessing or _timm_preprocessing(module),
         tap=tap or default_tap(module),
     )
+
+
+def _unwrapped(module: nn.Module) -> nn.Module:
+    """Return a network without what is around it."""
+    if isinstance(inner := getattr(module, "_orig_mod", None), nn.Module):  # torch.compile
+        return _unwrapped(inner)
+    if isinstance(module, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
+        return _unwrapped(module.module)
+    return module
 
 
 def without_values(name: str, size: tuple[int, int]) -> nn.Module:
@@ -284,6 +294,7 @@ def _load_factory(name: str, weights: str | Path) -> Model:
         )
     module = call_factory(name)
     model = as_model(module, name)
+    module = model.module
     if weights == "pretrained":
         return replace(model, module=module.eval())
     found, loaded = _read_file(weights)

@@ -1,0 +1,303 @@
+"""Layouts are tried out: what is not laid out as supposed is refused, with the tap to write."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+import torchvision
+from torch import Tensor, nn
+
+from erf_tools.errors import UsageError
+from erf_tools.features.proof import find_map_layers, proven
+from erf_tools.features.reading import read_features
+from erf_tools.features.taps import LAST_STAGE, Reading, Tap, default_tap, find_taps
+from erf_tools.models.loading import as_model, load_model
+
+SIZE = (96, 96)
+
+
+def by_columns(features: Tensor) -> Tensor:
+    return features.mT
+
+
+def upside_down(features: Tensor) -> Tensor:
+    return features.flip(2)
+
+
+def in_blocks(features: Tensor) -> Tensor:
+    n, c, h, w = features.shape
+    return features.reshape(n, c, h // 2, 2, w // 2, 2).transpose(3, 4)
+
+
+def in_windows(features: Tensor) -> Tensor:
+    n, c, h, w = features.shape
+    return features.reshape(n, c, 2, h // 2, 2, w // 2).transpose(3, 4)
+
+
+def as_hiera(features: Tensor) -> Tensor:
+    n, c, h, w = features.shape
+    return features.reshape(n, c, h // 2, 2, w // 2, 2).permute(0, 1, 3, 5, 2, 4)
+
+
+def shuffled(features: Tensor) -> Tensor:
+    generator = torch.Generator().manual_seed(1)
+    return features.flatten(2)[..., torch.randperm(features[0, 0].numel(), generator=generator)]
+
+
+class Tokens(nn.Module):
+    """A patch embedding and a block that attends to everything, tokens in some order."""
+
+    def __init__(
+        self,
+        order: Callable[[Tensor], Tensor] = lambda features: features,
+        tokens_first: bool = False,
+        prefix_tokens: int = 0,
+        attention: bool = True,
+    ) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.order, self.tokens_first = order, tokens_first
+        self.patches = nn.Conv2d(3, 16, 8, stride=8)
+        self.prefix = nn.Parameter(torch.randn(1, prefix_tokens, 16))
+        attending = nn.TransformerEncoderLayer(16, 2, 32, batch_first=not tokens_first)
+        self.block = attending if attention else nn.Identity()
+        self.channels_first = nn.Identity()
+
+    def forward(self, images: Tensor) -> Tensor:
+        tokens = self.order(self.patches(images)).flatten(2).mT
+        tokens = torch.cat([self.prefix.expand(len(images), -1, -1), tokens], dim=1)
+        tokens = self.block(tokens.transpose(0, 1) if self.tokens_first else tokens)
+        return self.channels_first(tokens.mT).mean()
+
+
+@pytest.mark.parametrize("attention", [False, True])
+@pytest.mark.parametrize(
+    "order", [by_columns, upside_down, in_blocks, in_windows, as_hiera, shuffled]
+)
+def test_tokens_in_another_order_are_refused(
+    order: Callable[[Tensor], Tensor], attention: bool
+) -> None:
+    network = Tokens(order, attention=attention).eval()
+    with pytest.raises(UsageError, match="not units in the order of the image's rows"):
+        proven(network, [Tap("block")], SIZE)
+    with pytest.raises(UsageError, match="not units in the order of the image's rows"):
+        proven(network, [Tap("block", "NLC", 0)], SIZE)
+    assert Tap("patches") in find_map_layers(network, torch.zeros(1, 3, *SIZE))
+    assert Tap("block") not in find_map_layers(network, torch.zeros(1, 3, *SIZE))
+
+
+@pytest.mark.parametrize("size", [SIZE, (224, 160), (40, 104)], ids=str)
+@pytest.mark.parametrize("attention", [False, True])
+@pytest.mark.parametrize("prefix_tokens", [0, 1, 5])
+def test_tokens_in_order_are_read_with_what_stands_before_them(
+    prefix_tokens: int, attention: bool, size: tuple[int, int]
+) -> None:
+    network = Tokens(prefix_tokens=prefix_tokens, attention=attention).eval()
+    taps = [Tap("block"), Tap("channels_first")]
+    block, channels_first = proven(network, taps, size)
+    assert [block, channels_first] == taps  # what was found is no part of what they are
+    assert block.reading == Reading("NLC", prefix_tokens)
+    assert channels_first.reading == Reading("NCL", prefix_tokens)
+
+
+@pytest.mark.parametrize("prefix_tokens", [0, 1])
+def test_where_the_batch_comes_second_the_tap_to_write_is_named(prefix_tokens: int) -> None:
+    network = Tokens(tokens_first=True, prefix_tokens=prefix_tokens).eval()
+    with pytest.raises(UsageError, match="the batch comes second; declare it with ") as raised:
+        proven(network, [Tap("block")], SIZE)
+    tap = eval(str(raised.value).split("declare it with ")[1])
+    (found,) = proven(network, [tap], SIZE)
+    images = torch.randn(2, 3, *SIZE)
+    with torch.no_grad():
+        tokens = network.patches(images).flatten(2).permute(2, 0, 1)
+        prefix = network.prefix.expand(2, -1, -1).transpose(0, 1)
+        expected = network.block(torch.cat([prefix, tokens]))[prefix_tokens:]
+        read = read_features(network, found, images)
+    assert torch.equal(read.flatten(2).permute(2, 0, 1), expected)
+
+
+@pytest.mark.parametrize(
+    ("name", "layer", "message"),
+    [
+        (
+            "swin_tiny_patch4_window7_224",
+            "layers.0.blocks.0.attn",
+            r"first axis is not the batch; name the layer around it: Tap\('layers.0.blocks.0'\)",
+        ),
+        (
+            "hiera_tiny_224",
+            "blocks.0",
+            r"not units in the order .* Tap\('forward_intermediates', stage=0\), or --stages",
+        ),
+        (
+            "vit_tiny_patch16_224",
+            "blocks.3.attn.q_norm",
+            r"not units in the order .* around it: Tap\('blocks.3.attn'\)",
+        ),
+        ("mobilevit_xxs", "stages.4.1.transformer.0", "first axis is not the batch"),
+    ],
+)
+def test_windows_and_heads_of_timm_are_no_maps(name: str, layer: str, message: str) -> None:
+    small = {
+        "swin_tiny_patch4_window7_224": 56,
+        "vit_tiny_patch16_224": 64,
+        "hiera_tiny_224": 64,
+    }
+    model = load_model(name, "random", resolution=small.get(name))
+    size = model.input_size or (64, 64)
+    with pytest.raises(UsageError, match=message):
+        proven(model.module, [Tap(layer)], size, model.input_size is not None)
+
+
+def test_layers_of_transformers_that_can_be_measured() -> None:
+    model = load_model("vit_tiny_patch16_224", "random", resolution=64)
+    listed = find_map_layers(model.module, torch.zeros(1, 3, 64, 64), "blocks.3.*.*", True)
+    inside = {tap.path.removeprefix("blocks.3.") for tap in listed}
+    assert {"attn.qkv", "attn.proj", "mlp.fc1", "mlp.fc2"} <= inside
+    assert not {"attn.q_norm", "attn.k_norm"} & inside
+
+
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [
+        ("convnext_atto", (64, 64)),
+        ("repvgg_a0", (64, 64)),  # untrained, its last stages differ by less than rounding
+        ("tiny_vit_5m_224", (64, 64)),  # its windows are as large as the map
+        ("mixer_s32_224", (224, 224)),
+        ("pvt_v2_b0", (96, 96)),
+        ("efficientnet_lite0", (96, 96)),
+    ],
+)
+def test_stages_of_timm_lie_where_they_are_read_from(name: str, size: tuple[int, int]) -> None:
+    model = load_model(name, "random", resolution=size if name.startswith("mixer") else None)
+
+    class Foreign(type(model.module)):  # type: ignore[misc,name-defined]
+        """The same, whose stages are not taken at their word."""
+
+        def forward_intermediates(
+            self,
+            x: Tensor,
+            indices: object = None,
+            norm: bool = False,
+            stop_early: bool = False,
+            output_fmt: str = "NCHW",
+            intermediates_only: bool = False,
+        ) -> object:
+            options = (indices, norm, stop_early, output_fmt, intermediates_only)
+            names = ("indices", "norm", "stop_early", "output_fmt", "intermediates_only")
+            return super().forward_intermediates(x, **dict(zip(names, options, strict=True)))
+
+    model.module.__class__ = Foreign
+    taps = [Tap(LAST_STAGE, stage=stage) for stage in range(len(model.module.feature_info))]
+    fixed_size = model.input_size is not None
+    assert all(tap.reading for tap in proven(model.module, taps, size, fixed_size))
+
+
+def test_a_map_whose_units_all_see_everything_is_taken_as_it_is() -> None:
+    class Everywhere(nn.Module):
+        def forward(self, images: Tensor) -> Tensor:
+            return images.mean((2, 3), keepdim=True).expand(-1, -1, 8, 8)
+
+    assert proven(Everywhere(), [Tap("")], SIZE)
+
+
+def test_channels_last_of_a_square_image_are_told_from_channels_first() -> None:
+    """Shapes do not tell: as many channels as rows and columns."""
+
+    class Last(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.patches, self.last = nn.Conv2d(3, 12, 8, stride=8), nn.Identity()
+
+        def forward(self, images: Tensor) -> Tensor:
+            return self.last(self.patches(images).permute(0, 2, 3, 1))
+
+    (found,) = proven(Last(), [Tap("last")], SIZE)
+    assert found.reading == Reading("NHWC")
+
+
+def test_a_network_that_takes_no_other_size_is_tried_at_its_own() -> None:
+    class Strict(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.body, self.head = nn.Conv2d(3, 4, 8, 8), nn.Linear(4 * 144, 2)
+
+        def forward(self, images: Tensor) -> Tensor:
+            assert images.shape[-2:] == SIZE
+            return self.head(self.body(images).flatten(1))
+
+    (found,) = proven(Strict(), [Tap("body")], SIZE)
+    assert found.reading == Reading("NCHW")
+
+
+def test_runs_of_a_module_are_told_apart() -> None:
+    """torchvision's blocks use one ReLU for all their activations."""
+    torch.manual_seed(0)
+    network = torchvision.models.resnet18().eval()
+    with pytest.raises(UsageError, match=r"layer1.0.relu runs 2 times .*--layer layer1.0.relu#2"):
+        proven(network, [Tap("layer1.0.relu")], (64, 64))
+    with pytest.raises(UsageError, match=r"'layer1.0.relu' runs 2 times in a forward pass, not 3"):
+        proven(network, [Tap("layer1.0.relu", run=3)], (64, 64))
+    images = torch.randn(1, 3, 64, 64)
+    taps = proven(network, [Tap("layer1.0.relu", run=run) for run in (1, 2)], (64, 64))
+    assert [tap.name for tap in taps] == ["layer1.0.relu#1", "layer1.0.relu#2"]
+    with torch.no_grad():
+        stem = network.maxpool(network.relu(network.bn1(network.conv1(images))))
+        block = network.layer1[0]
+        expected = block.bn1(block.conv1(stem)).relu(), block(stem)
+        for tap, features in zip(taps, expected, strict=True):
+            assert torch.equal(read_features(network, tap, images), features)
+    listed = find_map_layers(network, images, "layer1.0.relu")
+    assert list(listed) == taps
+
+
+def test_a_run_is_chosen_by_name() -> None:
+    network = torchvision.models.resnet18()
+    patterns = ["layer1.*.relu#2", "layer1.0.relu#1", "layer1.0.bn1"]
+    assert find_taps(network, patterns) == [
+        Tap("layer1.0.bn1"),
+        Tap("layer1.0.relu", run=1),
+        Tap("layer1.0.relu", run=2),
+        Tap("layer1.1.relu", run=2),
+    ]
+    for wrong in ("layer1.0.relu#last", "layer1.0.relu#", "layer1.0.relu#0"):
+        with pytest.raises(UsageError, match=r"after # comes the number of a run|counted from 1"):
+            find_taps(network, [wrong])
+
+
+class OpenClip(nn.Module):
+    """As open_clip's VisionTransformer: ``forward_intermediates`` with other arguments."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.tokens = Tokens(prefix_tokens=1)
+
+    def forward_intermediates(
+        self,
+        x: Tensor,
+        indices: int | list[int] | None = None,
+        stop_early: bool = False,
+        normalize_intermediates: bool = False,
+        intermediates_only: bool = False,
+        output_fmt: str = "NCHW",
+        output_extra_tokens: bool = False,
+    ) -> dict[str, Tensor | list[Tensor]]:
+        return {"image_intermediates": [self.tokens(x)]}
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.tokens(x)
+
+
+def test_a_network_with_other_intermediates_is_any_network() -> None:
+    model = as_model(OpenClip())
+    assert model.tap == default_tap(model.module) == Tap("")
+    assert Tap("tokens.block") in find_map_layers(model.module, torch.zeros(1, 3, *SIZE))
+
+
+def test_what_is_put_around_a_network_is_taken_off() -> None:
+    network = Tokens()
+    compiled = torch.compile(network, backend="eager")
+    assert as_model(nn.DataParallel(compiled)).module is network
