@@ -1,4 +1,4 @@
-"""Contribution maps: gradients of units with respect to a batch of images."""
+"""A network made ready for contribution maps: its layers, and the ways to compute what they see."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from erf_tools.erf.passes import Pass, aligned_mean
 from erf_tools.erf.procedure import Procedure
-from erf_tools.erf.protocols import Protocol
 from erf_tools.erf.units import Position, central_unit, unit_positions
+from erf_tools.erf.ways import PLAIN, Sight, Way
 from erf_tools.errors import ErfToolsError
-from erf_tools.features.copies import random_states_kept
+from erf_tools.features.behaviour import Behaviour
 from erf_tools.features.dataflow import observe
 from erf_tools.features.proof import proven
 from erf_tools.features.reading import read_maps
@@ -25,9 +26,6 @@ from erf_tools.fields.cone import Cone, candidates, plan, reading_inputs
 from erf_tools.fields.dependency import receptive_fields
 from erf_tools.fields.receptive_field import ReceptiveField
 from erf_tools.kernels.folding import folded
-
-#: Largest difference that rounding makes of a unit's values, relative in norm.
-_ROUNDING = {"fp32": 1e-3, "tf32": 1e-2, "bf16": 1e-1}
 
 
 @dataclass
@@ -39,7 +37,7 @@ class Layer:
         field: theoretical receptive field of its units; ``None`` if it is not known, until the
             first pass.
         cone: how to compute only what the units see, where that is less than everything.
-        shape: channels, rows and columns; empty until the first pass, as is what follows.
+        shape: channels, rows and columns; empty until the first plain pass, as is what follows.
         positions: of the units.
         shifts: rows and columns by which each unit's map is moved to the central unit's place.
         centre: true centre of the central unit, in pixels.
@@ -77,13 +75,13 @@ class Contributions:
         procedure: what is measured.
         size: height and width of the images.
         fixed_size: the network takes no other size.
-        fast: fold what can be folded, and compute only what units see; the result is the same to
-            rounding.
+        fast: prepare faster ways than the plain one. Whether they give the same is for the caller
+            to prove; see :mod:`erf_tools.erf.ways`.
 
     Attributes:
-        network: ``module``, or a folded copy.
-        folded: which of the two.
+        network: ``module``.
         layers: in the order of ``taps``.
+        fastest: what was prepared.
     """
 
     def __init__(
@@ -104,26 +102,25 @@ class Contributions:
             return read_maps(network, taps, images)
 
         tapped = {tap.path for tap in taps}
-        self.network = network = folded(module, read_from, size, tapped) if fast else module
-        self.folded = network is not module
+        self.network = module
+        self._folded = folded(module, read_from, size, tapped) if fast else module
 
         try:
-            flow = observe(network, read_from, size) if fast else None
+            flow = observe(self._folded, read_from, size) if fast else None
         except ErfToolsError:
             flow = None
-        cuts = [candidates(network, flow, index) if flow else [] for index in range(len(taps))]
+        cuts = [candidates(self._folded, flow, index) if flow else [] for index in range(len(taps))]
         names = list(dict.fromkeys(chain.from_iterable(cuts)))
+        read_more = reading_inputs(names, read_from)
         try:
-            fields = receptive_fields(network, reading_inputs(names, read_from), size, fixed_size)
+            fields = receptive_fields(self._folded, read_more, size, fixed_size)
         except ErfToolsError:
-            self.layers = [Layer(tap, None) for tap in taps]
-            return
-        of_inputs = dict(zip(names, fields[len(taps) :], strict=True))
-        self.layers = [Layer(tap, field) for tap, field in zip(taps, fields, strict=False)]
-        if flow is None:
-            return
+            self.layers, flow = [Layer(tap, None) for tap in taps], None
+        else:
+            self.layers = [Layer(tap, field) for tap, field in zip(taps, fields, strict=False)]
+        of_inputs = dict(zip(names, fields[len(taps) :], strict=True)) if flow else {}
         for index, layer in enumerate(self.layers):
-            if layer.field and layer.field.basis == "dependency":
+            if flow and layer.field and layer.field.basis == "dependency":
                 stride = np.array(layer.field.stride, dtype=int)
                 grown, rest = np.divmod(np.subtract(size, flow.size), stride)
                 if rest.any():
@@ -132,6 +129,8 @@ class Contributions:
                 units = unit_positions(procedure.unit, rows, columns, self._upper_token)
                 known = {name: of_inputs[name] for name in cuts[index]}
                 layer.cone = plan(flow, known, layer.field, size, units)
+        cones = frozenset(index for index, layer in enumerate(self.layers) if layer.cone)
+        self.fastest = Way(folded=self._folded is not module, cones=cones)
 
     def look_from(self, unit: str) -> None:
         """Choose other units of the same layers, without the search for receptive fields.
@@ -142,128 +141,78 @@ class Contributions:
             UsageError: see :func:`erf_tools.erf.units.check_unit`.
         """
         self._procedure = dataclasses.replace(self._procedure, unit=unit)
+        self.fastest = dataclasses.replace(self.fastest, cones=frozenset())
         for layer in self.layers:
             layer.cone, layer.shape = None, ()
 
-    def maps(self, inputs: Tensor) -> list[Tensor]:
-        """Return maps ``[N, height, width]`` for each layer, float64 except on MPS.
+    def share(self, way: Way) -> float:
+        """Return the share of all positions that is computed, of the layer with the largest."""
+        cones = [
+            layer.cone if index in way.cones else None for index, layer in enumerate(self.layers)
+        ]
+        return max(cone.share if cone else 1.0 for cone in cones)
 
-        In evaluation mode images do not see each other, so the gradient of the sum over the batch
-        is the gradient of each image.
+    def maps(self, inputs: Tensor, way: Way = PLAIN) -> list[Tensor]:
+        """Return maps ``[N, height, width]`` of each layer; see :meth:`look`."""
+        return [sight.maps for sight in self.look(inputs, way)]
+
+    def look(
+        self,
+        inputs: Tensor,
+        way: Way = PLAIN,
+        exact: bool = False,
+        behaviour: Behaviour | None = None,
+    ) -> list[Sight]:
+        """Return what each layer's units see of images; maps are float64 except on MPS.
+
+        The gradient of the sum over the batch is the gradient of each image, where they do not see
+        each other.
 
         Args:
             inputs: normalised images ``[N, 3, height, width]``.
+            way: how to compute it; one with cones is as ``folded`` as ``fastest``, and comes after
+                a plain one.
+            exact: in the precision of the weights, whatever the procedure's is.
+            behaviour: what the network does with the images is added to it.
         """
-        for layer in self.layers:
-            if layer.cone and not layer.shape and not self._holds(layer, layer.cone, inputs[:1]):
-                layer.cone = None
         inputs.requires_grad_(True)
-        maps: dict[int, Tensor] = {}
-        for index, layer in enumerate(self.layers):
-            if layer.cone:
-                with layer.cone.applied(self.network):
-                    maps |= self._maps([index], inputs)
-        if together := [index for index in range(len(self.layers)) if index not in maps]:
-            maps |= self._maps(together, inputs)
-        return [maps[index] for index in range(len(self.layers))]
+        coarse = self._procedure.precision == "bf16" and not exact
+        network = self._folded if way.folded else self.network
+        run = Pass(network, inputs, torch.bfloat16 if coarse else None)
+        sights: dict[int, Sight] = {}
+        for index in sorted(way.cones):
+            cone = self.layers[index].cone
+            assert cone
+            with cone.applied(network):
+                sights |= self._look(run, [index], cone, behaviour)
+        if whole := [index for index in range(len(self.layers)) if index not in sights]:
+            sights |= self._look(run, whole, None, behaviour)
+        return [sights[index] for index in range(len(self.layers))]
 
-    def _maps(self, indices: Sequence[int], inputs: Tensor) -> dict[int, Tensor]:
-        """Return the maps of some layers from one forward pass."""
+    def _look(
+        self, run: Pass, indices: Sequence[int], cone: Cone | None, behaviour: Behaviour | None
+    ) -> dict[int, Sight]:
+        """Return what some layers' units see, from one forward pass."""
         layers = [self.layers[index] for index in indices]
-        features = self._features(layers, inputs)
-        for layer, feature_map in zip(layers, features, strict=True):
-            if not layer.shape:
-                self._settle(layer, feature_map)
-        protocol = self._procedure.protocol
-        return {
-            index: _aligned_mean(layer, feature_map, protocol, inputs, layer is layers[-1])
-            for index, layer, feature_map in zip(indices, layers, features, strict=True)
-        }
-
-    def _features(self, layers: Sequence[Layer], inputs: Tensor) -> list[Tensor]:
-        bf16 = self._procedure.precision == "bf16"
-        with torch.autocast(inputs.device.type, torch.bfloat16, enabled=bf16):
-            return read_maps(self.network, [layer.tap for layer in layers], inputs)
-
-    def _settle(self, layer: Layer, features: Tensor) -> None:
-        layer.settle(tuple(features.shape[1:]), self._size, self._procedure.unit, self._upper_token)
-
-    @torch.no_grad()
-    @random_states_kept()
-    def _holds(self, layer: Layer, cone: Cone, image: Tensor) -> bool:
-        """Tell whether the units have the same values inside the cone, for one image.
-
-        They do not in a network that tells its units where they are in the image (coordinates as
-        channels, position tables stretched to the map): dependency on pixels does not show that.
-        """
-        (plain,) = self._features([layer], image)
-        self._settle(layer, plain)
-        rows, columns = np.array(layer.positions).T
-        try:
-            with cone.applied(self.network):
-                (inside,) = self._features([layer], image)
-            found = inside[:, :, rows - cone.offset[0], columns - cone.offset[1]]
-        except Exception:  # a position table of another size, or a map other than foreseen
-            return False
-        expected = plain[:, :, rows, columns]
-        tolerance = _ROUNDING[self._procedure.precision]
-        return bool((found - expected).norm() <= tolerance * expected.norm())
-
-
-def _aligned_mean(
-    layer: Layer, features: Tensor, protocol: Protocol, inputs: Tensor, last: bool
-) -> Tensor:
-    """Return the mean over the layer's units of their maps, shifted to the central unit's place.
-
-    A pixel counts the units from which the image reaches that far. The graph is freed with the last
-    gradient of the ``last`` layer.
-    """
-    total, covered = None, None
-    top, left = layer.cone.offset if layer.cone else (0, 0)
-    for (row, column), shift in zip(layer.positions, layer.shifts, strict=True):
-        unit = features[:, :, row - top, column - left]
-        channels = unit.relu() if protocol.scalar == "relu-sum" else unit
-        scalar = channels.mean(dim=1).sum() if protocol.scalar == "mean" else channels.sum()
-        retain = not (last and (row, column) == layer.positions[-1])
-        (gradient,) = torch.autograd.grad(scalar, inputs, retain_graph=retain)
-        contribution = _reduced(gradient, protocol)
-        if len(layer.positions) == 1:
-            return contribution
-        if total is None or covered is None:
-            total = torch.zeros_like(contribution)
-            covered = torch.zeros_like(contribution[0])
-        source, place = _overlap(shift, tuple(contribution.shape[-2:]))
-        total[:, place[0], place[1]] += contribution[:, source[0], source[1]]
-        covered[place] += 1
-    assert total is not None
-    assert covered is not None
-    return total / covered
-
-
-def _reduced(gradient: Tensor, protocol: Protocol) -> Tensor:
-    """Return maps ``[N, height, width]`` of gradients ``[N, 3, height, width]``."""
-    # MPS has no float64; there the sum over RGB is in float32 and the rest on the CPU.
-    wide = torch.float32 if gradient.device.type == "mps" else torch.float64
-    if protocol.rgb == "mean":
-        return _rectified(gradient.mean(dim=1, dtype=wide), protocol)
-    return _rectified(gradient, protocol).sum(dim=1, dtype=wide)
-
-
-def _rectified(values: Tensor, protocol: Protocol) -> Tensor:
-    if protocol.gradient == "relu":
-        return values.relu()
-    return values.abs() if protocol.gradient == "abs" else values
-
-
-def _overlap(
-    shift: Position, size: tuple[int, ...]
-) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
-    """Return where a shifted map is read and where it is put, so that both lie inside."""
-    source, place = zip(
-        *(
-            (slice(max(-by, 0), length - max(by, 0)), slice(max(by, 0), length - max(-by, 0)))
-            for by, length in zip(shift, size, strict=True)
-        ),
-        strict=True,
-    )
-    return source, place
+        maps = run.features([layer.tap for layer in layers], behaviour)
+        sights = {}
+        for index, layer, features in zip(indices, layers, maps, strict=True):
+            shape = tuple(features.shape[1:])
+            if not cone and shape != layer.shape:
+                layer.settle(shape, self._size, self._procedure.unit, self._upper_token)
+            top, left = cone.offset if cone else (0, 0)
+            units = [(row - top, column - left) for row, column in layer.positions]
+            found = aligned_mean(
+                run,
+                layer.tap,
+                units,
+                layer.shifts,
+                features,
+                self._procedure.protocol,
+                keep_graph=layer is not layers[-1],
+            )
+            with torch.no_grad():
+                values = torch.stack([features[:, :, row, column] for row, column in units], dim=2)
+                spread = features.flatten(2).std(dim=2, correction=0)
+            sights[index] = Sight(found, values, spread)
+        return sights

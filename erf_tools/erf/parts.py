@@ -118,6 +118,18 @@ def join(parts: Iterable[Part], seed: int = 0) -> ERF:
     return replace(result, resamples=resample(sums, sizes, result.square_centre, seed))
 
 
+def joined_runs(runs: Iterable[Mapping[str, Any]]) -> tuple[Mapping[str, Any], ...]:
+    """Return runs that were computed alike as one, with the largest of their differences."""
+    alike: dict[str, Mapping[str, Any]] = {}
+    for run in runs:
+        key = canonical_json({**run, "largest_difference": None})
+        found = alike.setdefault(key, run)
+        differences = [found.get("largest_difference"), run.get("largest_difference")]
+        known = [difference for difference in differences if difference is not None]
+        alike[key] = {**found, "largest_difference": max(known, default=None)}
+    return tuple(alike.values())
+
+
 def merge(results: Sequence[ERF]) -> ERF:
     """Add results of one setting over different images.
 

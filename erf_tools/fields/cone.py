@@ -51,10 +51,13 @@ class Cone:
     Attributes:
         cuts: in the order of the modules.
         offset: rows and columns of the feature map that are cut off at its top and left.
+        share: of the positions at which the network computes, those that are left, as a mean over
+            the modules before which it may pay to cut.
     """
 
     cuts: tuple[Cut, ...]
     offset: Pair
+    share: float
 
     @contextmanager
     def applied(self, network: nn.Module) -> Iterator[None]:
@@ -178,6 +181,7 @@ def plan(
     first = np.array(field.first, dtype=int) + stride * np.min(units, axis=0)
     last = np.array(field.last, dtype=int) + stride * np.max(units, axis=0)
     cuts: list[Cut] = []
+    shares: list[float] = []
     start = end = np.zeros(2, dtype=int)  # units of the map that are cut off by now
     for name, own in inputs.items():
         if own.basis != "dependency":
@@ -206,7 +210,8 @@ def plan(
                 )
             )
         start, end = next_start, next_end
-    return Cone(tuple(cuts), _pair(start)) if cuts else None
+        shares.append(float(np.prod(left / length)))
+    return Cone(tuple(cuts), _pair(start), float(np.mean(shares))) if cuts else None
 
 
 def _pair(values: np.ndarray) -> Pair:

@@ -11,7 +11,7 @@ import torch
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
-from erf_tools.erf.gradients import prepared
+from erf_tools.erf.measuring import prepared
 from erf_tools.erf.procedure import DEFAULT_RESOLUTION, Procedure
 from erf_tools.errors import ErfToolsError
 from erf_tools.images import select

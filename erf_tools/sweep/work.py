@@ -18,8 +18,8 @@ from threadpoolctl import threadpool_limits
 from erf_tools.cue_conflict.classify import decide
 from erf_tools.cue_conflict.decisions import Decisions, decision_frame
 from erf_tools.cue_conflict.stimuli import StimulusSet
-from erf_tools.erf.gradients import Prepared, prepared
-from erf_tools.erf.parts import Part, join, load_parts, save_parts
+from erf_tools.erf.measuring import Prepared, prepared
+from erf_tools.erf.parts import Part, join, joined_runs, load_parts, save_parts
 from erf_tools.erf.tables import erf_table
 from erf_tools.errors import ErfToolsError, OutputError, UsageError
 from erf_tools.files import read_archive, write_archive
@@ -152,10 +152,7 @@ def _joined(measurement: Measurement, folder: SweepFolder) -> pd.DataFrame:
     tables = []
     for index in range(len(_read(paths[0]))):
         result = join((_read(path, index)[0] for path in paths), measurement.seed)
-        runs: list[Any] = []
-        for run in result.runs:  # shards of one selection, most often computed alike
-            runs += [run] if run not in runs else []
-        result = replace(result, runs=tuple(runs))
+        result = replace(result, runs=joined_runs(result.runs))
         own = place / layers.folder(result.setting["tap"]["name"])
         write_result(result, folder.path / own)
         tables.append(erf_table([result]).assign(file=(own / "erf.npz").as_posix()))

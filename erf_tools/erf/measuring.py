@@ -1,0 +1,299 @@
+"""Measuring a network over images, batch by batch, by a way that is proven on them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from functools import cached_property, partial
+from itertools import islice
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from erf_tools.erf.contributions import Contributions, Layer
+from erf_tools.erf.course import Course
+from erf_tools.erf.maps import MeasuredImage
+from erf_tools.erf.parts import Part
+from erf_tools.erf.procedure import Procedure
+from erf_tools.erf.sums import Sums
+from erf_tools.erf.ways import FEW, PLAIN, Sight, Way
+from erf_tools.errors import UsageError
+from erf_tools.features.copies import random_states_kept
+from erf_tools.features.taps import Tap
+from erf_tools.images import PixelStore, Selection, evaluation_view
+from erf_tools.kernels.devices import (
+    choose_device,
+    device_name,
+    floating_type,
+    normalise,
+    ready,
+)
+from erf_tools.models.accuracy import classify, own_evaluation
+from erf_tools.models.failures import OutOfMemory, explained
+from erf_tools.models.loading import Model
+from erf_tools.provenance import versions
+
+#: Pixels of a batch on a CPU, where larger ones cost memory and gain nothing.
+_BATCH_PIXELS = 512 * 512
+
+#: Share of a GPU's free memory that a batch may take, and the most images in one.
+_MEMORY_SHARE, _MOST_IMAGES = 0.8, 64
+
+
+@contextmanager
+def prepared(
+    model: Model,
+    procedure: Procedure,
+    taps: Sequence[Tap],
+    batch_size: int | None = None,
+    device: str = "auto",
+    fast: bool = True,
+) -> Iterator[Prepared]:
+    """Have a network ready to measure some of its layers, over as many sets of images as wanted.
+
+    What is measured is a copy of the network; see :func:`erf_tools.kernels.devices.ready`.
+
+    Args:
+        model: the network.
+        procedure: what is measured.
+        taps: the layers.
+        batch_size: see :func:`erf_tools.effective_receptive_field`.
+        device: see :func:`erf_tools.effective_receptive_field`.
+        fast: see :func:`erf_tools.effective_receptive_field`.
+
+    Raises:
+        UsageError: something cannot be measured as asked.
+        ErfToolsError: the network failed.
+    """
+    size = procedure.size(model.preprocessing)
+    if model.input_size and tuple(model.input_size) != size:
+        raise UsageError(
+            f"{model.name} was built for {model.input_size[0]}x{model.input_size[1]} inputs; "
+            f"build it for these: load_model({model.name!r}, resolution={size})"
+        )
+    if not fast and batch_size not in (None, 1):
+        raise UsageError(
+            f"--batch-size is {batch_size}, but --exact takes each image by itself; leave one out"
+        )
+    target = choose_device(device, model.module)
+    tf32 = procedure.precision == "tf32"
+    with ExitStack() as until_done:
+        with explained(model.name, model.module, size):
+            network = until_done.enter_context(ready(model.module, target, tf32))
+            contributions = Contributions(
+                network, taps, procedure, size, model.input_size is not None, fast
+            )
+        yield Prepared(model, procedure, contributions, target, batch_size, fast)
+
+
+class Prepared:
+    """A network ready to be measured; see :func:`prepared`."""
+
+    def __init__(
+        self,
+        model: Model,
+        procedure: Procedure,
+        contributions: Contributions,
+        device: torch.device,
+        batch_size: int | None,
+        fast: bool,
+    ) -> None:
+        self._model, self._procedure, self._contributions = model, procedure, contributions
+        self._device, self._dtype = device, floating_type(contributions.network)
+        self._size = procedure.size(model.preprocessing)
+        self._view = procedure.view(model.preprocessing)
+        self._on_cuda = device.type == "cuda"
+        fitting = 1 if self._on_cuda else max(1, _BATCH_PIXELS // (self._size[0] * self._size[1]))
+        self._batch = batch_size or fitting
+        self._settled = batch_size is not None or not self._on_cuda
+        self._asked, self._fast = batch_size, fast
+
+    def measure(
+        self,
+        selection: Selection,
+        lengths: Sequence[int],
+        labels: Mapping[str, int] | None = None,
+        progress: bool = False,
+        store: PixelStore | None = None,
+    ) -> list[Part]:
+        """Measure the layers over some images.
+
+        How it is computed depends on these images alone, not on what was measured before.
+
+        Args:
+            selection: the images.
+            lengths: of the groups of consecutive images whose sums are kept for intervals.
+            labels: class indices by image name; labelled images are classified as well.
+            progress: show a progress bar (in a terminal only).
+            store: keeps the images that are made ready, for the next network.
+
+        Returns:
+            A part per layer.
+
+        Raises:
+            ErfToolsError: the network failed.
+        """
+        store = store or PixelStore(0)
+        with explained(self._model.name, self._model.module, self._size):
+            course = self._begun(selection, store)
+        bar = tqdm(
+            total=len(selection),
+            desc=self._model.name,
+            unit="image",
+            disable=None if progress else True,
+        )
+        with bar:
+            while (sums := self._sums(selection, lengths, store, course, bar)) is None:
+                bar.reset()  # a faster way was wrong, and nothing that it gave is kept
+        predicted, natively = self._classify(selection, labels or {})
+        images = [
+            tuple(
+                MeasuredImage(
+                    image.name,
+                    image.sha256,
+                    outcome,
+                    labels.get(image.name) if labels else None,
+                    predicted.get(image.name),
+                    natively.get(image.name),
+                )
+                for image, outcome in zip(selection.images, layer_sums.outcomes(), strict=True)
+            )
+            for layer_sums in sums
+        ]
+        return [
+            Part(
+                layer_sums.total(),
+                layer_sums.groups(),
+                tuple(lengths),
+                measured,
+                self._setting(layer),
+                (self._run(selection, index, course),),
+            )
+            for index, (layer, layer_sums, measured) in enumerate(
+                zip(self._contributions.layers, sums, images, strict=True)
+            )
+        ]
+
+    def _begun(self, selection: Selection, store: PixelStore) -> Course:
+        """Choose the way for some images."""
+        together = bool(self._fast and self._asked and self._asked > 1)
+        way = asked = Way(together=together)
+        if self._fast and len(selection) >= FEW:
+            together = self._batch > 1 or (self._on_cuda and not self._asked)
+            way = replace(self._contributions.fastest, together=together)
+        course = Course(self._contributions, way, self._procedure.precision != "fp32")
+        if way != PLAIN:
+            pixels = store.decode(selection.images[:1], self._view)
+            course.choose(self._inputs(list(pixels)), len(selection), asked)
+        return course
+
+    @random_states_kept()
+    def _sums(
+        self,
+        selection: Selection,
+        lengths: Sequence[int],
+        store: PixelStore,
+        course: Course,
+        bar: tqdm,
+    ) -> list[Sums] | None:
+        """Return the sums of all maps of each layer; ``None`` if the way turned out to be wrong."""
+        sums = [Sums(self._size, self._device, lengths) for _ in self._contributions.layers]
+        pixels = store.decode(selection.images, self._view)
+        done = 0
+        while waiting := list(islice(pixels, self._together(course))):
+            while waiting:
+                inputs = self._inputs(waiting[: self._together(course)])
+                sights = self._look(inputs, course, done)
+                if sights == "too large":
+                    continue
+                if sights == "wrong":
+                    return None
+                for layer_sums, sight in zip(sums, sights, strict=True):
+                    layer_sums.add(sight.maps)
+                bar.update(len(inputs))
+                done, waiting = done + len(inputs), waiting[len(inputs) :]
+        return sums
+
+    def _together(self, course: Course) -> int:
+        return self._batch if course.way.together else 1
+
+    def _inputs(self, pixels: Sequence[np.ndarray]) -> Tensor:
+        own = self._model.preprocessing
+        return normalise(np.stack(pixels), own.mean, own.std, self._device, self._dtype)
+
+    def _look(
+        self, inputs: Tensor, course: Course, done: int
+    ) -> list[Sight] | Literal["too large", "wrong"]:
+        """Return what each layer's units see of a batch, unless it did not fit, or was wrong."""
+        model, target = self._model, self._device
+        if self._on_cuda:  # the peak until here is that of the search for fields
+            torch.cuda.reset_peak_memory_stats(target)
+        before = torch.cuda.memory_allocated(target) if self._on_cuda else 0
+        try:
+            with explained(model.name, model.module, self._size):
+                sights = course.look(inputs)
+                self._settle(before)
+                if not course.holds(inputs, sights, done):
+                    return "wrong"
+        except OutOfMemory:
+            if len(inputs) == 1:
+                raise
+            self._batch //= 2
+            return "too large"
+        assert sights is not None
+        return sights
+
+    def _settle(self, before: int) -> None:
+        """Choose the largest batch on CUDA by the memory that the first image took."""
+        if not self._settled:
+            used = torch.cuda.max_memory_allocated(self._device) - before
+            free = _MEMORY_SHARE * torch.cuda.mem_get_info(self._device)[0]
+            self._batch = min(max(int(free / used), 1), _MOST_IMAGES)
+            self._settled = True
+
+    def _classify(
+        self, selection: Selection, labels: Mapping[str, int]
+    ) -> tuple[dict[str, int], dict[str, int]]:
+        """Return the classes of labelled images, here and as in the network's own evaluation."""
+        if not any(image.name in labels for image in selection.images):
+            return {}, {}
+        measured = replace(self._model, module=self._contributions.network)
+        predicted = classify(measured, selection.images, labels, self._view, self._device)
+        evaluation = own_evaluation(self._model)
+        if evaluation is None:
+            return predicted, {}
+        own = partial(evaluation_view, preprocessing=evaluation)
+        # Another size than what is measured may leave something behind.
+        with ready(self._model.module, self._device) as network:
+            shown = replace(self._model, module=network)
+            return predicted, classify(shown, selection.images, labels, own, self._device)
+
+    def _setting(self, layer: Layer) -> dict[str, Any]:
+        assert layer.field is not None  # from the first pass on
+        return {
+            **self._procedure.record(),
+            "model": self._record,
+            "resolution": list(self._size),
+            "dtype": str(self._dtype).removeprefix("torch."),
+            "tap": {**layer.tap.record(), "default": layer.tap == self._model.tap},
+            "feature_map": list(layer.shape),
+            "units": [list(position) for position in layer.positions],
+            "centre": list(layer.centre),
+            "receptive_field": layer.field.record(),
+        }
+
+    @cached_property
+    def _record(self) -> dict[str, Any]:
+        return self._model.record()
+
+    def _run(self, selection: Selection, index: int, course: Course) -> dict[str, Any]:
+        return {
+            "images": selection.record(),
+            "device": device_name(self._device),
+            "versions": versions(),
+            **course.record(index, self._together(course)),
+        }

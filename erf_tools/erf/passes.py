@@ -1,0 +1,165 @@
+"""From a forward pass to contribution maps: gradients of units with respect to the images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from erf_tools.erf.protocols import Protocol
+from erf_tools.erf.units import Position
+from erf_tools.features.behaviour import Behaviour, watched
+from erf_tools.features.taps import Tap, read_maps
+
+#: A sum is nothing but rounding where it is smaller than this many roundings of its terms.
+_ROUNDINGS = 64
+
+#: A gradient may be nothing but rounding where it would change a unit by less than this share of
+#: its value if the image were gone; most change it by ten times its value.
+_LITTLE = 1e-2
+
+
+@dataclass(frozen=True)
+class Pass:
+    """A network and the images it is run on.
+
+    Attributes:
+        network: in evaluation mode, its parameters frozen.
+        inputs: normalised images ``[N, 3, height, width]`` that gradients are taken with respect
+            to.
+        autocast: type of automatic mixed precision; ``None`` for the weights' own.
+    """
+
+    network: nn.Module
+    inputs: Tensor
+    autocast: torch.dtype | None = None
+
+    def features(self, taps: Sequence[Tap], behaviour: Behaviour | None = None) -> list[Tensor]:
+        """Run it; return the maps ``[N, C, H, W]`` of taps.
+
+        Args:
+            taps: of the layers.
+            behaviour: what the network does with the images is added to it.
+        """
+        # Off where the caller has it on: the precision is what the procedure says.
+        mixed = torch.autocast(
+            self.inputs.device.type, torch.bfloat16, enabled=self.autocast is not None
+        )
+        seen = nullcontext() if behaviour is None else watched(self.inputs, behaviour)
+        with mixed, seen:
+            return read_maps(self.network, taps, self.inputs)
+
+
+def aligned_mean(
+    run: Pass,
+    tap: Tap,
+    units: Sequence[Position],
+    shifts: Sequence[Position],
+    features: Tensor,
+    protocol: Protocol,
+    keep_graph: bool,
+) -> Tensor:
+    """Return the mean over units of their maps ``[N, height, width]``, each shifted.
+
+    A pixel counts the units from which the image reaches that far.
+
+    Args:
+        run: the pass.
+        tap: of the layer.
+        units: rows and columns in ``features``.
+        shifts: rows and columns by which each unit's map is moved.
+        features: of the layer, ``[N, C, H, W]``.
+        protocol: what is differentiated, and what is taken of the gradient.
+        keep_graph: for gradients of other layers.
+    """
+    total, covered = None, None
+    for position, shift in zip(units, shifts, strict=True):
+        scalar = _channels(features, position, protocol).sum()
+        keep = keep_graph or position != units[-1]
+        (gradient,) = torch.autograd.grad(scalar, run.inputs, retain_graph=keep)
+        cancelled = _cancelled(run, tap, position, features, gradient, protocol)
+        contribution = _reduced(gradient, protocol)
+        contribution[cancelled] = 0
+        if len(units) == 1:
+            return contribution
+        if total is None or covered is None:
+            total = torch.zeros_like(contribution)
+            covered = torch.zeros_like(contribution[0])
+        source, place = _overlap(shift, tuple(contribution.shape[-2:]))
+        total[:, place[0], place[1]] += contribution[:, source[0], source[1]]
+        covered[place] += 1
+    assert total is not None
+    assert covered is not None
+    return total / covered
+
+
+def _channels(features: Tensor, unit: Position, protocol: Protocol) -> Tensor:
+    """Return the terms ``[N, C]`` of the sum that is differentiated."""
+    channels = features[:, :, unit[0], unit[1]]
+    if protocol.scalar == "mean":
+        return channels / channels.shape[1]
+    return channels.relu() if protocol.scalar == "relu-sum" else channels
+
+
+def _cancelled(
+    run: Pass, tap: Tap, unit: Position, features: Tensor, gradient: Tensor, protocol: Protocol
+) -> Tensor:
+    """Tell in which images the gradients of a unit's channels cancel, but for rounding: ``[N]``.
+
+    They do where the sum over channels is constant by construction, as behind a normalisation over
+    channels. The size they would have without cancelling is that of a sum with random signs, which
+    takes another pass, so it is taken only where the gradient is small for the unit's value.
+    """
+    with torch.no_grad():
+        terms = _channels(features, unit, protocol)
+        sizes, images = _norms(gradient), _norms(run.inputs.detach() * (gradient != 0))
+        cancelled = (sizes > 0) & (sizes * images <= _LITTLE * terms.abs().sum(dim=1))
+    if cancelled.any():
+        (again,) = run.features([tap])
+        terms = _channels(again, unit, protocol)
+        draw = torch.Generator().manual_seed(0)
+        signs = 2.0 * torch.randint(0, 2, terms.shape[1:], generator=draw) - 1
+        signed = (terms * signs.to(terms)).sum()
+        (other,) = torch.autograd.grad(signed, run.inputs)
+        cancelled &= sizes <= _ROUNDINGS * torch.finfo(gradient.dtype).eps * _norms(other)
+    return cancelled
+
+
+def _norms(images: Tensor) -> Tensor:
+    return images.flatten(1).norm(dim=1)
+
+
+def _reduced(gradient: Tensor, protocol: Protocol) -> Tensor:
+    """Return maps ``[N, height, width]`` of gradients ``[N, 3, height, width]``."""
+    # MPS has no float64; there the sum over RGB is in float32 and the rest on the CPU.
+    wide = torch.float32 if gradient.device.type == "mps" else torch.float64
+    if protocol.rgb == "mean":
+        mean = gradient.mean(dim=1, dtype=wide)
+        # Colours cancel in a network that sees differences of colours only.
+        rounding = _ROUNDINGS * torch.finfo(gradient.dtype).eps * _norms(gradient)
+        mean[_norms(mean) <= rounding] = 0
+        return _rectified(mean, protocol)
+    return _rectified(gradient, protocol).sum(dim=1, dtype=wide)
+
+
+def _rectified(values: Tensor, protocol: Protocol) -> Tensor:
+    if protocol.gradient == "relu":
+        return values.relu()
+    return values.abs() if protocol.gradient == "abs" else values
+
+
+def _overlap(
+    shift: Position, size: tuple[int, ...]
+) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
+    """Return where a shifted map is read and where it is put, so that both lie inside."""
+    source, place = zip(
+        *(
+            (slice(max(-by, 0), length - max(by, 0)), slice(max(by, 0), length - max(-by, 0)))
+            for by, length in zip(shift, size, strict=True)
+        ),
+        strict=True,
+    )
+    return source, place
