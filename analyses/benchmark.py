@@ -151,28 +151,27 @@ def compare_maps(
     fixed = model.input_size is not None
     network = as_published(model.module).to(device)
     with ready(model.module, device, tf32=precision == "tf32") as frozen:
-        prepared = partial(Contributions, frozen, [model.tap], procedure, size, fixed, fast=True)
-        fast = prepared()
+        made = Contributions(frozen, [model.tap], procedure, size, fixed, fast=True)
         last = images.contiguous(memory_format=torch.channels_last)
+        made.maps(last.detach())  # finds the layer's shape
 
         def ours() -> Tensor:
-            return fast.maps(last.detach())[0][0].cpu()
+            return made.maps(last.detach(), made.fastest)[0][0].cpu()
 
         def published() -> Tensor:
             return published_map(network, model, images.detach())
 
-        work = 2 * _forward_flops(model, fast.layers[0].cone, images)  # as much backward
+        work = 2 * _forward_flops(model, made.layers[0].cone, images)  # as much backward
         what = f"{model.name} at {resolution}"
         name = f"erf-tools, {precision}"
         allowed = _TOLERANCE[precision]
         found = _compare(what, name, ours, "published procedure", published, device, pairs, allowed)
         yield replace(found, share=work / found.seconds / matrix_rate(device))
-        if fast.layers[0].cone:
-            full = prepared()
-            full.layers[0].cone = None
+        if made.fastest.cones:
+            whole = replace(made.fastest, cones=frozenset())
 
             def without_cone() -> Tensor:
-                return full.maps(last.detach())[0][0].cpu()
+                return made.maps(last.detach(), whole)[0][0].cpu()
 
             yield _compare(
                 what, name, ours, "without the cone", without_cone, device, pairs, allowed

@@ -203,7 +203,9 @@ def test_norm_stays_where_folding_would_change_the_result(
     torch.testing.assert_close(result(images), network(images), rtol=1e-12, atol=1e-12)
 
 
-@pytest.mark.parametrize("change", ["tapped", "hooked", "normed weight", "batch statistics"])
+@pytest.mark.parametrize(
+    "change", ["tapped", "hooked", "hooked backwards", "normed weight", "batch statistics"]
+)
 def test_norm_stays_where_the_convolution_is_not_a_plain_one(change: str) -> None:
     network = prepare(
         lambda: Between(lambda net, images: net.conv2(net.norm(net.conv1(images)).relu()))
@@ -213,6 +215,8 @@ def test_norm_stays_where_the_convolution_is_not_a_plain_one(change: str) -> Non
         taps = [Tap("conv1"), Tap("conv2")]
     elif change == "hooked":
         network.conv1.register_forward_hook(lambda _module, _inputs, output: 2 * output)
+    elif change == "hooked backwards":
+        network.norm.register_full_backward_hook(lambda _part, into, _of: (2 * into[0],))
     elif change == "normed weight":
         weight_norm(network.conv1)
     else:

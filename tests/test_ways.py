@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -14,10 +13,9 @@ from reference import randomise_norms
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from erf_tools.erf.contributions import Contributions
 from erf_tools.erf.gradients import effective_receptive_field
 from erf_tools.erf.maps import ERF
-from erf_tools.erf.ways import FEW, PLAIN, Sight, Way, differs, pays
+from erf_tools.erf.ways import FEW, Sight, Way, differs, pays
 from erf_tools.errors import UsageError
 from erf_tools.features.taps import Tap
 from erf_tools.images import Preprocessing, select
@@ -186,3 +184,147 @@ def test_a_way_that_would_be_wrong_is_not_gone(name: str, dtype: torch.dtype) ->
     result = measured(build().to(dtype), images)
     tolerance = 1e-9 if dtype == torch.float64 else 1e-4
     assert relative(result.map, literal_loop(build().double(), images)) < tolerance
+
+
+def smooth(width: int = 8) -> nn.Module:
+    torch.manual_seed(0)
+    layers = [nn.Conv2d(3, width, 3, 2, 1), nn.BatchNorm2d(width), nn.Tanh()]
+    return randomise_norms(nn.Sequential(*layers, nn.Conv2d(width, width, 3, 2, 1))).eval()
+
+
+@pytest.mark.parametrize("side", [64, 256])
+def test_the_record_says_how_it_was_computed_and_how_far_off(side: int) -> None:
+    images = photographs(FEW, side)
+    (run,) = measured(smooth(), images).runs
+    assert (run["folded"], run["cone"]) == (True, True)
+    assert run["batch"] == (4 if side == 256 else 64)
+    assert 0 < run["largest_difference"] < 1e-5
+    assert run["refused"] == ""
+
+
+@pytest.mark.parametrize(
+    ("count", "options"), [(FEW - 1, {}), (FEW + 1, {"fast": False}), (2, {"batch_size": 1})]
+)
+def test_few_images_and_exact_ones_are_computed_plainly(
+    count: int, options: dict[str, object]
+) -> None:
+    network, images = smooth().double(), photographs(count, 64)
+    seen: list[int] = []
+    network.register_forward_pre_hook(lambda _part, inputs: seen.append(len(inputs[0])))
+    result = measured(network, images, **options)
+    (run,) = result.runs
+    assert (run["folded"], run["cone"], run["batch"]) == (False, False, 1)
+    assert run["largest_difference"] is None
+    assert set(seen[-count:]) == {1}
+    assert relative(result.map, literal_loop(network, images)) < 1e-12
+
+
+def test_exact_and_a_batch_size_exclude_each_other() -> None:
+    with pytest.raises(UsageError, match="takes each image by itself"):
+        measured(smooth(), photographs(2, 32), fast=False, batch_size=2)
+
+
+def test_a_batch_size_that_is_asked_for_is_proven_too() -> None:
+    images = photographs(4, 48)
+    result = measured(batch_statistics().double(), images, batch_size=4)
+    assert result.runs[0]["batch"] == 1
+    assert "images see each other" in result.runs[0]["refused"]
+    assert relative(result.map, literal_loop(batch_statistics().double(), images)) < 1e-9
+
+
+def test_a_refused_way_says_why() -> None:
+    refused = {
+        name: measured(HOSTILE[name][0](), photographs(FEW, HOSTILE[name][1])).runs[0]["refused"]
+        for name in ("early exit", "coordinates", "detached gate")
+    }
+    assert "_local_scalar_dense" in refused["early exit"]
+    assert "units know more than their field" in refused["coordinates"]
+    assert "folded weights" in refused["detached gate"]
+
+
+def test_a_way_pays_when_it_saves_more_than_its_proof_takes() -> None:
+    cone, folded, together = Way(cones=frozenset({0})), Way(folded=True), Way(together=True)
+    assert not pays(cone, 3, 0.01, on_cuda=False)
+    assert pays(cone, FEW, 0.3, on_cuda=False)
+    assert not pays(folded, 10, 1.0, on_cuda=False)
+    assert pays(folded, 50, 1.0, on_cuda=False)
+    assert not pays(together, 10, 1.0, on_cuda=False)
+    assert pays(together, 10, 1.0, on_cuda=True)
+    assert not pays(Way(), 1000, 1.0, on_cuda=False)
+
+
+@pytest.mark.parametrize(
+    ("change", "wrong"),
+    [("rounding", False), ("zero of a relu", False), ("one channel", True), ("a rim", True)],
+)
+def test_rounding_is_told_from_faults(change: str, wrong: bool) -> None:
+    draw = torch.Generator().manual_seed(0)
+    maps = torch.randn(1, 64, 64, generator=draw).abs().double()
+    values, spread = torch.randn(1, 100, 1, generator=draw), torch.ones(1, 100)
+    values[0, 0] += 1e4
+    other, others = maps.clone(), values.clone()
+    if change == "rounding":
+        other *= 1 + 1e-6 * torch.randn(maps.shape, generator=draw)
+        others *= 1 + 1e-6 * torch.randn(values.shape, generator=draw)
+    elif change == "zero of a relu":
+        other *= 1 + 3e-3 * torch.randn(maps.shape, generator=draw)
+    elif change == "one channel":
+        others[0, 7] += 0.05
+    else:
+        maps[:, :8] *= 1e-3
+        other = maps.clone()
+        other[:, :8] = 0
+    difference, found = differs(Sight(other, others, spread), Sight(maps, values, spread))
+    assert found == wrong
+    assert difference < 5e-3
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("name", ["layer norm", "softmax", "colours cancel"])
+def test_gradients_that_cancel_are_zero(name: str, dtype: torch.dtype) -> None:
+    """In float64 their sums are below 1e-15 of their terms: nothing but rounding."""
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(3, 16, 5, 2, 2), nn.Tanh()).to(dtype)
+    tap, protocol = Tap(""), "kim2023"
+    if name == "layer norm":
+        network = timm.create_model("vit_tiny_patch16_224", pretrained=False, depth=2)
+        tap = Tap("norm")
+    elif name == "softmax":
+        network.append(nn.Softmax(dim=1))
+        protocol = "ding2022"
+    else:
+        with torch.no_grad():
+            network[0].weight -= network[0].weight.mean(dim=1, keepdim=True)
+    model = as_model(network.to(dtype), preprocessing=OWN, tap=tap)
+    result = effective_receptive_field(
+        model, photographs(2, 224), resolution=224, protocol=protocol
+    )
+    assert [image.outcome for image in result.images] == ["zero", "zero"]
+    assert not result.map.any()
+
+
+def test_small_gradients_beside_large_values_are_kept() -> None:
+    network = smooth().double()
+    expected = literal_loop(network, photographs(2, 32))
+    network[-1].bias.data += 1e6
+    found = measured(network, photographs(2, 32))
+    assert [image.outcome for image in found.images] == ["counted", "counted"]
+    assert found.map.sum() > expected.sum() / 10
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+def test_weights_in_16_bits_are_measured_in_float32(dtype: torch.dtype) -> None:
+    network, images = smooth().to(dtype), photographs(2, 32)
+    result = measured(network, images)
+    assert {tensor.dtype for tensor in network.state_dict().values()} == {dtype, torch.int64}
+    assert result.setting["dtype"] == "float32"
+    assert result.runs[0]["cast_from"] == str(dtype).removeprefix("torch.")
+    assert relative(result.map, literal_loop(network.double(), images)) < 1e-5
+
+
+def test_automatic_mixed_precision_outside_changes_nothing() -> None:
+    images = photographs(2, 32)
+    expected = measured(smooth(), images)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = measured(smooth(), images)
+    assert np.array_equal(found.total, expected.total)

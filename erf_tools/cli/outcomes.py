@@ -31,7 +31,8 @@ def print_study(outcome: Study, output: Path) -> None:
         if zeros := result.number("zero"):
             typer.echo(
                 f"warning: {result.name}: the map of {zeros} of {result.count} images is zero "
-                "everywhere (every channel of the unit is off); they count in the mean",
+                "everywhere (every channel of the unit is off, or their gradients cancel); they "
+                "count in the mean",
                 err=True,
             )
         if dropped := result.number("nan"):

@@ -287,6 +287,12 @@ class Prepared:
         }
 
     @cached_property
+    def _cast_from(self) -> str | None:
+        """Type of the network's own weights where they are measured in another."""
+        own = floating_type(self._model.module)
+        return None if own == self._dtype else str(own).removeprefix("torch.")
+
+    @cached_property
     def _record(self) -> dict[str, Any]:
         return self._model.record()
 
@@ -295,5 +301,6 @@ class Prepared:
             "images": selection.record(),
             "device": device_name(self._device),
             "versions": versions(),
+            "cast_from": self._cast_from,
             **course.record(index, self._together(course)),
         }

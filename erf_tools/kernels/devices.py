@@ -62,6 +62,7 @@ def ready(module: nn.Module, device: torch.device, tf32: bool = False) -> Iterat
 
     Inside, gradients can be taken whatever mode the caller is in; outside, random states are as
     before. Where the network cannot be copied it is the network itself, which gets its state back.
+    Weights of fewer than 32 bits are float32 in the copy: gradients would be rounded too coarsely.
 
     Args:
         module: the network.
@@ -85,7 +86,12 @@ def ready(module: nn.Module, device: torch.device, tf32: bool = False) -> Iterat
         except NotCopyableError:
             network = module
             held.enter_context(state_kept(module))
-        yield network.eval().requires_grad_(False).to(device)
+        yield network.eval().requires_grad_(False).to(device)._apply(_widened)
+
+
+def _widened(tensor: Tensor) -> Tensor:
+    narrow = tensor.is_floating_point() and tensor.itemsize < torch.float32.itemsize
+    return tensor.float() if narrow else tensor
 
 
 @contextmanager

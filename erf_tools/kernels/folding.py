@@ -117,7 +117,8 @@ def _is_pointwise(conv: nn.Conv2d) -> bool:
 
 
 def _hooked(part: nn.Module) -> bool:
-    return bool(part._forward_hooks or part._forward_pre_hooks)
+    hooks = (part._forward_hooks, part._forward_pre_hooks)
+    return any((*hooks, part._backward_hooks, part._backward_pre_hooks))
 
 
 def _fold_into_previous(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
