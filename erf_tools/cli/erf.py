@@ -119,6 +119,14 @@ def erf(
         Literal["fp32", "tf32", "bf16"],
         typer.Option(help="Of the arithmetic; tf32 (CUDA only) and bf16 are faster and coarser."),
     ] = "fp32",
+    exact: Annotated[
+        bool,
+        typer.Option(
+            "--exact",
+            help="Compute plainly, image by image, also where faster ways are proven to give the "
+            "same.",
+        ),
+    ] = False,
     batch_size: BatchSize = "auto",
     device: Device = "auto",
     seed: Annotated[int, typer.Option(help="Of random weights and of the order of images.")] = 0,
@@ -155,6 +163,7 @@ def erf(
         device=device,
         seed=seed,
         progress=True,
+        fast=not exact,
     )
     if preview:
         _print_maps(outcome)

@@ -94,6 +94,7 @@ def measure_erfs(
     device: str = "auto",
     seed: int = 0,
     progress: bool = False,
+    fast: bool = True,
 ) -> Study:
     """Measure the ERFs of each model over the same images and write everything below ``output``.
 
@@ -112,6 +113,8 @@ def measure_erfs(
         device: see :func:`erf_tools.effective_receptive_field`.
         seed: of random weights and of the intervals.
         progress: show progress bars (in a terminal only).
+        fast: see :func:`erf_tools.effective_receptive_field`. Without it, results that were
+            computed in faster ways are measured again.
 
     Raises:
         ErfToolsError: no model could be measured; the first failure says why.
@@ -129,7 +132,12 @@ def measure_erfs(
             folders = [output / request.folder / layers.folder(tap.name) for tap in taps]
             found = [
                 _finished(
-                    folder / "erf.npz", _expected(model, tap, procedure), selection, known, seed
+                    folder / "erf.npz",
+                    _expected(model, tap, procedure),
+                    selection,
+                    known,
+                    seed,
+                    fast,
                 )
                 for folder, tap in zip(folders, taps, strict=True)
             ]
@@ -148,6 +156,7 @@ def measure_erfs(
                     seed=seed,
                     progress=progress,
                     store=store,
+                    fast=fast,
                 )
             for result, folder in zip(done, folders, strict=True):
                 write_result(result, folder)
@@ -228,6 +237,7 @@ def _finished(
     selection: Selection,
     labels: Mapping[str, int],
     seed: int,
+    fast: bool,
 ) -> ERF | None:
     """Return the result at ``path`` if measuring again would give the same one."""
     if not path.is_file():
@@ -244,6 +254,9 @@ def _finished(
         and [(image.name, image.sha256, image.label) for image in found.images]
         == [(image.name, image.sha256, labels.get(image.name)) for image in selection.images]
         and all(run["versions"] == versions() for run in found.runs)
+        and (
+            fast or not any(run["folded"] or run["cone"] or run["batch"] > 1 for run in found.runs)
+        )
         and (found.resamples is None or found.resamples.seed == seed)
     )
     return found if same else None

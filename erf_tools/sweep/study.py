@@ -61,6 +61,7 @@ class ErfProtocol(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
         layers: as ``--layer``.
         stages: as ``--stages``.
         output_key: as ``--output-key``.
+        exact: as ``--exact``.
     """
 
     name: str = ""
@@ -77,6 +78,7 @@ class ErfProtocol(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
     layers: tuple[str, ...] = ()
     stages: bool = False
     output_key: str | None = None
+    exact: bool = False
 
     def procedure(self) -> Procedure:
         """Return what is measured.

@@ -136,7 +136,9 @@ def _load(measurement: Measurement, device: str, held: ExitStack) -> Prepared | 
     procedure = protocol.procedure()
     model = load_requested(request, procedure, measurement.seed)
     taps = _layers(protocol).taps(model)
-    return held.enter_context(prepared(model, procedure, taps, device=device))
+    return held.enter_context(
+        prepared(model, procedure, taps, device=device, fast=not protocol.exact)
+    )
 
 
 def _layers(protocol: ErfProtocol) -> Layers:
