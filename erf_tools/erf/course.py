@@ -100,12 +100,8 @@ class Course:
             return True
         if self._coarse and sights is not None:
             sights = self.look(inputs.detach(), exact=True)
-        places = [0] if not done else []
-        if (self._proven + len(places) < _PROOFS or sights is None) and len(
-            inputs
-        ) - 1 not in places:
-            places.append(len(inputs) - 1)
-        for place in places:
+        last = len(inputs) - 1
+        for place in (last,) if done else dict.fromkeys((0, last)):
             image = inputs.detach()[place : place + 1]
             plain = self._of_plain(image, done + place)
             found = None if sights is None else [sight.of(place) for sight in sights]

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from erf_tools.erf.protocols import Protocol
 from erf_tools.erf.units import Position
 from erf_tools.features.behaviour import Behaviour, watched
-from erf_tools.features.taps import Tap, read_maps
+from erf_tools.features.reading import read_maps
+from erf_tools.features.taps import Tap
 
 #: A sum is nothing but rounding where it is smaller than this many roundings of its terms.
 _ROUNDINGS = 64
