@@ -175,7 +175,7 @@ def test_own_factory(factory: Path) -> None:
         ("my_networks:diverged", UsageError, r"not finite \(NaN or infinity\) in 0.bias"),
         ("my_networks:table", UsageError, "is a dict, not a function; name one"),
         ("my_networks:", UsageError, "has no ''"),
-        ("sys:exit", ErfToolsError, "sys:exit failed: SystemExit"),
+        ("sys:exit", ErfToolsError, "sys:exit failed: SystemExit$"),
     ],
 )
 def test_factories_that_do_not_work(

@@ -11,7 +11,7 @@ from typing import Any
 from torch import nn
 
 from erf_tools.errors import ErfToolsError, UsageError
-from erf_tools.models.failures import first_line, not_a_network
+from erf_tools.models.failures import described, first_line, not_a_network
 from erf_tools.models.hub import HUB
 
 
@@ -38,7 +38,7 @@ def call_factory(name: str) -> nn.Module:
         raise UsageError(f"{name}: cannot import {module_name!r} ({first_line(error)})") from error
     except (Exception, SystemExit) as error:
         raise ErfToolsError(
-            f"{name}: importing {module_name!r} failed ({_said(error)}); mend that, or see the "
+            f"{name}: importing {module_name!r} failed ({described(error)}); mend that, or see the "
             "traceback with --debug"
         ) from error
     factory: Callable[[], Any] | None = getattr(imported, attribute, None)
@@ -52,11 +52,7 @@ def call_factory(name: str) -> nn.Module:
     try:
         module = factory()
     except (Exception, SystemExit) as error:
-        raise ErfToolsError(f"{name} failed: {_said(error)}") from error
+        raise ErfToolsError(f"{name} failed: {described(error)}") from error
     if not isinstance(module, nn.Module):
         raise UsageError(f"{name} returned {not_a_network(module)}")
     return module
-
-
-def _said(error: BaseException) -> str:
-    return f"{type(error).__name__}: {first_line(error)}"

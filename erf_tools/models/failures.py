@@ -257,8 +257,8 @@ def explained(name: str, module: nn.Module, size: tuple[int, int]) -> Iterator[N
                     f"{failed}: {cause.happened} ({shown}); {cause.remedy}"
                 ) from error
         raise ErfToolsError(
-            f"{failed}: {type(error).__name__}{_message(error)}{_place(error)}; mend that, or see "
-            "the traceback with --debug"
+            f"{failed}: {described(error)}{_place(error)}; mend that, or see the traceback with "
+            "--debug"
         ) from error
 
 
@@ -267,6 +267,12 @@ def first_line(error: BaseException) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     line = lines[0] if lines else type(error).__name__
     return line if len(line) <= _SHOWN else f"{line[:_SHOWN]}..."
+
+
+def described(error: BaseException) -> str:
+    """Return an exception's class and the first line of what it says."""
+    kind, line = type(error).__name__, first_line(error)
+    return kind if line == kind else f"{kind}: {line}"
 
 
 def not_a_network(given: object) -> str:
@@ -309,11 +315,6 @@ def check_network(given: object, name: str) -> nn.Module:
         if dense and not parameter.isfinite().all():
             raise UsageError(f"{name} has values that are not finite (NaN or infinity) in {part}")
     return given
-
-
-def _message(error: BaseException) -> str:
-    line = first_line(error)
-    return "" if line == type(error).__name__ else f": {line}"
 
 
 def _place(error: BaseException) -> str:
