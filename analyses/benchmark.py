@@ -33,7 +33,6 @@ import numpy as np
 import pandas as pd
 import torch
 import typer
-from matplotlib import rc_context
 from matplotlib.figure import Figure
 from PIL import Image
 from timm.utils import reparameterize_model
@@ -53,7 +52,7 @@ from erf_tools.erf.procedure import Precision, Procedure
 from erf_tools.errors import ErfToolsError
 from erf_tools.features.reading import read_features
 from erf_tools.fields.cone import Cone
-from erf_tools.figures import COLOURS, PAGE, STYLE, draw_grid, save_figure
+from erf_tools.figures import COLOURS, PAGE, draw_grid, own_style, save_figure
 from erf_tools.files import write_json
 from erf_tools.images import select
 from erf_tools.kernels.depthwise import DepthwiseConv2d
@@ -382,7 +381,7 @@ def draw(growth: pd.DataFrame) -> Figure:
         "kernel": "kernel side (a RepLKNet of five pairs at 256)",
         "images": "ResNet-50: images, with field and intervals",
     }
-    with rc_context(STYLE):
+    with own_style():
         figure = Figure(figsize=(PAGE, PAGE * 0.36), layout="constrained")
         for axes, (axis, label) in zip(figure.subplots(1, 3), labels.items(), strict=True):
             own = growth[growth["axis"] == axis]

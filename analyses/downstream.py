@@ -31,7 +31,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy.stats import spearmanr
@@ -40,7 +39,7 @@ from tqdm import tqdm
 import erf_tools
 from analyses.narrow_replknet import narrow, photographs, settle, untrained
 from analyses.programs import Output, Quick, kept, publish, run
-from erf_tools.figures import COLOURS, PAGE, STYLE, draw_grid
+from erf_tools.figures import COLOURS, PAGE, draw_grid, own_style
 from erf_tools.tables import NONE
 
 _ABLATION = "kernel ablation"
@@ -100,7 +99,7 @@ def measure(size: dict[str, int], output: Path) -> pd.DataFrame:
 
 def draw(table: pd.DataFrame) -> Figure:
     """Draw ImageNet against ADE20K and COCO, and the ablation's gains against the ERF."""
-    with rc_context(STYLE):
+    with own_style():
         figure = Figure(figsize=(PAGE, PAGE * 0.42), layout="constrained")
         left, middle, right = figure.subplots(1, 3)
         _draw_scores(left, table, "ade20k", "ADE20K mIoU, %")

@@ -35,7 +35,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy.stats import t as student
@@ -52,7 +51,7 @@ from analyses.depthwise_networks import (
 )
 from analyses.programs import Output, Quick, kept, publish, run
 from erf_tools.erf.measures import effective_side
-from erf_tools.figures import PAGE, STYLE, draw_grid, line_styles
+from erf_tools.figures import PAGE, draw_grid, line_styles, own_style
 from erf_tools.statistics import CONFIDENCE, Estimate
 
 _CHANNELS = 8
@@ -224,7 +223,7 @@ def layers_needed(cells: pd.DataFrame, target: float) -> pd.DataFrame:
 
 def draw(cells: pd.DataFrame) -> Figure:
     """Draw side against depth for each kernel, and against kernel times root of depth."""
-    with rc_context(STYLE):
+    with own_style():
         figure = Figure(figsize=(PAGE, PAGE * 0.5), layout="constrained")
         left, right = figure.subplots(1, 2)
         _draw_depths(left, cells[cells["wiring"] == "residual"])

@@ -25,7 +25,6 @@ from typing import Annotated
 
 import pandas as pd
 import typer
-from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -35,7 +34,7 @@ from erf_tools.erf.measures import THRESHOLDS, displayed
 from erf_tools.erf.procedure import Procedure
 from erf_tools.erf.published import PUBLISHED, STANDING
 from erf_tools.errors import ErfToolsError
-from erf_tools.figures import PAGE, STYLE, draw_grid, line_styles
+from erf_tools.figures import PAGE, draw_grid, line_styles, own_style
 from erf_tools.images import select
 from erf_tools.models.loading import load_model
 from erf_tools.models.requests import Request
@@ -100,7 +99,7 @@ def compared(results: tuple[ERF, ...]) -> pd.DataFrame:
 
 def draw(results: tuple[ERF, ...], table: pd.DataFrame) -> Figure:
     """Draw the maps as the paper does, and below them the ratios, published and measured."""
-    with rc_context(STYLE):
+    with own_style():
         figure = Figure(figsize=(PAGE, PAGE * 0.68), layout="constrained")
         above, below = figure.subfigures(2, 1, height_ratios=(1, 1.15))
         panels = above.subplots(1, len(results), squeeze=False)[0]

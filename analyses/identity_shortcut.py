@@ -37,7 +37,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor, nn
@@ -56,7 +55,7 @@ from analyses.depthwise_networks import (
 from analyses.narrow_replknet import narrow, photographs, settle, untrained
 from analyses.programs import Output, Quick, kept, publish, run
 from erf_tools.erf.measures import effective_side, radial_profile
-from erf_tools.figures import PAGE, STYLE, draw_grid, line_styles
+from erf_tools.figures import PAGE, draw_grid, line_styles, own_style
 from erf_tools.models.replknet import RepLKBlock, RepLKNet
 
 _KERNEL, _SMALL, _DEPTH, _CHANNELS = 31, 5, 8, 16
@@ -211,7 +210,7 @@ def measure(size: Size, output: Path) -> list[dict[str, Any]]:
 
 def draw(records: list[dict[str, Any]]) -> Figure:
     """Draw the distribution over kernels passed, and radial profiles of both kinds of network."""
-    with rc_context(STYLE):
+    with own_style():
         figure = Figure(figsize=(PAGE, PAGE * 0.5), layout="constrained")
         left, middle, right = figure.subplots(1, 3)
         own = [record for record in records if record["network"] == "depthwise"]

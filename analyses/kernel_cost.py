@@ -34,7 +34,6 @@ from typing import Annotated, Any
 import pandas as pd
 import torch
 import typer
-from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor, nn
@@ -45,7 +44,7 @@ from analyses.programs import Output, Quick, publish, run
 from analyses.timing import duration
 from erf_tools import DepthwiseConv2d
 from erf_tools.errors import ErfToolsError
-from erf_tools.figures import COLOURS, PAGE, STYLE, draw_grid, line_styles
+from erf_tools.figures import COLOURS, PAGE, draw_grid, line_styles, own_style
 from erf_tools.kernels.devices import choose_device, device_name, ready
 from erf_tools.models.replknet import VARIANTS, RepLKNet
 
@@ -240,7 +239,7 @@ def published_density() -> pd.DataFrame:
 
 def draw(counted: pd.DataFrame, times: pd.DataFrame) -> Figure:
     """Draw sizes by kernels, times by kernel, and densities beside the published ones."""
-    with rc_context(STYLE):
+    with own_style():
         figure = Figure(figsize=(PAGE, PAGE * 0.48), layout="constrained")
         left, middle, right = figure.subplots(1, 3)
         _draw_counts(left, counted)

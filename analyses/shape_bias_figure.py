@@ -111,7 +111,9 @@ def gather(
 def _decide(request: Request, stimuli: StimulusSet | None, output: Path) -> list[Decisions]:
     if stimuli is None:
         raise ErfToolsError("there are no stimuli to decide on")
-    study = measure_decisions([request], stimuli, output, reference=False, progress=True)
+    study = measure_decisions(
+        [request], stimuli, output, reference=False, overwrite=True, progress=True
+    )
     return [made for maker in study.makers for made in maker.decisions]
 
 

@@ -34,7 +34,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from tqdm import tqdm
@@ -43,7 +42,7 @@ import erf_tools
 from analyses.narrow_replknet import narrow, photographs, settle, untrained
 from analyses.programs import Output, Quick, kept, publish, run
 from erf_tools.erf.measures import effective_side
-from erf_tools.figures import PAGE, STYLE, draw_grid, line_styles
+from erf_tools.figures import PAGE, draw_grid, line_styles, own_style
 from erf_tools.models.replknet import VARIANTS
 
 _RESOLUTIONS = (224, 320, 384, 512, 768, 1024)
@@ -150,7 +149,7 @@ def measure(size: Size, output: Path) -> pd.DataFrame:
 
 def draw(use: pd.DataFrame, fields: pd.DataFrame) -> Figure:
     """Draw the kernels' use by stage, and how the ERFs fill the image, by resolution."""
-    with rc_context(STYLE):
+    with own_style():
         figure = Figure(figsize=(PAGE, PAGE * 0.48), layout="constrained")
         left, right = figure.subplots(1, 2)
         _draw_use(left, use)

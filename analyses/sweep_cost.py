@@ -41,7 +41,6 @@ import numpy as np
 import pandas as pd
 import timm
 import torch
-from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from tqdm import tqdm
@@ -53,7 +52,7 @@ from analyses.timm_operations import FAMILIES, count, family, operations
 from erf_tools.erf.contributions import Contributions
 from erf_tools.erf.intervals import resample
 from erf_tools.erf.procedure import DEFAULT_RESOLUTION, Procedure
-from erf_tools.figures import COLOURS, PAGE, STYLE, draw_grid, line_styles
+from erf_tools.figures import COLOURS, PAGE, draw_grid, line_styles, own_style
 from erf_tools.images import Preprocessing, decode, select
 from erf_tools.kernels.devices import floating_type, normalise, ready
 from erf_tools.models.loading import Model, load_model
@@ -301,7 +300,7 @@ def _reason(failure: str) -> str:
 
 def draw(counted: pd.DataFrame, times: pd.DataFrame, plans: Sequence[Plan]) -> Figure:
     """Draw where the work lies, how evenly operations explain time, and hours against the rate."""
-    with rc_context(STYLE):
+    with own_style():
         figure = Figure(figsize=(PAGE, PAGE * 0.48), layout="constrained")
         left, middle, right = figure.subplots(1, 3)
         _draw_shares(left, counted)

@@ -143,12 +143,11 @@ def overhead(table: pd.DataFrame, seconds: float) -> pd.Series:
 
 def draw(table: pd.DataFrame) -> Figure:
     """Draw the overhead against the length of a unit, with the limit."""
-    from matplotlib import rc_context
     from matplotlib.figure import Figure
 
-    from erf_tools.figures import COLOURS, COLUMN, STYLE, draw_grid
+    from erf_tools.figures import COLOURS, COLUMN, draw_grid, own_style
 
-    with rc_context(STYLE):
+    with own_style():
         figure = Figure(figsize=(COLUMN, COLUMN * 0.75), layout="constrained")
         axes = figure.add_subplot()
         lengths = np.geomspace(0.1, 100, 50)

@@ -56,7 +56,6 @@ import numpy as np
 import pandas as pd
 import torch
 import typer
-from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -72,7 +71,7 @@ from tqdm import tqdm
 from analyses import programs
 from analyses.shape_texture_images import CLASSES, Cue, make_images
 from erf_tools import DepthwiseConv2d, Preprocessing, Tap, as_model, effective_receptive_field
-from erf_tools.figures import COLOURS, PAGE, STYLE, draw_grid
+from erf_tools.figures import COLOURS, PAGE, draw_grid, own_style
 from erf_tools.kernels.devices import choose_device, device_name
 from erf_tools.statistics import CONFIDENCE, Estimate
 from erf_tools.tables import NONE, write_csv
@@ -549,7 +548,7 @@ def draw(runs: pd.DataFrame, designs: Sequence[Design]) -> Figure:
         runs: of one setting.
         designs: the networks, in the order in which they are shown.
     """
-    with rc_context(STYLE):
+    with own_style():
         figure = Figure(figsize=(PAGE, 1.1 + 0.19 * len(designs)), layout="constrained")
         sides, biases, both = figure.subplots(1, 3, width_ratios=(1, 1, 1.2))
         for axes, measure in ((sides, "effective_side"), (biases, "shape_bias")):

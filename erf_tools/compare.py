@@ -8,19 +8,20 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 from erf_tools.errors import UsageError
-from erf_tools.figures import COLUMN, STYLE, save_figure
+from erf_tools.figures import COLUMN, literal, own_style, save_figure
 from erf_tools.files import file_sha256
 from erf_tools.provenance import versions
-from erf_tools.tables import NONE, write_tables
+from erf_tools.tables import NONE, read_csv, write_tables
 
 _ERF_COLUMNS = [
     "model",
     "weights",
     "weights_sha256",
+    "layer",
+    "default_layer",
     "protocol",
     "resolution",
     "images",
@@ -44,13 +45,20 @@ _BIAS_COLUMNS = [
 ]
 
 
+_WORDS = (
+    *("model", "weights", "weights_sha256", "layer", "protocol", "resolution", "name", "preset"),
+    *("aggregation", "stimuli"),
+)
+
+
 @dataclass(frozen=True)
 class Comparison:
     """Models for which both halves are known.
 
     Attributes:
-        table: a row per model.
-        left_out: models of one half only.
+        table: a row per model; several only for a model of which only layers other than its default
+            one were measured.
+        left_out: models of one half only, or with several checkpoints of which none decided.
         other_weights: models whose two halves were measured with other weights.
         files: what was written.
     """
@@ -64,6 +72,9 @@ class Comparison:
 def compare(erf: Path, shape_bias: Path, output: Path) -> Comparison:
     """Join ``erf_table.csv`` and ``shape_bias.csv`` by model, and draw the one against the other.
 
+    Of several layers of a model the default one counts, of several checkpoints the one that
+    decided.
+
     Args:
         erf: output folder of ``erf-tools erf``.
         shape_bias: output folder of ``erf-tools shape-bias``.
@@ -75,21 +86,23 @@ def compare(erf: Path, shape_bias: Path, output: Path) -> Comparison:
     sources = {"erf": erf / "erf_table.csv", "shape_bias": shape_bias / "shape_bias.csv"}
     left = _read(sources["erf"], _ERF_COLUMNS, "--erf")
     right = _read(sources["shape_bias"], _BIAS_COLUMNS, "--shape-bias")
-    joined = left.merge(
-        right.rename(columns={"name": "model"}), on="model", suffixes=("", "_shape_bias")
-    )
+    decided = right.rename(columns={"name": "model"}).drop_duplicates()
+    joined = _chosen(left, decided).merge(decided, on="model", suffixes=("", "_shape_bias"))
     if joined.empty:
         raise UsageError(
-            f"no model is in both: {sources['erf']} has {', '.join(left['model'])}, and "
+            f"no model is in both: {sources['erf']} has {', '.join(left['model'].unique())}, and "
             f"{sources['shape_bias']} has {', '.join(right['name'])}"
         )
     both = set(joined["model"])
-    left_out = [name for name in [*left["model"], *right["name"]] if name not in both]
-    other = joined.loc[joined["weights_sha256"] != joined["weights_sha256_shape_bias"], "model"]
+    left_out = [
+        name for name in dict.fromkeys([*left["model"], *right["name"]]) if name not in both
+    ]
+    differ = joined["weights_sha256"] != joined["weights_sha256_shape_bias"]
+    other = joined.loc[differ, "model"].unique()
     remarks = [
         "Effective side: of the smallest centred square with half of the linear ERF, input pixels. "
         "Shape bias: S / (S + T), 95 %: bootstrap over texture images.",
-        *(f"Stimuli: {label}." for label in sorted(set(joined["stimuli"].dropna()))),
+        *(f"Stimuli: {label}." for label in sorted(set(joined["stimuli"]) - {""})),
         *(f"{name}: the two halves were measured with different weights." for name in other),
     ]
     files = write_tables(output / "comparison", joined, _readable(joined), remarks)
@@ -101,9 +114,30 @@ def compare(erf: Path, shape_bias: Path, output: Path) -> Comparison:
     return Comparison(joined, tuple(left_out), tuple(other), tuple(files))
 
 
+def _chosen(left: pd.DataFrame, decided: pd.DataFrame) -> pd.DataFrame:
+    """Return which ERFs are joined: of each model those of one layer and one checkpoint."""
+    digests = decided.drop_duplicates("model").set_index("model")["weights_sha256"]
+    rows = []
+    for model, own in left.groupby("model", sort=False):
+        if model not in digests.index:
+            continue
+        same = own[own["weights_sha256"] == digests[model]]
+        if same.empty and own["weights_sha256"].nunique() > 1:
+            continue  # which of them it should be, nobody can tell
+        own = own if same.empty else same
+        default = own[own["default_layer"]]
+        rows.append(own if default.empty else default)
+    return pd.concat(rows) if rows else left.iloc[:0]
+
+
+def _label(row: Any) -> str:
+    layer = "" if row.default_layer else f" {row.layer}"
+    return f"{row.model}{layer}{' (untrained)' if row.weights == 'untrained' else ''}"
+
+
 def scatter(table: pd.DataFrame) -> Figure:
     """Draw effective side against shape bias, with the intervals that are known."""
-    with rc_context(STYLE):
+    with own_style():
         figure = Figure(figsize=(COLUMN, COLUMN * 0.85), layout="constrained")
         axes = figure.add_subplot()
         for row in table.itertuples():
@@ -121,7 +155,7 @@ def scatter(table: pd.DataFrame) -> Figure:
                 linestyle="none",
             )
             axes.annotate(
-                f"{row.model}{' (untrained)' if untrained else ''}",
+                literal(_label(row)),
                 (row.effective_side, row.shape_bias),
                 xytext=(4, 4),
                 textcoords="offset points",
@@ -140,7 +174,7 @@ def scatter(table: pd.DataFrame) -> Figure:
 def _read(path: Path, columns: list[str], option: str) -> pd.DataFrame:
     if not path.is_file():
         raise UsageError(f"{option} {path.parent}: there is no {path.name} in this folder")
-    table = pd.read_csv(path)
+    table = read_csv(path, _WORDS)
     absent = [column for column in columns if column not in table.columns]
     if absent:
         raise UsageError(f"{path} lacks the columns {', '.join(absent)}; measure again")
@@ -152,6 +186,7 @@ def _readable(table: pd.DataFrame) -> pd.DataFrame:
         {
             "Model": table["model"],
             "Weights": table["weights"],
+            "Layer": table["layer"],
             "Resolution": table["resolution"],
             "Effective side, px": table["effective_side"].map("{:.0f}".format),
             "linear r at 50 %, %": (100 * table["linear_50"]).map("{:.2f}".format),

@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-from matplotlib import rc_context
+from matplotlib import style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from erf_tools.files import atomic_path
+from erf_tools.text import visible
 
 #: Widths of one and of two columns of a paper, inches.
 COLUMN, PAGE = 3.5, 7.16
@@ -22,7 +24,7 @@ COLUMN, PAGE = 3.5, 7.16
 #: Colours that colour-blind readers can tell apart (Okabe & Ito 2008).
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 
-STYLE = {
+_STYLE = {
     "font.size": 8,
     "axes.titlesize": 8,
     "axes.labelsize": 8,
@@ -31,6 +33,17 @@ STYLE = {
     "legend.fontsize": 7,
     "pdf.fonttype": 42,  # text stays text in the PDF
 }
+
+
+def own_style() -> AbstractContextManager[None]:
+    """Draw as figures for papers are drawn, whatever the user's own settings of matplotlib are."""
+    return style.context(["default", _STYLE])
+
+
+def literal(text: str) -> str:
+    """Return text as matplotlib shows it: no formula begins in it, no legend leaves it out."""
+    shown = visible(text).replace("$", r"\$")
+    return f" {shown}" if shown.startswith("_") else shown
 
 
 def line_plot() -> tuple[Figure, Axes]:
@@ -77,7 +90,7 @@ def save_figure(figure: Figure, stem: Path, provenance: Mapping[str, Any]) -> li
         (".pdf", {"Subject": text, "CreationDate": None}),
     ):
         path = stem.with_name(stem.name + suffix)
-        with atomic_path(path) as temporary, rc_context(STYLE):
+        with atomic_path(path) as temporary, own_style():
             figure.savefig(temporary, dpi=300, metadata=metadata)
         figure.set_layout_engine("none")  # both files have the layout found for the first
         paths.append(path)

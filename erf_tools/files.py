@@ -1,4 +1,4 @@
-"""Files: digests, atomic writing, JSON, and archives without pickle."""
+"""Files: one writer a folder, whole or not at all; digests, JSON, archives without pickle."""
 
 from __future__ import annotations
 
@@ -6,19 +6,80 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+import zipfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from filelock import FileLock, Timeout
 
-from erf_tools.errors import OutputError, UsageError
+from erf_tools.errors import ErfToolsError, OutputError, UsageError
+from erf_tools.failures import reason
 
 #: How the names of files begin that are still being written.
 PARTIAL = ".partial-"
 
 _RECORD = "record"
+
+#: Bytes that an archive may unpack to: so many, or so many times those of the file.
+_UNPACKED, _RATIO = 2**30, 20
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Make an output folder, see that it can be written, and keep other processes out of it.
+
+    Raises:
+        OutputError: it cannot be written.
+        ErfToolsError: another process is at work in it.
+    """
+    lock = FileLock(folder / ".lock")
+    try:
+        with _writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            lock.acquire(timeout=0)
+    except Timeout as error:
+        raise ErfToolsError(
+            f"another erf-tools is at work in {folder}; wait for its end, or name another folder "
+            "with --output"
+        ) from error
+    try:
+        with _writing(folder):
+            tempfile.TemporaryFile(dir=folder).close()
+        yield
+    finally:
+        lock.release()
+
+
+def remove_partial_files(folders: Iterable[Path]) -> None:
+    """Remove what writers that were killed have left in folders; nobody else may be at work."""
+    for folder in folders:
+        for file in folder.glob(f"{PARTIAL}*"):
+            remove(file)
+
+
+def remove(path: Path) -> None:
+    """Remove a file, if it is there.
+
+    Raises:
+        OutputError: it cannot be removed.
+    """
+    with _writing(path):
+        path.unlink(missing_ok=True)
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if isinstance(error, Timeout):  # it is an OSError as well
+            raise
+        raise OutputError(
+            f"cannot write {path}: {error.strerror or error}; choose another --output folder"
+        ) from error
 
 
 def file_sha256(path: Path) -> str:
@@ -44,7 +105,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
     Raises:
         OutputError: the folder cannot be made or written.
     """
-    try:
+    with _writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         # The suffix stays last: writers choose their format by it.
         descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=PARTIAL, suffix=path.suffix)
@@ -59,21 +120,36 @@ def atomic_path(path: Path) -> Iterator[Path]:
             temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
-    except OSError as error:
-        raise OutputError(
-            f"cannot write {path}: {error.strerror or error}; choose another --output folder"
-        ) from error
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write UTF-8 text atomically."""
+    """Write UTF-8 text atomically; bytes of file names that are no UTF-8 become escapes."""
     with atomic_path(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace", newline="\n")
 
 
 def write_json(path: Path, value: Any) -> None:
     """Write readable JSON atomically; NaN becomes ``null``."""
     write_text(path, json.dumps(without_nan(value), indent=2) + "\n")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object.
+
+    Raises:
+        UsageError: the file is missing, or holds something else.
+    """
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise UsageError(f"there is no file {path}") from error
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror or error}") from error
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"{path} is not a JSON file, or is damaged ({reason(error)})") from error
+    if not isinstance(found, dict):
+        raise UsageError(f"{path} is not what erf-tools writes there; remove it")
+    return found
 
 
 def without_nan(value: Any) -> Any:
@@ -110,15 +186,46 @@ def read_archive(
         wanted: names of the arrays to read; all of them by default.
 
     Raises:
-        UsageError: the file is missing or is not such an archive.
+        UsageError: the file is missing, is not such an archive, or unpacks to far more than it is.
     """
-    try:
+    with understood(path):
+        _check_size(path)
         with np.load(path, allow_pickle=False) as archive:
             names = set(archive.files) - {_RECORD}
             record = json.loads(str(archive[_RECORD]))
             arrays = {name: archive[name] for name in (names if wanted is None else wanted)}
+        if not isinstance(record, dict):
+            raise ValueError("its record is none")
+    return arrays, record
+
+
+@contextmanager
+def understood(path: Path) -> Iterator[None]:
+    """Turn what is raised by files that are not what they should be into one sentence.
+
+    Raises:
+        UsageError: instead of what zip, zlib, JSON, NumPy and missing keys raise.
+    """
+    try:
+        yield
+    except UsageError:
+        raise
     except FileNotFoundError as error:
         raise UsageError(f"there is no file {path}") from error
-    except Exception as error:  # zip, zlib, json and numpy each have their own
-        raise UsageError(f"{path} is not a result of erf-tools, or is damaged ({error})") from error
-    return arrays, record
+    except Exception as error:
+        raise UsageError(
+            f"{path} is not a result of erf-tools, or is damaged ({reason(error)})"
+        ) from error
+
+
+def _check_size(path: Path) -> None:
+    """Refuse an archive before it is unpacked, if that would take far more room than the file.
+
+    What it says of its members is what can be read of them at most.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(path) if not path.exists() else ValueError("it is no file")
+    with zipfile.ZipFile(path) as archive:
+        unpacked = sum(member.file_size for member in archive.infolist())
+    if unpacked > max(_UNPACKED, _RATIO * path.stat().st_size):
+        raise ValueError(f"it would unpack to {unpacked / 2**30:.1f} GiB")

@@ -2,23 +2,92 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import csv
+import io
+import re
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
+from tabulate import tabulate
 
+from erf_tools.errors import UsageError
+from erf_tools.failures import reason
 from erf_tools.files import write_text
+from erf_tools.text import visible
 
 #: What stands where a value is missing.
 NONE = "-"
+
+#: How a cell begins that spreadsheets take for a formula, and how it does once it is harmless.
+_FORMULA = re.compile(r"'*(?:[\t\r]|\s*[=+\-@\uff1d\uff0b\uff0d\uff20])")
+_HARMLESS = re.compile(r"'+(?:[\t\r]|\s*[=+\-@\uff1d\uff0b\uff0d\uff20])")
+
+#: What would be more than text in a Markdown table; `&` first.
+_MARKDOWN = {"&": "&amp;", "<": "&lt;", "|": "\\|", "](": "]\\(", "][": "]\\[", "`": "\\`"}
 
 _LATEX = {"sigma": r"$\sigma$", "†": r"$^\dagger$", "kappa": r"$\kappa$"}
 
 
 def write_csv(table: pd.DataFrame, path: Path) -> Path:
-    """Write a table as CSV, atomically; missing values are empty."""
-    write_text(path, table.to_csv(index=False, lineterminator="\n"))
+    """Write a table as CSV, atomically; missing values are empty.
+
+    A word that a spreadsheet would take for a formula gets an apostrophe before it, which
+    :func:`read_csv` takes away again.
+    """
+    harmless = _with_words(table, lambda cell: f"'{cell}" if _FORMULA.match(cell) else cell)
+    text = harmless.to_csv(index=False, lineterminator="\n")
+    if "\r" in text:  # which Python's csv does not quote unasked
+        text = harmless.to_csv(index=False, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
+    write_text(path, text)
     return path
+
+
+def read_csv(path: Path, words: Collection[str] | None = None) -> pd.DataFrame:
+    """Read a table that :func:`write_csv` wrote.
+
+    Args:
+        path: the file.
+        words: columns of words, which all are by default. In others what is empty is missing.
+
+    Raises:
+        UsageError: it is missing, or is no such table.
+    """
+    try:
+        content = path.read_bytes()
+        options: dict[str, Any] = {"keep_default_na": False, "encoding": "utf-8-sig"}
+        columns = pd.read_csv(io.BytesIO(content), nrows=0, **options).columns
+        numbers = [] if words is None else [each for each in columns if each not in words]
+        table = pd.read_csv(
+            io.BytesIO(content),
+            dtype={column: str for column in columns if column not in numbers},
+            na_values={column: [""] for column in numbers},
+            **options,
+        )
+    except FileNotFoundError as error:
+        raise UsageError(f"there is no file {path}") from error
+    except (OSError, ValueError) as error:  # pandas' parser errors are ValueErrors
+        raise UsageError(f"{path} cannot be read as CSV ({reason(error)})") from error
+    return _with_words(table, lambda cell: cell[1:] if _HARMLESS.match(cell) else cell)
+
+
+def _with_words(table: pd.DataFrame, change: Callable[[str], str]) -> pd.DataFrame:
+    """Return a table with its words changed."""
+    changed = table.copy()
+    for column in table.select_dtypes(exclude=["number", "bool"]):
+        changed[column] = [
+            change(cell) if isinstance(cell, str) else cell for cell in table[column]
+        ]
+    return changed
+
+
+def as_text(shown: pd.DataFrame) -> str:
+    """Return a table as text for a terminal."""
+    visible_words = _with_words(shown, visible)
+    return tabulate(
+        visible_words, headers="keys", tablefmt="simple", showindex=False, disable_numparse=True
+    )
 
 
 def write_tables(
@@ -36,11 +105,22 @@ def write_tables(
         stem.with_name(stem.name + suffix) for suffix in (".csv", ".md", ".tex")
     )
     write_csv(table, csv)
-    body = shown.to_markdown(index=False, disable_numparse=True, stralign="right")
-    write_text(markdown, "\n".join([body, "", *(f"- {line}" for line in remarks), ""]))
+    shown, remarks = _with_words(shown, visible), [visible(remark) for remark in remarks]
+    body = _with_words(shown, _in_markdown).to_markdown(
+        index=False, disable_numparse=True, stralign="right"
+    )
+    below = [f"- {_in_markdown(line)}" for line in remarks]
+    write_text(markdown, "\n".join([body, "", *below, ""]))
     columns = "ll" + "r" * (shown.shape[1] - 2)
     body = shown.to_latex(index=False, escape=True, column_format=columns)
     for plain, command in _LATEX.items():
         body = body.replace(plain, command)
     write_text(latex, "\n".join([*(f"% {line}" for line in remarks), body]))
     return [csv, markdown, latex]
+
+
+def _in_markdown(text: str) -> str:
+    """Return text that Markdown shows as it is: no cell ends in it, no element or link begins."""
+    for sign, harmless in _MARKDOWN.items():
+        text = text.replace(sign, harmless)
+    return text

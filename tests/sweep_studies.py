@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from erf_tools.files import write_text
 from erf_tools.sweep.outcome import Outcome
 from erf_tools.sweep.plan import Unit
 
@@ -105,6 +106,14 @@ def here(units: Sequence[Unit], output: Path) -> Iterator[Outcome]:
 
     for unit in units:
         yield perform(unit, output, "cpu")
+
+
+def perform_and_note(unit: Unit, output: Path, device: str) -> Outcome:
+    """Do a unit, and leave a file that says which process is at it."""
+    from erf_tools.sweep.work import perform
+
+    write_text(output / "at-work", str(os.getpid()))
+    return perform(unit, output, device)
 
 
 def note(unit: Unit, output: Path, device: str) -> Outcome:

@@ -125,7 +125,7 @@ def test_every_deviation_is_one_clear_sentence(copy: Path) -> None:
     buffer = io.BytesIO()
     Image.new("RGB", (100, 224)).save(buffer, "PNG")
     replace(target, buffer.getvalue())
-    assert f"the file cat/{target.name} (100x224) is not 224x224" in message()
+    assert f"the file cat/{target.name} (224x100) is not 224x224" in message()
     target.unlink()
     target.symlink_to(original)
 

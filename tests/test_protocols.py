@@ -195,7 +195,7 @@ def test_protocols_are_immutable_and_say_where_they_come_from() -> None:
         ({"unit": "middle"}, "--unit is 'middle'; it is center, ROW,COLUMN"),
         ({"unit": "grid:0"}, "--unit is 'grid:0'"),
         ({"square": "peak"}, "--square is 'peak'"),
-        ({"resolution": 0}, "has to be positive"),
+        ({"resolution": 0}, "it is from 1 to 16384"),
         ({"protocol": PROTOCOLS["vmamba2024"], "resolution": (64, 96)}, "cuts out a square"),
     ],
 )

@@ -179,7 +179,7 @@ def test_places_without_results_are_named(tmp_path: Path) -> None:
         find_results([empty / "note.txt"])
     folder = synthetic.shape_bias_folder(tmp_path / "bias")
     (folder / "provenance.json").write_text("{}")
-    with pytest.raises(UsageError, match=r"provenance\.json is missing or is not"):
+    with pytest.raises(UsageError, match=r"provenance\.json is not of erf-tools shape-bias"):
         find_results([folder])
     (folder / "shape_bias.csv").write_text("name\nnet\n")
     with pytest.raises(UsageError, match="lacks the columns shape"):

@@ -92,7 +92,7 @@ def test_the_slider_draws_the_librarys_square(page: Any) -> None:
         box = [int(drawn.get_attribute(name)) for name in ("y", "x", "height", "width")]
         height, width = square.bottom - square.top, square.right - square.left
         assert box == [square.top, square.left, height, width]
-        assert f"{width}x{height} px: r = {100 * ratio:.2f}" in shown.inner_text()
+        assert f"{height}x{width} px: r = {100 * ratio:.2f}" in shown.inner_text()
 
 
 def test_the_slider_moves_by_keyboard(page: Any) -> None:

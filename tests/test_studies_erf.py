@@ -38,7 +38,7 @@ def test_the_files_are_those_promised(written: tuple[Path, study.Study]) -> None
     output, _ = written
     found = {path.relative_to(output).as_posix() for path in output.rglob("*") if path.is_file()}
     expected = {f"erf_table.{suffix}" for suffix in ("csv", "md", "tex")}
-    expected |= {"erf_convergence.csv", "erf_differences.csv", "report.html"}
+    expected |= {"erf_convergence.csv", "erf_differences.csv", "report.html", ".lock"}
     for figure in ("comparison", "radial", "convergence"):
         expected |= {f"erf_{figure}.{suffix}" for suffix in ("png", "pdf")}
     for model in MODELS:
@@ -99,7 +99,7 @@ def test_a_result_that_is_there_is_used_again_only_if_nothing_changed(tmp_path: 
     wanted = requests(["resnet18"], ["random"])
 
     def reused(**changes: object) -> bool:
-        arguments = {"num_images": 2, "resolution": 32, "seed": 0, **changes}
+        arguments = {"num_images": 2, "resolution": 32, "seed": 0, "overwrite": False, **changes}
         selection = select("builtin", arguments["num_images"], seed=0)  # type: ignore[arg-type]
         outcome = study.measure_erfs(
             wanted,
@@ -107,14 +107,25 @@ def test_a_result_that_is_there_is_used_again_only_if_nothing_changed(tmp_path: 
             tmp_path,
             Procedure(resolution=arguments["resolution"]),  # type: ignore[arg-type]
             seed=arguments["seed"],  # type: ignore[arg-type]
+            overwrite=arguments["overwrite"],  # type: ignore[arg-type]
         )
         return outcome.reused == ("resnet18",)
 
     assert not reused()
     assert reused()
-    assert not reused(num_images=3)
-    assert not reused(resolution=48)
-    assert not reused(seed=1)
+    for changes, message in (
+        ({"num_images": 3}, r"images \(2 there, 3 now"),
+        ({"resolution": 48}, r"resolution \(\[32, 32\] there, \[48, 48\] now\)"),
+        ({"seed": 1}, r"seed \(0 there, 1 now\)"),
+    ):
+        with pytest.raises(
+            UsageError, match=rf"another result of resnet18.*{message}.*--overwrite"
+        ):
+            reused(**changes)
+    assert reused()
+    assert not reused(num_images=3, overwrite=True)
+    assert reused(num_images=3)
+    assert not reused(seed=1, overwrite=True)
     archive = tmp_path / "resnet18" / "erf.npz"
     archive.write_bytes(archive.read_bytes()[:100])
     assert not reused(seed=1)
@@ -139,7 +150,8 @@ def test_a_failing_model_costs_no_other_its_result(tmp_path: Path) -> None:
         (["resnet18", "resnet18"], ["random"], "names resnet18 twice"),
         (["resnet18", "resnet34"], ["mine.pth"], "one file is for one model"),
         (["resnet18"], ["random", "random"], "given 2 times for 1 models"),
-        (["a:b", "a::b"], ["random"], "same folder"),
+        (["a:b", "a_b"], ["random"], "same folder"),
+        (["Net:a", "net:A"], ["random"], "same folder"),
     ],
 )
 def test_requests_that_make_no_sense(models: list[str], weights: list[str], message: str) -> None:

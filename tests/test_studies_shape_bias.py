@@ -103,6 +103,13 @@ def test_models_on_a_part_of_the_stimuli(
     code, _, err = run_command(
         *command, "--allow-partial", "--preset", "mvh", "--aggregation", "max"
     )
+    assert code == 2
+    assert "holds another result of resnet18, which differs in preset" in err
+    assert "aggregation (mean there, max now)" in err
+    code, _, err = run_command(
+        *(*command, "--allow-partial", "--preset", "mvh", "--aggregation", "max", "--overwrite"),
+    )
+    assert code == 0
     assert "decided before" not in err
     again = pd.read_csv(output / "shape_bias.csv").set_index("name")
     assert again.loc["resnet18", ["preset", "aggregation"]].tolist() == ["mvh", "max"]
@@ -163,7 +170,7 @@ def test_both_halves_joined(
     assert code == 0, err
     code, out, err = run_command("compare", "--erf", erf, "--shape-bias", bias, "--output", output)
     assert code == 0, err
-    assert "resnet34" in out.split("In one of the two only: ")[1]
+    assert "resnet34" in out.split("In one of the two only, or there of other checkpoints: ")[1]
     assert "different weights" in err  # another seed
     table = pd.read_csv(output / "comparison.csv")
     assert table["model"].tolist() == ["resnet18"]

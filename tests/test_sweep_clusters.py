@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -13,7 +14,7 @@ from typing import Any
 
 import pytest
 from conftest import Command
-from sweep_studies import die, here, note_slowly, results, write_study
+from sweep_studies import die, here, note_slowly, perform_and_note, results, write_study
 
 from erf_tools.errors import ErfToolsError, UsageError
 from erf_tools.sweep import coordinator
@@ -60,11 +61,11 @@ def test_a_ray_cluster_that_loses_a_worker_and_a_node_gives_the_same(
     lost: list[str] = []
 
     def execute(units: Sequence[Unit], output: Path) -> Iterator[Outcome]:
-        for outcome in run_on_ray(units, output, perform, two_nodes.address, 1, {}):
+        for outcome in run_on_ray(units, output, perform_and_note, two_nodes.address, 1, {}):
             yield outcome
             if not lost:
                 lost.append("worker")
-                subprocess.run(["pkill", "-9", "--full", "ray::_Performer.perform"], check=True)
+                os.kill(int((output / "at-work").read_text()), signal.SIGKILL)
             elif lost == ["worker"]:
                 lost.append("node")
                 two_nodes.remove_node(second, allow_graceful=False)

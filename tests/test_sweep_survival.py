@@ -36,7 +36,7 @@ from erf_tools.erf.gradients import measure_layers
 from erf_tools.erf.maps import ERF
 from erf_tools.erf.procedure import Procedure
 from erf_tools.errors import ErfToolsError, OutputError
-from erf_tools.files import write_text
+from erf_tools.files import locked, write_text
 from erf_tools.images import select
 from erf_tools.models.loading import load_model
 from erf_tools.report.results import find_results
@@ -286,11 +286,11 @@ def test_workers_end_with_whoever_gives_up_on_them(study: Path) -> None:
 
 
 def test_a_second_coordinator_is_turned_away(study: Path, run_command: Command) -> None:
-    with SweepFolder(Path("out")).locked():
+    with locked(Path("out")):
         code, _, err = run_command("sweep", "study.toml")
         assert code == 1
-        assert "another sweep is at work in out" in err
-        with pytest.raises(ErfToolsError, match="another sweep"):
+        assert "another erf-tools is at work in out" in err
+        with pytest.raises(ErfToolsError, match="another erf-tools"):
             sweep(study)
     assert not sweep(study).failures
 

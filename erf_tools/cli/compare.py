@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from erf_tools.cli.options import Output
+from erf_tools.cli.outcomes import say, say_written
 
 
 def compare(
@@ -19,13 +20,14 @@ def compare(
 ) -> None:
     """Put ERF measures beside shape bias: a table per model, and a scatter plot."""
     from erf_tools.compare import compare as join
-    from erf_tools.cue_conflict.tables import as_text
+    from erf_tools.tables import as_text
 
     outcome = join(erf, shape_bias, output)
-    columns = ["model", "weights", "effective_side", "shape_bias", "ci_low", "ci_high", "coverage"]
+    columns = ["model", "weights", "layer", "effective_side", "shape_bias"]
+    columns += ["ci_low", "ci_high", "coverage"]
     typer.echo(as_text(outcome.table[columns].round(4)))
     if outcome.left_out:
-        typer.echo(f"\nIn one of the two only: {', '.join(outcome.left_out)}")
+        say(f"In one of the two only, or there of other checkpoints: {', '.join(outcome.left_out)}")
     for name in outcome.other_weights:
-        typer.echo(f"warning: {name} was measured with different weights in the two", err=True)
-    typer.echo(f"\nWritten to {output}: " + ", ".join(path.name for path in outcome.files))
+        say(f"warning: {name} was measured with different weights in the two", err=True)
+    say_written(output, outcome.files)

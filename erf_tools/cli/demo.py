@@ -6,8 +6,9 @@ from pathlib import Path
 
 import typer
 
-from erf_tools.cli.options import Output
-from erf_tools.cli.outcomes import print_study
+from erf_tools.cli.options import Output, Overwrite
+from erf_tools.cli.outcomes import print_study, raise_failures
+from erf_tools.text import visible
 
 _DEMO_MODELS = {
     "efficientnet_lite0": "pretrained",
@@ -20,6 +21,7 @@ _DEMO_RESOLUTION = 512
 
 def demo(
     output: Output = Path("results/demo"),
+    overwrite: Overwrite = False,
 ) -> None:
     """Measure four networks on built-in photographs: no network, about two minutes on two cores."""
     from erf_tools.erf.procedure import Procedure
@@ -32,18 +34,21 @@ def demo(
         select("builtin"),
         output,
         Procedure(resolution=_DEMO_RESOLUTION),
+        overwrite=overwrite,
         progress=True,
     )
     print_study(outcome, output)
+    shown = visible(str(output))
     typer.echo(
         f"""
-Look at {output / "erf_comparison.png"}: for each network, how much every input pixel contributes
+Look at {shown}/erf_comparison.png: for each network, how much every input pixel contributes
 to the central unit of its last feature map, averaged over {outcome.results[0].count} photographs
 at {_DEMO_RESOLUTION}x{_DEMO_RESOLUTION}. Bright pixels contribute most; the solid square holds half
 of the contribution, the dashed one 99 %.
 replknet31b and replknet3 differ only in the size of their kernels (31x31 against 3x3): even
 untrained, the large kernels see a far larger part of the image. efficientnet_lite0 is trained;
 the other three have random weights, so their maps show architecture, not learning.
-A map of each network on its own is in {output}/<model>/heatmap.png. To look closer, open
-{output / "report.html"} in a browser: it needs no network."""
+A map of each network on its own is in {shown}/<model>/heatmap.png. To look closer, open
+{shown}/report.html in a browser: it needs no network."""
     )
+    raise_failures(outcome.failures)

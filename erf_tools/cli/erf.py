@@ -10,8 +10,17 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from erf_tools.cli.inputs import report_images, wanted_models
-from erf_tools.cli.options import BatchSize, Device, Models, Offline, Output, read_batch_size
-from erf_tools.cli.outcomes import print_study
+from erf_tools.cli.options import (
+    LARGEST_SEED,
+    BatchSize,
+    Device,
+    Models,
+    Offline,
+    Output,
+    Overwrite,
+    read_batch_size,
+)
+from erf_tools.cli.outcomes import print_study, raise_failures, say
 
 if TYPE_CHECKING:
     from erf_tools.studies.erf import Study
@@ -129,12 +138,16 @@ def erf(
     ] = False,
     batch_size: BatchSize = "auto",
     device: Device = "auto",
-    seed: Annotated[int, typer.Option(help="Of random weights and of the order of images.")] = 0,
+    seed: Annotated[
+        int,
+        typer.Option(min=0, max=LARGEST_SEED, help="Of random weights and of the order of images."),
+    ] = 0,
     offline: Offline = False,
     preview: Annotated[
         bool, typer.Option("--preview", help="Print each map, small, in the terminal too.")
     ] = False,
     output: Output = Path("results/erf"),
+    overwrite: Overwrite = False,
 ) -> None:
     """Measure effective receptive fields: a heatmap per model, a table, and a page of all.
 
@@ -162,12 +175,14 @@ def erf(
         batch_size=read_batch_size(batch_size),
         device=device,
         seed=seed,
+        overwrite=overwrite,
         progress=True,
         fast=not exact,
     )
     if preview:
         _print_maps(outcome)
     print_study(outcome, output)
+    raise_failures(outcome.failures)
 
 
 def _print_maps(outcome: Study) -> None:
@@ -175,4 +190,5 @@ def _print_maps(outcome: Study) -> None:
 
     shades = terminal_shades(sys.stdout, os.environ)
     for result in outcome.results:
-        typer.echo(f"{result.label}\n{preview(result.map, shades)}\n", color=True)
+        say(result.label)
+        typer.echo(f"{preview(result.map, shades)}\n", color=True)

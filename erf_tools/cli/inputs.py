@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import typer
-
 from erf_tools.cli.options import split_names
+from erf_tools.cli.outcomes import say
 
 if TYPE_CHECKING:
     from erf_tools.folders import Remark
@@ -29,8 +28,8 @@ def wanted_models(models: list[str], weights: list[str], offline: bool) -> list[
         go_offline()
     wanted = requests(split_names(models), split_names(weights))
     if others := [request.model for request in wanted if request.model not in ENTRIES]:
-        from erf_tools.models.factories import is_factory
         from erf_tools.models.loading import resolve
+        from erf_tools.models.requests import is_factory
 
         for name in others:
             if not is_factory(name):
@@ -44,9 +43,9 @@ def report_images(selection: Selection, asked: int) -> None:
     report_left_out(selection.left_out, "files or folders were left out")
     report_left_out(selection.unreadable, "images could not be read")
     for name, remark in selection.remarks:
-        typer.echo(f"{name} {remark}", err=True)
+        say(f"{name} {remark}", err=True)
     if len(selection) < asked:
-        typer.echo(f"{selection.source} has {len(selection)} images: using all of them", err=True)
+        say(f"{selection.source} has {len(selection)} images: using all of them", err=True)
 
 
 def report_left_out(left_out: Sequence[Remark], what: str) -> None:
@@ -57,10 +56,10 @@ def report_left_out(left_out: Sequence[Remark], what: str) -> None:
     reasons = list(by_reason.items())
     for reason, names in reasons[:_NAMED]:
         for name in names[:_NAMED]:
-            typer.echo(f"skipped {name}: {reason}", err=True)
+            say(f"skipped {name}: {reason}", err=True)
         if len(names) > _NAMED:
-            typer.echo(f"skipped {len(names) - _NAMED} more: {reason}", err=True)
+            say(f"skipped {len(names) - _NAMED} more: {reason}", err=True)
     if others := sum(len(names) for _, names in reasons[_NAMED:]):
-        typer.echo(f"skipped {others} more for other reasons", err=True)
+        say(f"skipped {others} more for other reasons", err=True)
     if left_out:
-        typer.echo(f"{len(left_out)} {what}", err=True)
+        say(f"{len(left_out)} {what}", err=True)

@@ -6,12 +6,12 @@ from typing import Annotated
 
 import typer
 
+from erf_tools.cli.outcomes import print_table, say
+
 
 def models() -> None:
     """List the models known by name; every timm model works as well."""
     from urllib.parse import urlsplit
-
-    from tabulate import tabulate
 
     from erf_tools.models import catalogue
 
@@ -41,9 +41,10 @@ def models() -> None:
         )
     headers = ["name", "model", "parameters", "input", "trained on", "top-1, %"]
     headers += ["weights here", "weights come from", "licence"]
-    typer.echo(tabulate(rows, headers=headers, tablefmt="simple", disable_numparse=True))
-    typer.echo(
-        f"\nWeight files are looked for in {catalogue.weights_folder()} "
+    print_table(rows, headers)
+    say()
+    say(
+        f"Weight files are looked for in {catalogue.weights_folder()} "
         "(ERF_TOOLS_CACHE moves it). Any timm name works too, and package.module:factory."
     )
 
@@ -61,8 +62,6 @@ def layers(
     ] = None,
 ) -> None:
     """List a model's layers that can be measured: shape, stride, theoretical receptive field."""
-    from tabulate import tabulate
-
     from erf_tools.models.layers import describe_layers
     from erf_tools.models.loading import load_model
 
@@ -73,4 +72,4 @@ def layers(
         for layer in describe_layers(loaded, pattern, resolution)
     ]
     headers = ["layer", "module", "C x H x W", "stride, px", "theoretical receptive field, px"]
-    typer.echo(tabulate(rows, headers=headers, tablefmt="simple", disable_numparse=True))
+    print_table(rows, headers)

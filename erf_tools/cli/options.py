@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -24,7 +25,15 @@ Device = Annotated[str, typer.Option(metavar="NAME", help="auto, cpu, cuda, cuda
 Offline = Annotated[
     bool, typer.Option("--offline", help="Fetch nothing; HF_HUB_OFFLINE=1 does the same.")
 ]
-Output = Annotated[Path, typer.Option(help="Folder for the results.")]
+Output = Annotated[Path, typer.Option(metavar="DIR", help="Folder for the results.")]
+Overwrite = Annotated[
+    bool, typer.Option("--overwrite", help="Replace other results in the folder.")
+]
+
+#: Seeds that every generator takes: Python's, NumPy's and torch's.
+LARGEST_SEED = 2**63 - 1
+#: Images at once that no machine has the memory for.
+_LARGEST_BATCH = 100_000
 
 
 def split_names(values: list[str]) -> list[str]:
@@ -40,6 +49,8 @@ def read_batch_size(text: str) -> int | None:
     """
     if text == "auto":
         return None
-    if not text.isdecimal() or int(text) < 1:
-        raise UsageError(f"--batch-size is {text!r}; it is auto or a positive number")
+    if not re.fullmatch(r"[0-9]{1,6}", text) or not 1 <= int(text) <= _LARGEST_BATCH:
+        raise UsageError(
+            f"--batch-size is {text!r}; it is auto or a number from 1 to {_LARGEST_BATCH}"
+        )
     return int(text)

@@ -1,42 +1,60 @@
-"""What is printed when a measurement is done: results, warnings, failures."""
+"""What is printed: lines, tables, and what a measurement gave."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 
 from erf_tools.errors import ErfToolsError
+from erf_tools.failures import FailuresError
+from erf_tools.text import visible
 
 if TYPE_CHECKING:
     from erf_tools.studies.erf import Study
 
 
+def say(line: str = "", err: bool = False) -> None:
+    """Print one line; names in it can neither end it nor act on the terminal."""
+    typer.echo(visible(line), err=err)
+
+
+def say_written(output: Path, files: Iterable[Path]) -> None:
+    """Say which files were written, below which folder."""
+    say()
+    names = ", ".join(path.relative_to(output).as_posix() for path in files)
+    say(f"Written to {output}: {names}")
+
+
+def print_table(rows: Iterable[Sequence[object]], headers: Sequence[str]) -> None:
+    """Print a table."""
+    import pandas as pd
+
+    from erf_tools.tables import as_text
+
+    typer.echo(as_text(pd.DataFrame(rows, columns=headers)))
+
+
 def print_study(outcome: Study, output: Path) -> None:
-    """Print a study's table, notes, warnings and files; then raise what failed."""
+    """Print a study's table, notes, warnings and files."""
     from erf_tools.erf import tables
 
     for name in outcome.reused:
-        folder = output / name
-        typer.echo(
-            f"{name}: measured before with the same images and settings; delete {folder} to "
-            "measure it again",
-            err=True,
-        )
+        say(f"{name}: measured before with the same images and settings", err=True)
     for result in outcome.results:
         for note in result.setting["model"]["weights"].get("notes", ()):
             typer.echo(f"{result.name}: {note}", err=True)
         if zeros := result.number("zero"):
-            typer.echo(
+            say(
                 f"warning: {result.name}: the map of {zeros} of {result.count} images is zero "
                 "everywhere (every channel of the unit is off, or their gradients cancel); they "
                 "count in the mean",
                 err=True,
             )
         if dropped := result.number("nan"):
-            typer.echo(
+            say(
                 f"warning: {result.name}: the map of {dropped} images is not finite; left out",
                 err=True,
             )
@@ -47,17 +65,13 @@ def print_study(outcome: Study, output: Path) -> None:
                 err=True,
             )
     typer.echo(tables.compact(outcome.table))
-    typer.echo("")
+    say()
     for note in tables.notes(outcome.table):
-        typer.echo(note)
-    typer.echo(f"\nWritten to {output}: " + ", ".join(path.name for path in outcome.files))
-    raise_failures(outcome.failures)
+        say(note)
+    say_written(output, outcome.files)
 
 
-def raise_failures(failures: Sequence[ErfToolsError]) -> None:
-    """Print all failures but the last, and raise that, for :func:`erf_tools.cli.main` to print."""
-    if failures:
-        *others, last = failures
-        for error in others:
-            typer.echo(f"erf-tools: {error}", err=True)
-        raise last
+def raise_failures(failures: Iterable[ErfToolsError]) -> None:
+    """Raise what failed, for :func:`erf_tools.cli.main` to print."""
+    if listed := list(failures):
+        raise FailuresError(listed)

@@ -7,17 +7,19 @@ from typing import Annotated, Literal
 
 import typer
 
-from erf_tools.cli.inputs import report_left_out
+from erf_tools.cli.inputs import report_left_out, wanted_models
 from erf_tools.cli.options import (
+    LARGEST_SEED,
     BatchSize,
     Device,
     Models,
     Offline,
     Output,
+    Overwrite,
     read_batch_size,
     split_names,
 )
-from erf_tools.cli.outcomes import raise_failures
+from erf_tools.cli.outcomes import raise_failures, say, say_written
 from erf_tools.errors import UsageError
 
 
@@ -80,9 +82,10 @@ def shape_bias(
     ] = None,
     batch_size: BatchSize = "auto",
     device: Device = "auto",
-    seed: Annotated[int, typer.Option(help="Of random weights.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=LARGEST_SEED, help="Of random weights.")] = 0,
     offline: Offline = False,
     output: Output = Path("results/shape_bias"),
+    overwrite: Overwrite = False,
 ) -> None:
     """Measure texture-versus-shape decisions: a table with intervals, and the matrix plot.
 
@@ -91,10 +94,7 @@ def shape_bias(
     from erf_tools.cue_conflict.categories import read_label_map
     from erf_tools.cue_conflict.decisions import find_decision_files, read_decisions
     from erf_tools.cue_conflict.stimuli import CITATION, open_stimuli
-    from erf_tools.downloads import go_offline
 
-    if offline:
-        go_offline()
     names = split_names(model)
     if not names and not decisions:
         raise UsageError("--model is missing; or give --decisions to measure published ones")
@@ -104,16 +104,14 @@ def shape_bias(
     classes = read_label_map(label_map) if label_map else None
     found, wanted = None, []
     if names:
-        from erf_tools.models.requests import requests
-
-        wanted = requests(names, split_names(weights))
+        wanted = wanted_models(names, weights, offline)
         found = open_stimuli(stimuli, allow_partial, progress=True)
         report_left_out(found.left_out, "files or folders hold no stimuli")
         for deviation in found.deviations:
-            typer.echo(f"partial stimuli: {deviation}", err=True)
-        typer.echo(CITATION, err=True)
-    from erf_tools.cue_conflict import tables
+            say(f"partial stimuli: {deviation}", err=True)
+        say(CITATION, err=True)
     from erf_tools.studies import shape_bias as study
+    from erf_tools.tables import as_text
 
     outcome = study.measure_decisions(
         wanted,
@@ -127,18 +125,15 @@ def shape_bias(
         batch_size=read_batch_size(batch_size),
         device=device,
         seed=seed,
+        overwrite=overwrite,
         progress=True,
         output_key=output_key,
     )
     for name in outcome.reused:
-        typer.echo(
-            f"{name}: decided before on the same stimuli with the same settings; delete "
-            f"{output / 'decisions'} to decide again",
-            err=True,
-        )
-    typer.echo(tables.as_text(outcome.shown))
-    typer.echo("")
+        say(f"{name}: decided before on the same stimuli with the same settings", err=True)
+    typer.echo(as_text(outcome.shown))
+    say()
     for remark in outcome.remarks:
-        typer.echo(remark)
-    typer.echo(f"\nWritten to {output}: " + ", ".join(path.name for path in outcome.files))
+        say(remark)
+    say_written(output, outcome.files)
     raise_failures(outcome.failures)

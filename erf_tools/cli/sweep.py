@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from erf_tools.cli.inputs import report_images
+from erf_tools.cli.outcomes import raise_failures, say, say_written
 from erf_tools.errors import ErfToolsError, UsageError
 
 if TYPE_CHECKING:
@@ -102,19 +103,19 @@ def _run(study: StudyFile, folder: Path, execute: Executor, retry_failed: bool) 
     if done.plan.selection:
         report_images(done.plan.selection, study.images.count)
     if done.reused:
-        typer.echo(f"{done.reused} of {len(done.plan.units)} units had been done before", err=True)
+        say(f"{done.reused} of {len(done.plan.units)} units had been done before", err=True)
     _print_status(folder)
-    typer.echo(f"\nWritten to {folder}: " + ", ".join(_below(folder, done.files)))
-    typer.echo(f"All of it on one page: erf-tools report {folder}")
+    say_written(folder, done.files)
+    say(f"All of it on one page: erf-tools report {folder}")
+    failures = list(done.unwritten)
     if done.failures:
-        raise ErfToolsError(
-            f"{len(done.failures)} of {len(done.plan.units)} units failed; {folder / 'sweep.csv'} "
-            "lists them, and --retry-failed tries them again"
+        failures.append(
+            ErfToolsError(
+                f"{len(done.failures)} of {len(done.plan.units)} units failed; "
+                f"{folder / 'sweep.csv'} lists them, and --retry-failed tries them again"
+            )
         )
-
-
-def _below(folder: Path, files: Sequence[Path]) -> list[str]:
-    return [path.relative_to(folder).as_posix() for path in files]
+    raise_failures(failures)
 
 
 def _print_status(folder: Path) -> None:
@@ -125,7 +126,7 @@ def _print_status(folder: Path) -> None:
     numbers = counts[["images", "units", "done", "failed", "missing"]].sum()
     _print_table(numbers.reset_index().assign(models=counts["model"].nunique().to_numpy()))
     for row in status[status["failed"] > 0].itertuples():
-        typer.echo(f"{row.model}, {row.protocol}: {row.failed} units failed: {row.reason}")
+        say(f"{row.model}, {row.protocol}: {row.failed} units failed: {row.reason}")
 
 
 def _print_plan(study: StudyFile, folder: Path) -> None:
@@ -146,21 +147,21 @@ def _print_plan(study: StudyFile, folder: Path) -> None:
     rows = [{**each.record(), "to do": len(waiting & {*each.units})} for each in plan.measurements]
     table = pd.DataFrame(rows).assign(units=[each.shards for each in plan.measurements])
     _print_table(table[["protocol", "model", "weights", "images", "units", "to do"]])
-    typer.echo(f"\n{len(todo)} of {len(plan.units)} units to do, into {folder}")
+    say()
+    say(f"{len(todo)} of {len(plan.units)} units to do, into {folder}")
     if not todo:
         return
     device = _devices()[0]
     found = estimate(todo, device, progress=True)
-    typer.echo(
+    say(
         f"About {timedelta(seconds=round(found.seconds))} on one worker like this machine's "
         f"{device}, to a factor of three, by operations; and {found.networks} networks to prepare"
     )
     for name, reason in found.not_counted.items():
-        typer.echo(f"not in the estimate: {name}: {reason}")
+        say(f"not in the estimate: {name}: {reason}")
 
 
 def _print_table(table: pd.DataFrame) -> None:
-    from tabulate import tabulate
+    from erf_tools.tables import as_text
 
-    shown = tabulate(table, headers="keys", tablefmt="simple", showindex=False)
-    typer.echo(shown)
+    typer.echo(as_text(table))

@@ -7,8 +7,8 @@ from typing import Annotated
 import typer
 
 from erf_tools.cli.options import split_names
-from erf_tools.cli.outcomes import raise_failures
-from erf_tools.errors import ErfToolsError
+from erf_tools.cli.outcomes import print_table, raise_failures, say
+from erf_tools.failures import Failures
 
 app = typer.Typer(
     help="Manage the weight files on this machine.", no_args_is_help=True, rich_markup_mode=None
@@ -18,8 +18,6 @@ app = typer.Typer(
 @app.command("list")
 def list_files() -> None:
     """List the weight files in the cache."""
-    from tabulate import tabulate
-
     from erf_tools.models.catalogue import weights_folder
     from erf_tools.models.weight_files import cached_files
 
@@ -28,8 +26,9 @@ def list_files() -> None:
         for file in cached_files()
     ]
     headers = ["file", "size", "of", "sha256 first seen"]
-    typer.echo(tabulate(rows, headers=headers, tablefmt="simple", disable_numparse=True))
-    typer.echo(f"\n{len(rows)} files in {weights_folder()}")
+    print_table(rows, headers)
+    say()
+    say(f"{len(rows)} files in {weights_folder()}")
 
 
 @app.command()
@@ -40,17 +39,15 @@ def fetch(
     from erf_tools.models.catalogue import ENTRIES
     from erf_tools.models.weight_files import obtain
 
-    failures: list[ErfToolsError] = []
+    failures = Failures()
     for name in split_names(models):
-        try:
+        with failures.alone(name):
             if name in ENTRIES and ENTRIES[name].weights.kind != "timm":
-                typer.echo(f"{name}: {obtain(ENTRIES[name], progress=True)}")
+                say(f"{name}: {obtain(ENTRIES[name], progress=True)}")
             else:
                 from erf_tools.models.loading import load_model
 
-                typer.echo(f"{name}: {load_model(name).weights.source}")
-        except ErfToolsError as error:
-            failures.append(error)
+                say(f"{name}: {load_model(name).weights.source}")
     raise_failures(failures)
 
 
@@ -59,12 +56,10 @@ def verify() -> None:
     """Check every file in the cache against its published digest and the one first seen."""
     from erf_tools.models import weight_files
 
-    failures: list[ErfToolsError] = []
+    failures = Failures()
     for file in weight_files.cached_files():
-        try:
-            typer.echo(f"{file.path.name}: {weight_files.verify(file)}")
-        except ErfToolsError as error:
-            failures.append(error)
+        with failures.alone(file.path.name):
+            say(f"{file.path.name}: {weight_files.verify(file)}")
     raise_failures(failures)
 
 
@@ -76,7 +71,7 @@ def path(
     from erf_tools.models.catalogue import weights_folder
     from erf_tools.models.weight_files import find_file
 
-    typer.echo(str(find_file(name).path if name else weights_folder()))
+    say(str(find_file(name).path if name else weights_folder()))
 
 
 @app.command()
@@ -88,4 +83,4 @@ def remove(
 
     file = weight_files.find_file(name)
     weight_files.remove(file)
-    typer.echo(f"removed {file.path}")
+    say(f"removed {file.path}")

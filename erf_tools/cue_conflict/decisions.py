@@ -19,8 +19,8 @@ from erf_tools.csv_files import read_rows
 from erf_tools.cue_conflict.categories import CATEGORIES, NO_ANSWER
 from erf_tools.cue_conflict.stimuli import TOTAL, parse_name, published_names
 from erf_tools.errors import UsageError, suggestion
-from erf_tools.files import write_text
 from erf_tools.folders import Remark, find_files, given_path, shown
+from erf_tools.tables import read_csv, write_csv
 
 COLUMNS = (
     "subj",
@@ -76,7 +76,24 @@ class Decisions:
                 "imagename": [f"{stimulus}.png" for stimulus in self.frame.index],
             }
         )
-        write_text(path, table.to_csv(index=False, lineterminator="\n"))
+        write_csv(table, path)
+
+
+def load_frame(path: Path) -> pd.DataFrame:
+    """Return the frame of :class:`Decisions` that were saved; of single-cue stimuli as well.
+
+    Raises:
+        UsageError: the file is missing or cannot be read.
+    """
+    table = read_csv(path)
+    pairs = [parse_name(name) for name in table["imagename"]]
+    shapes = table["category"].tolist()
+    return decision_frame(
+        [name.removesuffix(".png") for name in table["imagename"]],
+        shapes,
+        [pair[1] if pair else shape for pair, shape in zip(pairs, shapes, strict=True)],
+        table["object_response"].tolist(),
+    )
 
 
 def decision_frame(

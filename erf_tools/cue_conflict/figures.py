@@ -6,13 +6,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 from erf_tools.cue_conflict.categories import CATEGORIES
 from erf_tools.cue_conflict.makers import HUMANS, DecisionMaker
 from erf_tools.cue_conflict.measures import bias_by_category
-from erf_tools.figures import COLUMN, STYLE
+from erf_tools.figures import COLUMN, literal, own_style
 
 _HUMAN_COLOUR = "#D55E00"
 #: Okabe and Ito's colour-blind safe palette, without the colour of humans and with grey and purple
@@ -28,7 +27,7 @@ def matrix_plot(makers: Sequence[DecisionMaker]) -> Figure:
     decisions grow to the right. Single observers are left out: humans stand pooled.
     """
     shown = [maker for maker in makers if not maker.human or maker.name.startswith(HUMANS)]
-    with rc_context(STYLE):
+    with own_style():
         figure = Figure(figsize=(COLUMN + 1.1, 4.2 + 0.13 * ((len(shown) + 1) // 2)))
         figure.set_layout_engine("constrained")
         axes = figure.add_subplot()
@@ -67,7 +66,7 @@ def matrix_plot(makers: Sequence[DecisionMaker]) -> Figure:
 def interval_plot(makers: Sequence[DecisionMaker]) -> Figure:
     """Draw each decision maker's shape bias with its 95 % interval, humans marked."""
     order = sorted(makers, key=lambda maker: -np.nan_to_num(maker.bias.value, nan=-1))
-    with rc_context(STYLE):
+    with own_style():
         figure = Figure(figsize=(COLUMN, 0.8 + 0.19 * len(order)), layout="constrained")
         axes = figure.add_subplot()
         for row, maker in enumerate(order):
@@ -109,4 +108,4 @@ def _label(maker: DecisionMaker) -> str:
         notes.append("untrained")
     if maker.provenance.get("stimuli", {}).get("deviations"):
         notes.append("partial stimuli")
-    return f"{maker.name} ({', '.join(notes)})" if notes else maker.name
+    return literal(f"{maker.name} ({', '.join(notes)})" if notes else maker.name)

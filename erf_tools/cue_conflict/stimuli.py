@@ -251,7 +251,7 @@ def _open_conflict(folder: Path, found: Found, allow_partial: bool) -> StimulusS
             broken.append(place)
             continue
         if pixels.shape[:2] != (SIDE, SIDE):
-            sized.append(f"{place} ({pixels.shape[1]}x{pixels.shape[0]})")
+            sized.append(f"{place} ({pixels.shape[0]}x{pixels.shape[1]})")
             continue
         stimuli.append(Stimulus(path.stem, *parsed, path, _sha256(pixels)))
     elsewhere = tuple(f"{category}{digit}" for category in absent for digit in range(1, 10))

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import pandas as pd
-from tabulate import tabulate
 
 from erf_tools.cue_conflict import measures
 from erf_tools.cue_conflict.categories import CATEGORIES
@@ -136,13 +135,6 @@ def readable_accuracy(table: pd.DataFrame) -> pd.DataFrame:
     for category in CATEGORIES:
         shown[category] = table[category].map(lambda value: _share(value, 2))
     return shown
-
-
-def as_text(shown: pd.DataFrame) -> str:
-    """Return a readable table as text for a terminal."""
-    return tabulate(
-        shown, headers="keys", tablefmt="simple", showindex=False, disable_numparse=True
-    )
 
 
 def notes(table: pd.DataFrame) -> list[str]:

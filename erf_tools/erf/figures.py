@@ -7,7 +7,6 @@ from math import ceil, hypot, isfinite, sqrt
 from typing import Any
 
 import numpy as np
-from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
@@ -17,7 +16,7 @@ from matplotlib.ticker import NullLocator
 
 from erf_tools.erf.maps import ERF
 from erf_tools.erf.measures import density, displayed, radial_profile, smallest_square
-from erf_tools.figures import COLUMN, PAGE, STYLE, label_lines, line_plot, line_styles
+from erf_tools.figures import COLUMN, PAGE, label_lines, line_plot, line_styles, literal, own_style
 from erf_tools.statistics import Estimate
 
 _COLOUR_MAP = "magma"
@@ -36,7 +35,7 @@ _LABELS = {"log": "log10(A + 1)", "linear": "A", "power": "A ** 0.2"}
 
 def heatmap(result: ERF) -> Figure:
     """Draw one ERF as its protocol shows it, with squares, unit and theoretical outline."""
-    with rc_context(STYLE):
+    with own_style():
         figure = Figure(figsize=(COLUMN, COLUMN * 1.12), layout="constrained")
         axes = figure.add_subplot()
         display = result.setting["protocol"]["display"]
@@ -44,7 +43,7 @@ def heatmap(result: ERF) -> Figure:
         image = axes.imshow(shown, cmap=_COLOUR_MAP, vmin=0, vmax=1, interpolation="antialiased")
         colour_bar = figure.colorbar(image, cax=axes.inset_axes((1.03, 0, 0.05, 1)))
         colour_bar.set_label(f"{_LABELS[display]} / max")
-        axes.set_title(f"{result.label}\n{_resolution(result)}, {_images(result)}")
+        axes.set_title(f"{literal(result.label)}\n{_resolution(result)}, {_images(result)}")
         squared = shown if display == "log" else result.map
         ratios = _draw_squares(axes, squared, None if display == "log" else result.square_centre)
         handles = [*_square_handles(ratios), *_draw_unit(axes, result)]
@@ -61,7 +60,7 @@ def comparison(results: Sequence[ERF]) -> Figure:
     The scale is contribution per pixel relative to a uniform map of the same total, which does not
     depend on how large a network's gradients are; the squares are those of the linear map.
     """
-    with rc_context(STYLE):
+    with own_style():
         across = min(len(results), _ACROSS)
         down = ceil(len(results) / across)
         width = PAGE if across > 1 else COLUMN
@@ -86,7 +85,7 @@ def comparison(results: Sequence[ERF]) -> Figure:
             lines = [
                 f"{threshold * 100:g} %: r = {_per_cent(r)}" for threshold, r in ratios.items()
             ]
-            name = result.label.replace(" (untrained)", "")
+            name = literal(result.label.replace(" (untrained)", ""))
             trained = "" if result.trained else "(untrained)"
             axes.set_title("\n".join([name, trained, *lines]), fontsize=7)
             _label_pixels(axes)
@@ -107,12 +106,12 @@ def comparison(results: Sequence[ERF]) -> Figure:
 
 def radial_profiles(results: Sequence[ERF]) -> Figure:
     """Draw the mean contribution at each distance from the unit, on a logarithmic axis."""
-    with rc_context(STYLE):
+    with own_style():
         figure, axes = line_plot()
         for result, line in zip(results, line_styles(len(results)), strict=True):
             profile = radial_profile(density(result.map), result.centre)
             axes.semilogy(
-                profile.radius, np.maximum(profile.mean, 1e-12), label=result.label, **line
+                profile.radius, np.maximum(profile.mean, 1e-12), label=literal(result.label), **line
             )
         peak = max((float(density(result.map).max()) for result in results), default=1.0)
         axes.set_ylim(max(peak * 1e-8, 1e-6), max(peak * 2, 1e-5))
@@ -128,13 +127,13 @@ def stage_growth(results: Sequence[ERF]) -> Figure:
     Args:
         results: in the order of the stages, of one or several models.
     """
-    with rc_context(STYLE):
+    with own_style():
         figure, axes = line_plot()
         models = list(dict.fromkeys(result.name for result in results))
         for model, line in zip(models, line_styles(len(models)), strict=True):
             own = [result for result in results if result.name == model]
             untrained = "" if own[0].trained else " (untrained)"
-            _draw_with_interval(axes, range(len(own)), own, f"{model}{untrained}", line)
+            _draw_with_interval(axes, range(len(own)), own, literal(f"{model}{untrained}"), line)
             bounds = [hypot(*result.theoretical_size) / sqrt(2) for result in own]
             finite = [bound if isfinite(bound) else np.nan for bound in bounds]
             axes.plot(range(len(own)), finite, color=line["color"], linestyle=":", linewidth=0.8)
@@ -150,14 +149,14 @@ def stage_growth(results: Sequence[ERF]) -> Figure:
 
 def convergence(results: Sequence[ERF]) -> Figure:
     """Draw the effective side against the number of images: median and 95 % range."""
-    with rc_context(STYLE):
+    with own_style():
         figure, axes = line_plot()
         for result, line in zip(results, line_styles(len(results)), strict=True):
             curve = result.resamples.convergence("effective_side") if result.resamples else []
             if not curve:
                 continue
             images = [count for count, _ in curve]
-            axes.semilogx(images, [s.value for _, s in curve], label=result.label, **line)
+            axes.semilogx(images, [s.value for _, s in curve], label=literal(result.label), **line)
             axes.fill_between(
                 images,
                 [spread.low for _, spread in curve],
@@ -182,13 +181,13 @@ def series(results: Sequence[ERF]) -> Figure:
     Args:
         results: in the order of training.
     """
-    with rc_context(STYLE):
+    with own_style():
         figure, axes = line_plot()
         models = list(dict.fromkeys(result.name for result in results))
         for model, line in zip(models, line_styles(len(models)), strict=True):
             own = [result for result in results if result.name == model]
-            _draw_with_interval(axes, range(len(own)), own, model, line)
-        names = [result.setting["model"]["weights"]["label"] for result in results]
+            _draw_with_interval(axes, range(len(own)), own, literal(model), line)
+        names = [literal(result.setting["model"]["weights"]["label"]) for result in results]
         every = ceil(len(names) / 10)
         axes.set_xticks(range(0, len(names), every), names[::every], rotation=45, ha="right")
         axes.set_xlabel("checkpoint")
@@ -296,7 +295,7 @@ def _per_cent(ratio: float | None) -> str:
 
 def _resolution(result: ERF) -> str:
     height, width = result.total.shape
-    return f"{width}x{height}"
+    return f"{height}x{width}"
 
 
 def _images(result: ERF) -> str:

@@ -16,9 +16,10 @@ from erf_tools.erf.measures import Measures, measure
 from erf_tools.erf.units import central_unit
 from erf_tools.errors import UsageError
 from erf_tools.fields.receptive_field import ReceptiveField
-from erf_tools.files import read_archive, write_archive
+from erf_tools.files import read_archive, understood, write_archive
 
-_FORMAT = "erf-tools ERF, version 2"
+_KIND = "erf-tools ERF, version"
+_FORMAT = f"{_KIND} 2"
 
 Outcome = Literal["counted", "zero", "nan"]
 
@@ -196,7 +197,22 @@ class ERF:
         arrays, record = read_archive(Path(path))
         if record.get("format") != _FORMAT:
             raise UsageError(f"{path} is not an ERF of this version of erf-tools")
-        images = tuple(MeasuredImage(**image) for image in record["images"])
-        stored = record["resamples"]
-        resamples = Resamples.from_stored(arrays, stored) if stored else None
-        return cls(arrays["total"], images, record["setting"], tuple(record["runs"]), resamples)
+        with understood(Path(path)):
+            images = tuple(MeasuredImage(**image) for image in record["images"])
+            stored = record["resamples"]
+            resamples = Resamples.from_stored(arrays, stored) if stored else None
+            total = arrays["total"]
+            if total.dtype != np.float64 or list(total.shape) != record["setting"]["resolution"]:
+                raise ValueError("its map is none of its setting")
+            return cls(total, images, record["setting"], tuple(record["runs"]), resamples)
+
+
+def is_of_another_version(path: Path) -> bool:
+    """Tell whether a file is an ERF that another version of erf-tools has written.
+
+    Raises:
+        UsageError: the file is missing, damaged or something else.
+    """
+    _, record = read_archive(path, wanted=())
+    written = str(record.get("format"))
+    return written.startswith(_KIND) and written != _FORMAT

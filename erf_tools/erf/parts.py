@@ -17,7 +17,7 @@ import numpy as np
 from erf_tools.erf.intervals import resample
 from erf_tools.erf.maps import ERF, MeasuredImage
 from erf_tools.errors import UsageError
-from erf_tools.files import canonical_json, read_archive, write_archive
+from erf_tools.files import canonical_json, read_archive, understood, write_archive
 
 _FORMAT = "erf-tools part, version 1"
 
@@ -181,15 +181,16 @@ def load_parts(path: Path, layer: int | None = None) -> list[Part]:
     arrays, record = read_archive(path, wanted)
     if record.get("format") != _FORMAT:
         raise UsageError(f"{path} is not a part of a result of this version of erf-tools")
-    return [
-        Part(
-            arrays[f"{index}.total"],
-            arrays[f"{index}.groups"],
-            tuple(stored["lengths"]),
-            tuple(MeasuredImage(**image) for image in stored["images"]),
-            stored["setting"],
-            tuple(stored["runs"]),
-        )
-        for index, stored in enumerate(record["parts"])
-        if layer is None or index == layer
-    ]
+    with understood(path):
+        return [
+            Part(
+                arrays[f"{index}.total"],
+                arrays[f"{index}.groups"],
+                tuple(stored["lengths"]),
+                tuple(MeasuredImage(**image) for image in stored["images"]),
+                stored["setting"],
+                tuple(stored["runs"]),
+            )
+            for index, stored in enumerate(record["parts"])
+            if layer is None or index == layer
+        ]

@@ -15,6 +15,8 @@ Square = Literal["center", "unit"]
 Precision = Literal["fp32", "tf32", "bf16"]
 
 DEFAULT_RESOLUTION = 1024
+#: A single image of a larger one takes 3 GB before the network has done anything.
+LARGEST_RESOLUTION = 16_384
 
 
 @dataclass(frozen=True)
@@ -48,8 +50,10 @@ class Procedure:
         if self.precision not in get_args(Precision):
             raise UsageError(f"--precision is {self.precision!r}; it is fp32, tf32 or bf16")
         sides = self.resolution if isinstance(self.resolution, tuple) else (self.resolution,)
-        if any(side is not None and side < 1 for side in sides):
-            raise UsageError(f"--resolution is {self.resolution}; it has to be positive")
+        if any(side is not None and not 1 <= side <= LARGEST_RESOLUTION for side in sides):
+            raise UsageError(
+                f"--resolution is {self.resolution}; it is from 1 to {LARGEST_RESOLUTION}"
+            )
         if len(set(sides)) > 1 and self.protocol.transform != "warp":
             raise UsageError(
                 f"--resolution is {self.resolution}, but {self.protocol.transform} cuts out a "

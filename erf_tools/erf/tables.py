@@ -8,13 +8,12 @@ from math import isinf, nan, sqrt
 from pathlib import Path
 
 import pandas as pd
-from tabulate import tabulate
 
 from erf_tools.erf.maps import ERF
 from erf_tools.erf.measures import THRESHOLDS
 from erf_tools.erf.published import PUBLISHED, STANDING
 from erf_tools.statistics import Estimate
-from erf_tools.tables import NONE, write_tables
+from erf_tools.tables import NONE, as_text, write_tables
 
 #: Share of its own accuracy below which a network counts as no longer itself.
 COLLAPSE = 0.5
@@ -132,9 +131,7 @@ def compact(table: pd.DataFrame) -> str:
         shown["top-1, % (own size)"] = _top1(table)
     if table[f"paper_{_PERCENT[0]}"].notna().any():
         shown[f"paper r, % ({thresholds})"] = _joined(table, "paper")
-    return tabulate(
-        shown, headers="keys", tablefmt="simple", showindex=False, disable_numparse=True
-    )
+    return as_text(shown)
 
 
 def _joined(table: pd.DataFrame, kind: str) -> list[str]:

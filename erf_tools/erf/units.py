@@ -8,7 +8,7 @@ from erf_tools.errors import UsageError
 
 Position = tuple[int, int]
 
-_FORM = re.compile(r"center|grid:(?P<side>[1-9]\d*)|(?P<row>\d+),(?P<column>\d+)")
+_FORM = re.compile(r"center|grid:(?P<side>[1-9]\d{0,5})|(?P<row>\d{1,6}),(?P<column>\d{1,6})")
 
 
 def check_unit(unit: str) -> None:

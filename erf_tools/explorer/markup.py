@@ -102,7 +102,7 @@ def _square(answer: Answer, threshold: float) -> str:
         return "no pixel contributes"
     top, bottom, left, right = found
     share = answer.share_of_image(threshold)
-    return f"in {right - left}x{bottom - top} pixels, {share:.1%} of the image"
+    return f"in {bottom - top}x{right - left} pixels, {share:.1%} of the image"
 
 
 def _field(answer: Answer) -> str:

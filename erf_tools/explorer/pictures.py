@@ -78,7 +78,7 @@ def read_picture(path: Path) -> Picture:
         with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
             if image.width * image.height <= MOST_PIXELS:
                 return Picture(path.name, to_rgb(image))
-            size = f"{image.width}x{image.height} pixels"
+            size = f"{image.height}x{image.width} pixels"
     except Image.DecompressionBombError:
         size = "far too many pixels"
     except PixelsError as error:

@@ -30,8 +30,8 @@ def choose_device(name: str, module: nn.Module) -> torch.device:
         return torch.device("cuda") if own.type == "cpu" and torch.cuda.is_available() else own
     try:
         device = torch.device(name)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
+        torch.ones(1, device=device).cpu()  # `meta` takes values, but gives none back
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise UsageError(
             f"--device {name}: there is no such device here; use auto or cpu"
         ) from error

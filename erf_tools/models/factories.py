@@ -12,12 +12,6 @@ from torch import nn
 
 from erf_tools.errors import ErfToolsError, UsageError
 from erf_tools.models.failures import described, first_line, not_a_network
-from erf_tools.models.hub import HUB
-
-
-def is_factory(name: str) -> bool:
-    """Tell whether ``name`` has the form ``package.module:factory``."""
-    return ":" in name and not name.startswith(HUB)
 
 
 def call_factory(name: str) -> nn.Module:

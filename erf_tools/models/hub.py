@@ -14,9 +14,6 @@ from erf_tools.downloads import is_offline
 from erf_tools.errors import ErfToolsError
 from erf_tools.models.catalogue import Entry, weights_file
 
-#: How timm calls places of networks.
-HUB = ("hf-hub:", "hf_hub:", "local-dir:")
-
 
 @contextmanager
 def hub_as_allowed() -> Iterator[None]:

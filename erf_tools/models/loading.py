@@ -17,16 +17,18 @@ from torch import nn
 from erf_tools.addresses import is_address
 from erf_tools.errors import ErfToolsError, UsageError, suggestion
 from erf_tools.features.taps import Tap, default_tap
+from erf_tools.folders import shown
 from erf_tools.images import Preprocessing
 from erf_tools.models import catalogue, replknet, weight_files
 from erf_tools.models.catalogue import Entry, WeightSource
 from erf_tools.models.checkpoints import Checkpoint, read_checkpoint
 from erf_tools.models.digests import state_sha256
-from erf_tools.models.factories import call_factory, is_factory
+from erf_tools.models.factories import call_factory
 from erf_tools.models.failures import check_network, first_line
 from erf_tools.models.fitting import Renaming, fit, load
-from erf_tools.models.hub import HUB, check_hub, hub_as_allowed, no_hub
+from erf_tools.models.hub import check_hub, hub_as_allowed, no_hub
 from erf_tools.models.renamings import efficientnet_to_timm, mmpretrain_to_official, timm_filter
+from erf_tools.models.requests import HUB, is_factory
 
 
 @dataclass(frozen=True)
@@ -163,12 +165,13 @@ def _unwrapped(module: nn.Module) -> nn.Module:
     return module
 
 
-def without_values(name: str, size: tuple[int, int]) -> nn.Module:
+def without_values(name: str, size: tuple[int, int] | None) -> nn.Module:
     """Build a network on torch's ``meta`` device: shapes without values, and so without memory.
 
     Args:
         name: as for :func:`load_model`, but no factory.
-        size: height and width of the input, for networks that are built for one.
+        size: height and width of the input, for networks that are built for one; ``None`` is their
+            own.
 
     Raises:
         ErfToolsError: there is no such model, or timm cannot build it.
@@ -179,6 +182,18 @@ def without_values(name: str, size: tuple[int, int]) -> nn.Module:
             return replknet.build(entry.architecture, merged=True).eval()
         module: nn.Module = _create_timm(entry, False, size_arguments(entry.architecture, size))
         return module.eval()
+
+
+def own_preprocessing(name: str) -> Preprocessing:
+    """Return how a network of :func:`load_model` wants its images, without its weights.
+
+    Raises:
+        ErfToolsError: there is no such model, or timm cannot build it.
+    """
+    entry = resolve(name)
+    if entry.library == "replknet":
+        return entry.preprocessing
+    return _timm_preprocessing(without_values(name, None))
 
 
 def resolve(name: str) -> Entry:
@@ -331,7 +346,7 @@ def _read_file(weights: str | Path) -> tuple[Checkpoint, Weights]:
     fetched = is_address(weights)
     path = weight_files.obtain_address(str(weights)) if fetched else Path(weights).expanduser()
     found = read_checkpoint(path)
-    return found, Weights("file", str(weights if fetched else path), found.sha256)
+    return found, Weights("file", shown(str(weights if fetched else path)), found.sha256)
 
 
 def _create_timm(entry: Entry, pretrained: bool, arguments: Mapping[str, Any]) -> Any:

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from glob import glob, has_magic
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from erf_tools.addresses import is_address
 from erf_tools.errors import UsageError
+from erf_tools.folders import shown
+
+#: How timm's names of models begin that lie elsewhere than in its own list.
+HUB = ("hf-hub:", "hf_hub:", "local-dir:")
+
+#: What may be a folder as it is; and how much of another name is kept for people.
+_PLAIN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
+_KEPT = 40
 
 
 @dataclass(frozen=True)
@@ -32,6 +42,18 @@ class Request:
         folder = folder_name(self.model)
         return f"{folder}/{folder_name(Path(self.weights).stem)}" if self.in_series else folder
 
+    @property
+    def label(self) -> str:
+        """The model, and which of several checkpoints."""
+        return f"{self.model} {self.weights_label}" if self.in_series else self.model
+
+    @property
+    def weights_label(self) -> str:
+        """Which weights are asked for in a word or two, as results say it."""
+        pretrained = "as given" if is_factory(self.model) else "pretrained"
+        known = {"pretrained": pretrained, "random": "untrained"}
+        return known.get(self.weights, shown(Path(urlsplit(self.weights).path).name))
+
 
 def requests(models: Sequence[str], weights: Sequence[str]) -> list[Request]:
     """Pair models with weights: one choice for all of them, or one each.
@@ -47,10 +69,7 @@ def requests(models: Sequence[str], weights: Sequence[str]) -> list[Request]:
     for name in models:
         if models.count(name) > 1:
             raise UsageError(f"--model names {name} twice")
-    folders = [folder_name(name) for name in models]
-    for name, folder in zip(models, folders, strict=True):
-        if folders.count(folder) > 1:
-            raise UsageError(f"--model {name}: another model would be written to the same folder")
+    check_folders(models, "--model")
     if len(weights) == 1 and len(models) > 1 and weights[0] not in ("pretrained", "random"):
         raise UsageError(
             f"--weights {weights[0]}: one file is for one model; give --weights once per model"
@@ -74,9 +93,7 @@ def _series(pattern: str) -> list[str]:
     files = glob(str(Path(pattern).expanduser()))
     if not files:
         raise UsageError(f"--weights {pattern}: there is no such file")
-    stems = [Path(file).stem for file in files]
-    if len(set(stems)) < len(stems):
-        raise UsageError(f"--weights {pattern}: two of the files have the same name")
+    check_folders([Path(file).stem for file in files], f"--weights {pattern}")
     return sorted(files, key=by_numbers)
 
 
@@ -87,6 +104,37 @@ def by_numbers(name: str) -> list[tuple[int, str]]:
     ]
 
 
-def folder_name(model: str) -> str:
-    """Return a model's name as the name of a folder."""
-    return re.sub(r"[^A-Za-z0-9._-]+", "_", model)
+def is_factory(name: str) -> bool:
+    """Tell whether ``name`` has the form ``package.module:factory``."""
+    return ":" in name and not name.startswith(HUB)
+
+
+def folder_name(name: str) -> str:
+    """Return the name of a folder for a model, a checkpoint, a layer or a protocol.
+
+    ``:``, ``/`` and spaces become ``_``. A name that would lose more than that, or is too long,
+    keeps its letters and gets eight digits of its SHA-256, so that no two share a folder.
+    """
+    plain = re.sub(r"[:/ ]", "_", name)
+    if _PLAIN.fullmatch(plain):
+        return plain
+    digest = hashlib.sha256(name.encode("utf-8", "surrogateescape")).hexdigest()[:8]
+    kept = re.sub(r"[^\w-]+", "_", name)[:_KEPT]
+    return f"{kept}-{digest}"
+
+
+def check_folders(names: Sequence[str], option: str) -> None:
+    """See that each of several names has a folder of its own, on every file system.
+
+    Raises:
+        UsageError: two would share one, if only where capital letters do not count.
+    """
+    named: dict[str, str] = {}
+    for name in names:
+        folder = folder_name(name).casefold()
+        if folder in named:
+            raise UsageError(
+                f"{option}: {named[folder]} and {name} would be written to the same folder; "
+                "rename one, or measure them apart, with an --output folder for each"
+            )
+        named[folder] = name

@@ -40,6 +40,8 @@ def erf_command(result: ERF) -> str | None:
     words += _layer(setting["tap"])
     words += ["--unit", setting["unit"], "--square", setting["square"]]
     words += ["--precision", setting["precision"]]
+    if labels := result.runs[0].get("labels"):
+        words += ["--labels", labels]
     return shlex.join(words)
 
 

@@ -73,7 +73,7 @@ def distinct(labels: Sequence[str], details: Sequence[str]) -> list[str]:
 def _details(result: ERF) -> str:
     height, width = result.setting["resolution"]
     unit = result.setting["unit"]
-    return f"{width}x{height}, {result.setting['protocol']['name']}, unit {unit}"
+    return f"{height}x{width}, {result.setting['protocol']['name']}, unit {unit}"
 
 
 def _erf(result: ERF, label: str, block: int, row: Mapping[str, Any]) -> dict[str, Any]:
@@ -109,7 +109,7 @@ def _theoretical(result: ERF) -> str:
     height, width = result.theoretical_size
     if height != height:
         return "not known"
-    return f"{width:.0f}x{height:.0f} px" if isfinite(height) else "unbounded"
+    return f"{height:.0f}x{width:.0f} px" if isfinite(height) else "unbounded"
 
 
 def _erf_provenance(result: ERF) -> list[list[str]]:

@@ -154,7 +154,7 @@
       const caption = node("figcaption", {}, node("span", { class: "name" }, title));
       if (!this.difference) {
         caption.append(this.square,
-          node("span", {}, `theoretical reach: ${this.erf.theoretical_size}; input ${width}x${height}`));
+          node("span", {}, `theoretical reach: ${this.erf.theoretical_size}; input ${height}x${width}`));
       }
       caption.append(this.reading);
       this.element = node("figure", {}, this.frame, caption);
@@ -273,7 +273,7 @@
         if (square) {
           marks.push(...box("square", [square.top, square.bottom, square.left, square.right]));
           this.square.dataset.ratio = square.ratio;
-          const sides = `${square.right - square.left}x${square.bottom - square.top} px`;
+          const sides = `${square.bottom - square.top}x${square.right - square.left} px`;
           this.square.textContent =
             `${state.threshold} % within ${sides}: r = ${percent(square.ratio)}`;
         } else this.square.textContent = "the map is zero everywhere: there is no square";
@@ -791,7 +791,7 @@
     const said = ({ label, measures }) =>
       `${label}: ${fixed(measures.effective_side, 0)} px, ${percent(measures.linear_50, 1)} of the area`;
     const [height, width] = sorted[0].resolution;
-    return `On inputs of ${width}x${height} pixels, half of the influence lies in the widest square for `
+    return `On inputs of ${height}x${width} pixels, half of the influence lies in the widest square for `
       + `${said(sorted.at(-1))}; in the narrowest for ${said(sorted[0])}.`;
   }
 
@@ -807,7 +807,7 @@
     const columns = [
       { title: "Network", value: (erf) => erf.label },
       { title: "Weights", value: (erf) => erf.weights, word: true },
-      { title: "Input, px", value: (erf) => erf.resolution[0] * erf.resolution[1], text: (erf) => `${erf.resolution[1]}x${erf.resolution[0]}` },
+      { title: "Input, px", value: (erf) => erf.resolution[0] * erf.resolution[1], text: (erf) => `${erf.resolution[0]}x${erf.resolution[1]}` },
       { title: "Images", value: (erf) => erf.images },
       measure("effective_side", "Side, px", {
         text: ({ measures }) => `${fixed(measures.effective_side, 0)}${range(measures.effective_side_low, measures.effective_side_high, 0)}`,

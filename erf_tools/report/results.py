@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,9 @@ import pandas as pd
 
 from erf_tools.erf.maps import ERF
 from erf_tools.errors import UsageError
+from erf_tools.files import read_json
 from erf_tools.models.requests import by_numbers
+from erf_tools.tables import read_csv
 
 _ARCHIVE, _TABLE = "erf.npz", "shape_bias.csv"
 _COLUMNS = {
@@ -51,12 +52,9 @@ class ShapeBias:
         """
         makers, categories = (_read_table(folder / name) for name in _COLUMNS)
         path = folder / "provenance.json"
-        try:
-            records = json.loads(path.read_text(encoding="utf-8"))["decision_makers"]
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise UsageError(
-                f"{path} is missing or is not of erf-tools shape-bias; measure again"
-            ) from error
+        records = read_json(path).get("decision_makers")
+        if not isinstance(records, dict):
+            raise UsageError(f"{path} is not of erf-tools shape-bias; measure again")
         return cls(folder, makers, categories, records)
 
 
@@ -105,17 +103,7 @@ def _once(paths: Sequence[Path]) -> list[Path]:
 
 
 def _read_table(path: Path) -> pd.DataFrame:
-    try:
-        # A network may be called `null`; empty numbers are still missing.
-        words = dict.fromkeys(_WORDS, str)
-        table = pd.read_csv(
-            path,
-            dtype=words,
-            keep_default_na=False,
-            na_values={column: [""] for column in _COLUMNS[path.name] if column not in _WORDS},
-        )
-    except (ValueError, OSError) as error:  # pandas' parser errors are ValueErrors
-        raise UsageError(f"{path} is missing or cannot be read as CSV ({error})") from error
+    table = read_csv(path, _WORDS)
     absent = [column for column in _COLUMNS[path.name] if column not in table.columns]
     if absent:
         raise UsageError(f"{path} lacks the columns {', '.join(absent)}; measure again")

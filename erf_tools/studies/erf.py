@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,19 +12,25 @@ import pandas as pd
 
 from erf_tools.erf import figures, tables
 from erf_tools.erf.gradients import measure_layers
-from erf_tools.erf.maps import ERF
+from erf_tools.erf.maps import ERF, is_of_another_version
 from erf_tools.erf.procedure import DEFAULT_RESOLUTION, Procedure
 from erf_tools.errors import ErfToolsError, UsageError
+from erf_tools.failures import Failures
 from erf_tools.features.taps import Tap, find_taps, stage_taps
 from erf_tools.figures import save_figure
-from erf_tools.files import canonical_json, write_json
+from erf_tools.files import locked, remove, write_json
 from erf_tools.images import PixelStore, Selection
 from erf_tools.models.accuracy import find_labels
 from erf_tools.models.loading import Model, load_model
-from erf_tools.models.requests import Request, folder_name
+from erf_tools.models.requests import Request, check_folders, folder_name
 from erf_tools.provenance import versions
 from erf_tools.report.page import write_report
+from erf_tools.studies.one_by_one import Earlier, clear, differences, measure_one_by_one
 from erf_tools.tables import write_csv
+
+_ARCHIVE = "erf.npz"
+#: What shows a result, made of what is in its archive.
+_SHOWN = ("erf.json", "heatmap.png", "heatmap.pdf")
 
 
 @dataclass(frozen=True)
@@ -82,6 +89,19 @@ class Layers:
         """Return where the results of a tap go, below the model's folder; empty for that folder."""
         return folder_name(tap) if self.stages or self.names else ""
 
+    def folders(self, place: Path, taps: Sequence[Tap]) -> list[Path]:
+        """Return where the results of several taps go.
+
+        Args:
+            place: the model's folder.
+            taps: the taps.
+
+        Raises:
+            UsageError: two would share a folder.
+        """
+        check_folders([tap.name for tap in taps], "--layer")
+        return [place / self.folder(tap.name) for tap in taps]
+
 
 def measure_erfs(
     wanted: Sequence[Request],
@@ -93,6 +113,7 @@ def measure_erfs(
     batch_size: int | None = None,
     device: str = "auto",
     seed: int = 0,
+    overwrite: bool = False,
     progress: bool = False,
     fast: bool = True,
 ) -> Study:
@@ -112,67 +133,72 @@ def measure_erfs(
         batch_size: see :func:`erf_tools.effective_receptive_field`.
         device: see :func:`erf_tools.effective_receptive_field`.
         seed: of random weights and of the intervals.
+        overwrite: replace other results of these models in the folder.
         progress: show progress bars (in a terminal only).
         fast: see :func:`erf_tools.effective_receptive_field`. Without it, results that were
-            computed in faster ways are measured again.
+            computed in faster ways are other results.
 
     Raises:
-        ErfToolsError: no model could be measured; the first failure says why.
+        UsageError: the folder holds another result of a model.
+        OutputError: the folder cannot be written.
+        ErfToolsError: another process is at work in the folder, or no model could be measured.
     """
     procedure, layers = procedure or Procedure(), layers or Layers()
     known = find_labels(selection.images, labels)
     store = PixelStore()
-    results: list[ERF] = []
-    reused: list[str] = []
-    failures: list[ErfToolsError] = []
-    for request in wanted:
-        try:
-            model = load_requested(request, procedure, seed)
-            taps = layers.taps(model)
-            folders = [output / request.folder / layers.folder(tap.name) for tap in taps]
-            found = [
-                _finished(
-                    folder / "erf.npz",
-                    _expected(model, tap, procedure),
-                    selection,
-                    known,
-                    seed,
-                    fast,
-                )
-                for folder, tap in zip(folders, taps, strict=True)
-            ]
-            done = [result for result in found if result]
-            if len(done) == len(taps):
-                reused.append(request.folder)
-            else:
-                done = measure_layers(
-                    model,
-                    selection,
-                    procedure,
-                    taps,
-                    labels=known,
-                    batch_size=batch_size,
-                    device=device,
-                    seed=seed,
-                    progress=progress,
-                    store=store,
-                    fast=fast,
-                )
-            for result, folder in zip(done, folders, strict=True):
-                write_result(result, folder)
-            results += done
-        except ErfToolsError as error:
-            failures.append(error)
-    if not results:
-        raise failures[0]
-    table = tables.erf_table(results)
-    files = tables.write_erf_table(table, output / "erf_table")
-    files += _write_across(results, output, layers.stages, any(r.in_series for r in wanted))
-    try:
-        files.append(write_report(output / "report.html", erfs=results))
-    except ErfToolsError as error:
-        failures.append(error)
-    return Study(tuple(results), tuple(reused), tuple(failures), table, tuple(files))
+
+    def earlier(request: Request) -> Earlier[list[ERF]]:
+        place = output / request.folder
+        if not place.is_dir():
+            return Earlier()
+        model = load_requested(request, procedure, seed)
+        taps = layers.taps(model)
+        found: list[ERF | None] = []
+        others: list[str] = []
+        for folder, tap in zip(layers.folders(place, taps), taps, strict=True):
+            result, other = _earlier(
+                folder, _expected(model, tap, procedure), selection, known, seed, fast
+            )
+            found.append(result)
+            others += other
+        results = [result for result in found if result]
+        if others or len(results) < len(taps):
+            return Earlier(differences=list(dict.fromkeys(others)))
+        for result, folder in zip(results, layers.folders(place, taps), strict=True):
+            _show(result, folder, again=False)
+        return Earlier(results)
+
+    def measure(request: Request) -> list[ERF]:
+        model = load_requested(request, procedure, seed)
+        taps = layers.taps(model)
+        folders = layers.folders(output / request.folder, taps)
+        results = measure_layers(
+            model,
+            selection,
+            procedure,
+            taps,
+            labels=known,
+            batch_size=batch_size,
+            device=device,
+            seed=seed,
+            progress=progress,
+            store=store,
+            fast=fast,
+        )
+        return [
+            write_result(result, folder, labels)
+            for result, folder in zip(results, folders, strict=True)
+        ]
+
+    with locked(output):
+        clear(output, [output / request.folder for request in wanted])
+        course = measure_one_by_one(wanted, output, earlier, measure, overwrite)
+        results = [result for own in course.results.values() for result in own]
+        table = tables.erf_table(results)
+        in_series = any(request.in_series for request in wanted)
+        files = _write_together(results, table, output, layers.stages, in_series, course.failures)
+    reused = tuple(request.folder for request in course.reused)
+    return Study(tuple(results), reused, tuple(course.failures), table, tuple(files))
 
 
 def load_requested(request: Request, procedure: Procedure, seed: int) -> Model:
@@ -187,6 +213,40 @@ def load_requested(request: Request, procedure: Procedure, seed: int) -> Model:
     return load_model(request.model, request.weights, seed, resolution)
 
 
+def write_result(result: ERF, folder: Path, labels: Path | None = None) -> ERF:
+    """Write a result: ``erf.npz``, then ``erf.json`` and ``heatmap.png|pdf`` of what is in it.
+
+    Args:
+        result: the result.
+        folder: where to.
+        labels: the file that the images' classes are from, for the record.
+
+    Returns:
+        The result as it was written.
+
+    Raises:
+        OutputError: the folder cannot be written.
+    """
+    if labels:
+        runs = tuple({**run, "labels": str(labels)} for run in result.runs)
+        result = replace(result, runs=runs)
+    for name in _SHOWN:  # of an earlier result
+        remove(folder / name)
+    result.save(folder / _ARCHIVE)
+    written = ERF.load(folder / _ARCHIVE)
+    _show(written, folder)
+    return written
+
+
+def _show(result: ERF, folder: Path, again: bool = True) -> None:
+    """Write what shows a result; only what is missing of it unless it is to be written again."""
+    missing = [name for name in _SHOWN if again or not (folder / name).is_file()]
+    if "erf.json" in missing:
+        write_json(folder / "erf.json", {"measures": result.measures.record(), **result.record()})
+    if {"heatmap.png", "heatmap.pdf"} & {*missing}:
+        save_figure(figures.heatmap(result), folder / "heatmap", result.record())
+
+
 def _expected(model: Model, tap: Tap, procedure: Procedure) -> dict[str, Any]:
     """Return what the setting of a result has to say if measuring would give it again."""
     return {
@@ -197,66 +257,72 @@ def _expected(model: Model, tap: Tap, procedure: Procedure) -> dict[str, Any]:
     }
 
 
-def write_result(result: ERF, folder: Path) -> None:
-    """Write a result: ``erf.npz``, ``erf.json`` and ``heatmap.png|pdf``.
-
-    Raises:
-        OutputError: the folder cannot be written.
-    """
-    result.save(folder / "erf.npz")
-    write_json(folder / "erf.json", {"measures": result.measures.record(), **result.record()})
-    save_figure(figures.heatmap(result), folder / "heatmap", result.record())
-
-
-def _write_across(
-    results: Sequence[ERF], output: Path, stages: bool, in_series: bool
-) -> list[Path]:
-    """Write what shows several results together."""
-    provenance = {"results": [result.record() for result in results]}
-    drawn = {"erf_comparison": figures.comparison, "erf_radial": figures.radial_profiles}
-    files = []
-    if any(result.resamples for result in results):
-        drawn["erf_convergence"] = figures.convergence
-        convergence = tables.convergence_table(results)
-        files.append(write_csv(convergence, output / "erf_convergence.csv"))
-    if stages:
-        drawn["erf_stages"] = figures.stage_growth
-    if in_series:
-        drawn["erf_series"] = figures.series
-    differences = tables.difference_table(results)
-    if not differences.empty:
-        files.append(write_csv(differences, output / "erf_differences.csv"))
-    for name, draw in drawn.items():
-        files += save_figure(draw(results), output / name, provenance)
-    return files
-
-
-def _finished(
-    path: Path,
+def _earlier(
+    folder: Path,
     expected: Mapping[str, Any],
     selection: Selection,
     labels: Mapping[str, int],
     seed: int,
     fast: bool,
-) -> ERF | None:
-    """Return the result at ``path`` if measuring again would give the same one."""
-    if not path.is_file():
-        return None
+) -> tuple[ERF | None, list[str]]:
+    """Return the result in a folder if measuring would give it again; else how it differs.
+
+    A damaged one, and none, differ in nothing: there is nothing to lose.
+    """
+    path = folder / _ARCHIVE
     try:
         found = ERF.load(path)
     except UsageError:
-        return None
-    same = (
-        all(
-            canonical_json(found.setting.get(key)) == canonical_json(value)
-            for key, value in expected.items()
-        )
-        and [(image.name, image.sha256, image.label) for image in found.images]
-        == [(image.name, image.sha256, labels.get(image.name)) for image in selection.images]
-        and all(run["versions"] == versions() for run in found.runs)
-        and (
-            fast or not any(run["folded"] or run["cone"] or run["batch"] > 1 for run in found.runs)
-        )
-        and (found.resamples is None or found.resamples.seed == seed)
-    )
-    return found if same else None
+        with suppress(UsageError):
+            if is_of_another_version(path):
+                return None, ["the version of erf-tools that wrote it"]
+        return None, []
+    there = [(image.name, image.sha256) for image in found.images]
+    now = [(image.name, image.sha256) for image in selection.images]
+    others = differences(found.setting, expected)
+    if there != now:
+        others.append(f"images ({len(there)} there, {len(now)} now, not all of them the same)")
+    elif [image.label for image in found.images] != [labels.get(name) for name, _ in now]:
+        others.append("the images' labels")
+    for run in found.runs:
+        others += differences({"versions": run["versions"]}, {"versions": versions()})
+        if not fast and (run["folded"] or run["cone"] or run["batch"] > 1):
+            others.append("ways of computing (a faster one there, --exact now)")
+    if found.resamples and found.resamples.seed != seed:
+        others += differences({"seed": found.resamples.seed}, {"seed": seed})
+    return (None, others) if others else (found, [])
+
+
+def _write_together(
+    results: Sequence[ERF],
+    table: pd.DataFrame,
+    output: Path,
+    stages: bool,
+    in_series: bool,
+    failures: Failures,
+) -> list[Path]:
+    """Write what shows several results together; each of the files stands alone."""
+    provenance = {"results": [result.record() for result in results]}
+    drawn = {"erf_comparison": figures.comparison, "erf_radial": figures.radial_profiles}
+    files: list[Path] = []
+    with failures.alone("erf_table"):
+        files += tables.write_erf_table(table, output / "erf_table")
+    if any(result.resamples for result in results):
+        drawn["erf_convergence"] = figures.convergence
+        with failures.alone("erf_convergence.csv"):
+            convergence = tables.convergence_table(results)
+            files.append(write_csv(convergence, output / "erf_convergence.csv"))
+    if stages:
+        drawn["erf_stages"] = figures.stage_growth
+    if in_series:
+        drawn["erf_series"] = figures.series
+    with failures.alone("erf_differences.csv"):
+        paired = tables.difference_table(results)
+        if not paired.empty:
+            files.append(write_csv(paired, output / "erf_differences.csv"))
+    for name, draw in drawn.items():
+        with failures.alone(name):
+            files += save_figure(draw(results), output / name, provenance)
+    with failures.alone("report.html"):
+        files.append(write_report(output / "report.html", erfs=results))
+    return files

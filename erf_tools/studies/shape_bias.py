@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,18 +11,29 @@ import pandas as pd
 
 from erf_tools.cue_conflict import figures, tables
 from erf_tools.cue_conflict.classify import Aggregation, decide, settings
-from erf_tools.cue_conflict.decisions import Decisions, read_decisions
+from erf_tools.cue_conflict.decisions import Decisions, load_frame
 from erf_tools.cue_conflict.makers import DecisionMaker, decision_makers, paired_differences
 from erf_tools.cue_conflict.stimuli import SIDE, StimulusSet
 from erf_tools.errors import ErfToolsError, UsageError
+from erf_tools.failures import Failures
 from erf_tools.figures import save_figure
-from erf_tools.files import canonical_json, file_sha256, write_json
+from erf_tools.files import (
+    file_sha256,
+    locked,
+    read_json,
+    remove,
+    understood,
+    write_json,
+)
 from erf_tools.models.loading import Model, load_model
 from erf_tools.models.requests import Request, folder_name
 from erf_tools.provenance import versions
 from erf_tools.report.page import write_report
 from erf_tools.report.results import ShapeBias
+from erf_tools.studies.one_by_one import Earlier, clear, differences, measure_one_by_one
 from erf_tools.tables import write_csv, write_tables
+
+_DECISIONS = "decisions"
 
 
 @dataclass(frozen=True)
@@ -62,155 +72,205 @@ def measure_decisions(
     batch_size: int | None = None,
     device: str = "auto",
     seed: int = 0,
+    overwrite: bool = False,
     progress: bool = False,
     output_key: str | None = None,
 ) -> DecisionStudy:
     """Let each network decide on the stimuli, and write everything below ``output``.
 
     A network that fails does not stop the others. Decisions that lie there already, of the same
-    weights, stimuli, settings and versions, are used as they are.
+    weights, stimuli, settings and versions, are used as they are; others are replaced only with
+    ``overwrite``.
 
     Raises:
-        ErfToolsError: nothing could be measured; the first failure says why.
-        UsageError: two decision makers have the same name.
+        UsageError: two decision makers have the same name, or the folder holds other decisions of a
+            network.
+        OutputError: the folder cannot be written.
+        ErfToolsError: another process is at work in the folder, or no network could be measured.
     """
-    made: list[Decisions] = []
-    reused: list[str] = []
-    failures: list[ErfToolsError] = []
-    for request in wanted:
-        assert stimuli is not None
+    _check_names(wanted, published)
+
+    def earlier(request: Request) -> Earlier[Decisions]:
         path = decisions_file(output, request)
         try:
-            model = load_deciding(request, preset, seed)
-            expected = settings(model, stimuli, preset, aggregation, label_map, output_key)
-            decisions = _finished(path, model.name, expected) if stimuli.conflict else None
-            if decisions:
-                reused.append(model.name)
-            else:
-                decisions = decide(
-                    model,
-                    stimuli,
-                    preset,
-                    aggregation,
-                    label_map,
-                    batch_size,
-                    device,
-                    progress,
-                    output_key=output_key,
-                )
-                save_decisions(decisions, path)
-            made.append(decisions)
-        except ErfToolsError as error:
-            failures.append(error)
-    if failures and not made:
-        raise failures[0]
-    if stimuli is not None and not stimuli.conflict:
-        return _write_accuracy(made, stimuli, output, tuple(failures))
+            found = load_decisions(path)
+        except UsageError:
+            return Earlier()
+        assert stimuli
+        model = load_deciding(request, preset, seed)
+        expected = settings(model, stimuli, preset, aggregation, label_map, output_key)
+        # Where the stimuli lie does not matter; their digest says which they are.
+        source = {"source": found.provenance["stimuli"]["source"]}
+        now = {**expected, "stimuli": {**expected["stimuli"], **source}, "versions": versions()}
+        others = differences(found.provenance, now)
+        return Earlier(differences=others) if others else Earlier(found)
 
-    names = [decisions.name for decisions in (*published, *made)]
+    def measure(request: Request) -> Decisions:
+        assert stimuli
+        model = load_deciding(request, preset, seed)
+        made = decide(
+            model,
+            stimuli,
+            preset,
+            aggregation,
+            label_map,
+            batch_size,
+            device,
+            progress,
+            output_key=output_key,
+        )
+        return save_decisions(made, decisions_file(output, request))
+
+    with locked(output):
+        clear(output, [output / _DECISIONS])
+        course = measure_one_by_one(wanted, output, earlier, measure, overwrite)
+        made, failures = list(course.results.values()), course.failures
+        makers: list[DecisionMaker] = []
+        if stimuli is not None and not stimuli.conflict:
+            written = _write_accuracy(made, stimuli, output, failures)
+        else:
+            makers = decision_makers([*published, *made], reference)
+            written = write_shape_bias(makers, output, failures)
+            with failures.alone("report.html"):
+                page = write_report(output / "report.html", biases=[ShapeBias.read(output)])
+                written.files.append(page)
+    return DecisionStudy(
+        written.table,
+        written.shown,
+        written.remarks,
+        tuple(makers),
+        tuple(request.model for request in course.reused),
+        tuple(failures),
+        tuple(written.files),
+    )
+
+
+def _check_names(wanted: Sequence[Request], published: Sequence[Decisions]) -> None:
+    series = [request for request in wanted if request.in_series]
+    if series:
+        raise UsageError(
+            f"{series[0].model} has a series of checkpoints; shape bias is measured of one of "
+            f"them: --weights {series[0].weights}"
+        )
+    names = [*(made.name for made in published), *(request.model for request in wanted)]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise UsageError(
             f"{twice[0]} is both a model and a file of --decisions; rename the file, which names "
             "the decision maker"
         )
-    makers = decision_makers([*published, *made], reference)
-    files, table, shown, remarks = write_shape_bias(makers, output)
-    try:
-        files.append(write_report(output / "report.html", biases=[ShapeBias.read(output)]))
-    except ErfToolsError as error:
-        failures.append(error)
-    return DecisionStudy(
-        table, shown, remarks, tuple(makers), tuple(reused), tuple(failures), tuple(files)
-    )
 
 
 def load_deciding(request: Request, preset: str, seed: int) -> Model:
     """Load a network for the size at which it is shown stimuli.
 
     Raises:
-        UsageError: it is one of a series of checkpoints, which decisions do not tell apart.
         ErfToolsError: see :func:`erf_tools.load_model`.
     """
-    if request.in_series:
-        raise UsageError(
-            f"{request.model} has a series of checkpoints; shape bias is measured of one of them: "
-            f"--weights {request.weights}"
-        )
     size = SIDE if preset == "mvh" else None
     return load_model(request.model, request.weights, seed, resolution=size)
 
 
 def decisions_file(output: Path, request: Request) -> Path:
     """Return where a network's decisions go, below a study's folder."""
-    return output / "decisions" / f"{folder_name(request.model)}.csv"
+    return output / _DECISIONS / f"{folder_name(request.model)}.csv"
 
 
-def save_decisions(decisions: Decisions, path: Path) -> None:
+def save_decisions(decisions: Decisions, path: Path) -> Decisions:
     """Write decisions, and beside them as JSON how they were made.
+
+    Returns:
+        The decisions as they were written.
 
     Raises:
         OutputError: they cannot be written.
     """
+    remove(path.with_suffix(".json"))  # it says that the file beside it is whole
     decisions.save(path)
-    record = {**decisions.provenance, "sha256": file_sha256(path)}
+    record = {"name": decisions.name, **decisions.provenance, "sha256": file_sha256(path)}
     write_json(path.with_suffix(".json"), record)
+    return load_decisions(path)
 
 
-def write_shape_bias(
-    makers: Sequence[DecisionMaker], output: Path
-) -> tuple[list[Path], pd.DataFrame, pd.DataFrame, tuple[str, ...]]:
-    """Write what shows decision makers side by side: tables, figures, provenance.
-
-    Returns:
-        The files, the table, the same as text, and what a reader has to know.
+def load_decisions(path: Path) -> Decisions:
+    """Read what :func:`save_decisions` wrote.
 
     Raises:
-        OutputError: the folder cannot be written.
+        UsageError: it is missing or damaged.
+    """
+    record = read_json(path.with_suffix(".json"))
+    with understood(path):
+        if record.pop("sha256") != file_sha256(path):
+            raise ValueError("it is not the file of which the digest is kept")
+        return Decisions(record.pop("name"), load_frame(path), record)
+
+
+@dataclass
+class Written:
+    """What shows decision makers together.
+
+    Attributes:
+        table: all values.
+        shown: the same as text for people.
+        remarks: what a reader has to know.
+        files: those that could be written.
+    """
+
+    table: pd.DataFrame
+    shown: pd.DataFrame
+    remarks: tuple[str, ...]
+    files: list[Path]
+
+
+def write_shape_bias(makers: Sequence[DecisionMaker], output: Path, failures: Failures) -> Written:
+    """Write what shows decision makers side by side: tables, figures, provenance.
+
+    Each of the files stands alone.
+
+    Args:
+        makers: the decision makers.
+        output: the study's folder.
+        failures: what cannot be written is added here.
     """
     table = tables.shape_bias_table(makers)
     shown, remarks = tables.readable(table), tuple(tables.notes(table))
-    provenance = _provenance(makers)
-    files = write_tables(output / "shape_bias", table, shown, remarks)
-    files.append(write_csv(tables.category_table(makers), output / "shape_bias_by_category.csv"))
-    files.append(write_csv(paired_differences(makers), output / "differences.csv"))
-    files += save_figure(figures.matrix_plot(makers), output / "shape_bias_matrix", provenance)
-    # Its PNG and PDF share the table's stem.
-    files += save_figure(figures.interval_plot(makers), output / "shape_bias", provenance)
-    write_json(output / "provenance.json", provenance)
-    return [*files, output / "provenance.json"], table, shown, remarks
-
-
-def _write_accuracy(
-    made: Sequence[Decisions],
-    stimuli: StimulusSet,
-    output: Path,
-    failures: tuple[ErfToolsError, ...],
-) -> DecisionStudy:
-    table = tables.accuracy_table(made)
-    shown = tables.readable_accuracy(table)
-    remarks = (f"Accuracy over the 16 categories on {stimuli.label} from {stimuli.source}.",)
-    files = write_tables(output / "accuracy", table, shown, remarks)
-    write_json(output / "provenance.json", {each.name: dict(each.provenance) for each in made})
-    files.append(output / "provenance.json")
-    return DecisionStudy(table, shown, remarks, (), (), failures, tuple(files))
-
-
-def _provenance(makers: Sequence[DecisionMaker]) -> dict[str, Any]:
-    return {
+    written = Written(table, shown, remarks, [])
+    files = written.files
+    provenance = {
         "versions": versions(),
         "decision_makers": {maker.name: dict(maker.provenance) for maker in makers},
     }
+    with failures.alone("shape_bias"):
+        files += write_tables(output / "shape_bias", table, shown, remarks)
+    with failures.alone("shape_bias_by_category.csv"):
+        by_category = tables.category_table(makers)
+        files.append(write_csv(by_category, output / "shape_bias_by_category.csv"))
+    with failures.alone("differences.csv"):
+        files.append(write_csv(paired_differences(makers), output / "differences.csv"))
+    # The interval plot's PNG and PDF share the table's stem.
+    drawn = {"shape_bias_matrix": figures.matrix_plot, "shape_bias": figures.interval_plot}
+    for name, draw in drawn.items():
+        with failures.alone(f"{name}.png"):
+            files += save_figure(draw(makers), output / name, provenance)
+    _write_provenance(provenance, written, output, failures)
+    return written
 
 
-def _finished(path: Path, name: str, expected: Mapping[str, Any]) -> Decisions | None:
-    """Return the decisions at ``path`` if deciding again would give the same ones."""
-    try:
-        record = json.loads(path.with_suffix(".json").read_text())
-        same = (
-            all(canonical_json(record.get(k)) == canonical_json(v) for k, v in expected.items())
-            and record["versions"] == versions()
-            and record.pop("sha256") == file_sha256(path)
-        )
-        return Decisions(name, read_decisions([path])[0].frame, record) if same else None
-    except (OSError, ValueError, KeyError, UsageError):
-        return None
+def _write_accuracy(
+    made: Sequence[Decisions], stimuli: StimulusSet, output: Path, failures: Failures
+) -> Written:
+    table = tables.accuracy_table(made)
+    remarks = (f"Accuracy over the 16 categories on {stimuli.label} from {stimuli.source}.",)
+    written = Written(table, tables.readable_accuracy(table), remarks, [])
+    with failures.alone("accuracy"):
+        written.files += write_tables(output / "accuracy", table, written.shown, remarks)
+    provenance = {each.name: dict(each.provenance) for each in made}
+    _write_provenance(provenance, written, output, failures)
+    return written
+
+
+def _write_provenance(
+    provenance: Mapping[str, Any], written: Written, output: Path, failures: Failures
+) -> None:
+    with failures.alone("provenance.json"):
+        write_json(output / "provenance.json", provenance)
+        written.files.append(output / "provenance.json")

@@ -10,6 +10,8 @@ from typing import Any
 import pandas as pd
 from tqdm import tqdm
 
+from erf_tools.errors import ErfToolsError
+from erf_tools.files import locked
 from erf_tools.sweep.folder import SweepFolder
 from erf_tools.sweep.outcome import Outcome
 from erf_tools.sweep.plan import Plan, Unit, make_plan
@@ -30,6 +32,7 @@ class Sweep:
             :data:`erf_tools.sweep.results.COLUMNS`.
         reused: number of units that needed nothing.
         failures: reasons of failed units, by unit.
+        unwritten: why files of the whole sweep could not be written.
         files: what was written for the whole sweep.
     """
 
@@ -37,6 +40,7 @@ class Sweep:
     table: pd.DataFrame
     reused: int
     failures: dict[str, str]
+    unwritten: tuple[ErfToolsError, ...]
     files: tuple[Path, ...]
 
 
@@ -62,7 +66,7 @@ def sweep(
         ErfToolsError: another coordinator is at work in the folder.
     """
     folder = SweepFolder(output)
-    with folder.locked():
+    with locked(output):
         folder.remove_partial_files()
         plan = make_plan(study, folder.threads, progress)
         folder.save_plan(plan)
@@ -80,8 +84,15 @@ def sweep(
             # A shared file system may have shown the last two workers of a measurement too little
             # of each other for either to put its result together.
             _do(folder.pending(plan), folder, execute, bar)
-        files, table, failures = write_results(study, plan, folder)
-    return Sweep(plan, table, len(plan.units) - len(todo), failures, tuple(files))
+        written = write_results(study, plan, folder)
+    return Sweep(
+        plan,
+        written.table,
+        len(plan.units) - len(todo),
+        written.units,
+        written.failures,
+        written.files,
+    )
 
 
 def _do(units: Sequence[Unit], folder: SweepFolder, execute: Executor, bar: Any) -> None:

@@ -11,13 +11,14 @@ import torch
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
+from erf_tools.cue_conflict.stimuli import SIDE
 from erf_tools.erf.measuring import prepared
-from erf_tools.erf.procedure import DEFAULT_RESOLUTION, Procedure
+from erf_tools.erf.procedure import Procedure
 from erf_tools.errors import ErfToolsError
 from erf_tools.images import select
-from erf_tools.models.factories import is_factory
-from erf_tools.models.loading import load_model, without_values
+from erf_tools.models.loading import load_model, own_preprocessing, without_values
 from erf_tools.models.operations import multiply_adds
+from erf_tools.models.requests import is_factory
 from erf_tools.sweep.plan import Measurement, Unit
 from erf_tools.sweep.study import ErfProtocol
 
@@ -75,11 +76,12 @@ def _operations(measurement: Measurement) -> float:
     name, protocol = measurement.request.model, measurement.protocol
     if is_factory(name):
         raise ErfToolsError("is known when it is built only")
-    side = _PROBE_SIDE
+    own = own_preprocessing(name)
     if isinstance(protocol, ErfProtocol):
-        side = protocol.resolution or DEFAULT_RESOLUTION
-    forward = multiply_adds(without_values(name, (side, side)), (side, side))
-    return 2.0 * forward if isinstance(protocol, ErfProtocol) else forward
+        size = protocol.procedure().size(own)
+        return 2.0 * multiply_adds(without_values(name, size), size)
+    side = SIDE if protocol.preset == "mvh" else own.size
+    return multiply_adds(without_values(name, (side, side)), (side, side))
 
 
 def _rate(device: str, threads: int) -> float:

@@ -5,21 +5,21 @@ All a sweep knows lies in files that appear whole or not at all, so that it goes
 
 from __future__ import annotations
 
-import json
 import socket
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from filelock import FileLock, Timeout
 
-from erf_tools.errors import ErfToolsError, OutputError, UsageError
-from erf_tools.files import PARTIAL, atomic_path, write_json
+from erf_tools.errors import UsageError
+from erf_tools.failures import reason
+from erf_tools.files import atomic_path, read_json, remove_partial_files, write_json
 from erf_tools.sweep.outcome import Failure
 from erf_tools.sweep.plan import Measurement, Plan, Unit
+from erf_tools.sweep.study import MOST_THREADS
 
 
 class SweepFolder:
@@ -37,38 +37,12 @@ class SweepFolder:
         self._plan = path / "plan.json"
         self._units, self._failures = path / "units", path / "failures"
 
-    @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Keep other coordinators out.
-
-        Raises:
-            ErfToolsError: another one is at work.
-            OutputError: the folder cannot be written.
-        """
-        lock = FileLock(self.path / ".lock")
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            lock.acquire(timeout=0)
-        except Timeout as error:
-            raise ErfToolsError(
-                f"another sweep is at work in {self.path}; wait for its end, or name another "
-                "folder with --output"
-            ) from error
-        except OSError as error:
-            raise OutputError(
-                f"cannot write to {self.path}: {error.strerror or error}; choose another --output "
-                "folder"
-            ) from error
-        try:
-            yield
-        finally:
-            lock.release()
-
     def remove_partial_files(self) -> None:
         """Remove what writers that were killed have left; nobody else may be at work."""
-        for place in ("units", "failures", "erf", "shape_bias"):
-            for file in (self.path / place).rglob(f"{PARTIAL}*"):
-                file.unlink(missing_ok=True)
+        remove_partial_files([self.path, self._units, self._failures])
+        for place in ("erf", "shape_bias"):
+            remove_partial_files(path for path in (self.path / place).rglob("*/") if path.is_dir())
+            remove_partial_files([self.path / place])
 
     def part(self, unit: str) -> Path:
         """Return where a unit's part of the result goes."""
@@ -157,11 +131,8 @@ class SweepFolder:
         """Return the reasons of recorded failures by unit."""
         found = {}
         for path in sorted(self._failures.glob("*.json")):
-            try:
-                record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-                found[path.stem] = str(record["reason"])
-            except (OSError, ValueError, KeyError):
-                continue
+            with suppress(UsageError):
+                found[path.stem] = str(read_json(path).get("reason", "not recorded"))
         return found
 
     def forget_failures(self, units: Sequence[str]) -> None:
@@ -197,21 +168,28 @@ class SweepFolder:
         failures = self.failures()
         parts = {path.stem for path in self._units.glob("*.npz")}
         rows = []
-        for measurement in self._record()["measurements"]:
-            units = measurement["units"]
-            finished = self._rows(measurement["marker"], measurement["id"]) is not None
-            failed = [] if finished else [unit for unit in units if unit in failures]
-            done = len(units) if finished else len(parts.intersection(units) - {*failed})
-            row = {key: measurement[key] for key in ("model", "weights", "protocol", "images")}
-            row |= {"units": len(units), "done": done, "failed": len(failed)}
-            row["missing"] = len(units) - done - len(failed)
-            rows.append({**row, "reason": failures[failed[0]] if failed else ""})
+        with self._understood():
+            for measurement in self._record()["measurements"]:
+                units = measurement["units"]
+                finished = self._rows(measurement["marker"], measurement["id"]) is not None
+                failed = [] if finished else [unit for unit in units if unit in failures]
+                done = len(units) if finished else len(parts.intersection(units) - {*failed})
+                row = {key: measurement[key] for key in ("model", "weights", "protocol", "images")}
+                row |= {"units": len(units), "done": done, "failed": len(failed)}
+                row["missing"] = len(units) - done - len(failed)
+                rows.append({**row, "reason": failures[failed[0]] if failed else ""})
         return pd.DataFrame(rows)
 
     @property
     def threads(self) -> int | None:
         """Number of threads of the last plan; ``None`` before the first."""
-        return int(self._record()["threads"]) if self._plan.exists() else None
+        if not self._plan.exists():
+            return None
+        with self._understood():
+            threads = self._record()["threads"]
+            if not isinstance(threads, int) or not 1 <= threads <= MOST_THREADS:
+                raise ValueError(f"{threads} threads")
+            return threads
 
     def save_plan(self, plan: Plan) -> None:
         """Keep a plan for the status.
@@ -222,13 +200,16 @@ class SweepFolder:
         write_json(self._plan, plan.record())
 
     def _record(self) -> dict[str, Any]:
+        if not self._plan.exists():
+            raise UsageError(f"no sweep has begun in {self.path}")
+        return read_json(self._plan)
+
+    @contextmanager
+    def _understood(self) -> Iterator[None]:
         try:
-            record: dict[str, Any] = json.loads(self._plan.read_text(encoding="utf-8"))
-        except FileNotFoundError as error:
-            raise UsageError(f"no sweep has begun in {self.path}") from error
-        except (OSError, ValueError) as error:
-            raise UsageError(f"{self._plan} is damaged ({error}); remove it") from error
-        return record
+            yield
+        except (KeyError, TypeError, ValueError) as error:
+            raise UsageError(f"{self._plan} is damaged ({reason(error)}); remove it") from error
 
 
 def _last_of_whole(unit: Unit, parts: set[str]) -> bool:

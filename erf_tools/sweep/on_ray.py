@@ -51,7 +51,7 @@ def run_on_ray(
             # Ray itself would ask for a minute.
             socket.create_connection((host, int(port)), timeout=10).close()
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
-    except OSError as error:  # ConnectionError is one
+    except (OSError, OverflowError, ValueError) as error:  # no such port, no such form
         raise ErfToolsError(
             f"there is no Ray cluster at {address} ({error}); start one with `ray start --head`, "
             "and name its address with --address"

@@ -101,6 +101,7 @@ class Unit:
         images: its images or stimuli.
         lengths: of the groups of images whose sums are kept for intervals; for ERFs.
         labels: classes of its images that a table gives; ``None`` without one.
+        labels_file: that table.
     """
 
     measurement: Measurement
@@ -108,6 +109,7 @@ class Unit:
     images: Selection | StimulusSet
     lengths: tuple[int, ...] = ()
     labels: Mapping[str, int] | None = None
+    labels_file: Path | None = None
 
     @property
     def id(self) -> str:
@@ -197,6 +199,7 @@ def _erf_units(
 ) -> list[Unit]:
     shards = _erf_shards(selection, protocol, study.images.shard)
     labels = _labels(study, selection)
+    file = Path(study.images.labels) if study.images.labels else None
     units = []
     for request, known in requests:
         folder = f"erf/{folder_name(protocol.name)}/{request.folder}"
@@ -222,7 +225,7 @@ def _erf_units(
             folder,
         )
         units += [
-            Unit(measurement, shard, images, lengths, _of(images, labels))
+            Unit(measurement, shard, images, lengths, _of(images, labels), file)
             for shard, (images, lengths) in enumerate(shards)
         ]
     return units

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from math import nan
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import pandas as pd
 
-from erf_tools.cue_conflict.decisions import Decisions, read_decisions
 from erf_tools.cue_conflict.makers import decision_makers
 from erf_tools.erf.tables import write_erf_table
+from erf_tools.errors import ErfToolsError
+from erf_tools.failures import Failures
 from erf_tools.files import atomic_path, write_json
 from erf_tools.models.requests import folder_name
-from erf_tools.studies.shape_bias import write_shape_bias
+from erf_tools.studies.shape_bias import load_decisions, write_shape_bias
 from erf_tools.sweep.folder import SweepFolder
 from erf_tools.sweep.plan import Measurement, Plan
 from erf_tools.sweep.study import ErfProtocol, StudyFile
@@ -33,9 +33,24 @@ _SINGLE = ("theoretical_height", "theoretical_width", "top1", "top1_natively")
 _DECIDED = ("shape_bias", "coverage", "mean_of_categories")
 
 
-def write_results(
-    study: StudyFile, plan: Plan, folder: SweepFolder
-) -> tuple[list[Path], pd.DataFrame, dict[str, str]]:
+@dataclass(frozen=True)
+class Written:
+    """What was written of a sweep.
+
+    Attributes:
+        table: of all that is done, and of what failed, with the columns :data:`COLUMNS`.
+        units: reasons of failed units, by unit.
+        failures: of files of the whole sweep that could not be written.
+        files: of the whole sweep.
+    """
+
+    table: pd.DataFrame
+    units: dict[str, str]
+    failures: tuple[ErfToolsError, ...]
+    files: tuple[Path, ...]
+
+
+def write_results(study: StudyFile, plan: Plan, folder: SweepFolder) -> Written:
     """Write what there is of a sweep: ``sweep.csv|parquet|json``, and a folder per protocol.
 
     Args:
@@ -43,17 +58,15 @@ def write_results(
         plan: its plan.
         folder: where the results lie and go.
 
-    Returns:
-        The files of the whole sweep, its table, and the reasons of failed units by unit.
-
     Raises:
         OutputError: the folder cannot be written.
     """
     rows = folder.results(plan)
     unfinished = {unit for each in plan.measurements if each.id not in rows for unit in each.units}
-    failures = {unit: why for unit, why in folder.failures().items() if unit in unfinished}
+    units = {unit: why for unit, why in folder.failures().items() if unit in unfinished}
     tidied: list[pd.DataFrame] = []
     files: list[Path] = []
+    failures = Failures()
     for name in dict.fromkeys(each.protocol_name for each in plan.measurements):
         measurements = [each for each in plan.measurements if each.protocol_name == name]
         found = [rows[each.id] for each in measurements if each.id in rows]
@@ -63,13 +76,14 @@ def write_results(
                 with_intervals = [column[:-4] for column in table if column.endswith("_low")]
                 tidied.append(_tidy(table, name, [*with_intervals, *_SINGLE]))
                 stem = folder.path / "erf" / folder_name(name) / "erf_table"
-                files += write_erf_table(table.drop(columns="file"), stem)
+                with failures.alone(f"erf_table of {name}"):
+                    files += write_erf_table(table.drop(columns="file"), stem)
             else:
-                own_files, table = _write_decided(table, folder.path)
+                own_files, table = _write_decided(table, folder.path, failures)
                 tidied.append(_tidy(table, name, _DECIDED))
                 files += own_files
         left = [each for each in measurements if each.id not in rows]
-        tidied.append(_without_result(left, failures))
+        tidied.append(_without_result(left, units))
     table = pd.concat([each for each in tidied if len(each)], ignore_index=True)[list(COLUMNS)]
     files.append(write_csv(table, folder.path / "sweep.csv"))
     with atomic_path(folder.path / "sweep.parquet") as temporary:
@@ -81,7 +95,7 @@ def write_results(
     }
     write_json(folder.path / "sweep.json", provenance)
     files += [folder.path / "sweep.parquet", folder.path / "sweep.json"]
-    return files, table, failures
+    return Written(table, units, tuple(failures), tuple(files))
 
 
 def _tidy(table: pd.DataFrame, protocol: str, measures: Sequence[str]) -> pd.DataFrame:
@@ -102,28 +116,29 @@ def _tidy(table: pd.DataFrame, protocol: str, measures: Sequence[str]) -> pd.Dat
     return pd.concat(each).sort_index(kind="stable")
 
 
-def _write_decided(rows: pd.DataFrame, output: Path) -> tuple[list[Path], pd.DataFrame]:
+def _write_decided(
+    rows: pd.DataFrame, output: Path, failures: Failures
+) -> tuple[list[Path], pd.DataFrame]:
     """Write the tables of shape bias; return their files, and a row per network."""
-    decided = [_read_decisions(output / file) for file in rows["file"]]
-    makers = decision_makers(decided)
-    files, table, *_ = write_shape_bias(makers, output / "shape_bias")
+    decided, files = [], []
+    for file in rows["file"]:
+        with failures.alone(file):
+            decided.append(load_decisions(output / file))
+            files.append(file)
+    written = write_shape_bias(decision_makers(decided), output / "shape_bias", failures)
     names = {
         "name": "model",
         "total": "images",
         "ci_low": "shape_bias_low",
         "ci_high": "shape_bias_high",
     }
-    networks = table.set_index("name").loc[[made.name for made in decided]].reset_index()
-    return files, networks.rename(columns=names).assign(
+    own = [made.name for made in decided]
+    networks = written.table.set_index("name").loc[own].reset_index()
+    return written.files, networks.rename(columns=names).assign(
         layer="",
         resolution=["x".join(map(str, made.provenance["input"])) for made in decided],
-        file=rows["file"].to_numpy(),
+        file=files,
     )
-
-
-def _read_decisions(path: Path) -> Decisions:
-    record: dict[str, Any] = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
-    return Decisions(record["model"]["name"], read_decisions([path])[0].frame, record)
 
 
 def _without_result(
@@ -137,7 +152,7 @@ def _without_result(
         listed.append(
             {
                 "model": each.request.model,
-                "weights": each.request.weights,
+                "weights": each.request.weights_label,
                 "protocol": each.protocol_name,
                 "images": each.images,
                 "value": nan,

@@ -17,9 +17,16 @@ from erf_tools.erf.procedure import Precision, Procedure, Square
 from erf_tools.erf.protocols import RGB, Display, Gradient, Scalar, Transform, find_protocol
 from erf_tools.errors import UsageError
 from erf_tools.images import Order
-from erf_tools.models.requests import Request, folder_name, requests
+from erf_tools.models.requests import Request, check_folders, requests
 
 _Positive = Annotated[int, Meta(ge=1)]
+_Text = Annotated[str, Meta(pattern=r"\S")]
+
+#: Of a process; more than any machine has, and torch dies of far more.
+MOST_THREADS = 1024
+
+#: Bytes of a study file; a device, or a file of another kind, is not read on and on.
+_LONGEST = 2**20
 
 
 class Models(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -30,8 +37,8 @@ class Models(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         weights: as ``--weights``: one choice for all of them.
     """
 
-    names: tuple[str, ...]
-    weights: str = "pretrained"
+    names: tuple[_Text, ...]
+    weights: _Text = "pretrained"
 
 
 class Images(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -45,10 +52,10 @@ class Images(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         shard: about how many make a unit of work.
     """
 
-    source: str = "builtin"
+    source: _Text = "builtin"
     count: _Positive = 50
     order: Order = "spread"
-    labels: str | None = None
+    labels: _Text | None = None
     shard: _Positive = 50
 
 
@@ -75,9 +82,9 @@ class ErfProtocol(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
     square: Square = "center"
     resolution: _Positive | None = None
     precision: Precision = "fp32"
-    layers: tuple[str, ...] = ()
+    layers: tuple[_Text, ...] = ()
     stages: bool = False
-    output_key: str | None = None
+    output_key: _Text | None = None
     exact: bool = False
 
     def procedure(self) -> Procedure:
@@ -109,7 +116,7 @@ class ShapeBias(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         shard: about how many stimuli make a unit of work.
     """
 
-    stimuli: str = "cue-conflict"
+    stimuli: _Text = "cue-conflict"
     allow_partial: bool = False
     preset: str = "direct"
     aggregation: Literal["mean", "sum", "max"] = "mean"
@@ -133,13 +140,13 @@ class StudyFile(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         ray: ``num_cpus`` and ``num_gpus`` of each worker, as Ray names them.
     """
 
-    output: str
+    output: _Text
     models: tuple[Models, ...]
     images: Images = Images()
     erf: tuple[ErfProtocol, ...] = ()
     shape_bias: ShapeBias | None = None
-    seed: int = 0
-    threads: _Positive | None = None
+    seed: Annotated[int, Meta(ge=0)] = 0
+    threads: Annotated[int, Meta(ge=1, le=MOST_THREADS)] | None = None
     slurm: Mapping[str, Any] = msgspec.field(default_factory=dict)
     ray: Mapping[str, float] = msgspec.field(default_factory=dict)
 
@@ -163,10 +170,18 @@ def read_study(path: Path) -> StudyFile:
             named.
     """
     try:
-        study = msgspec.toml.decode(path.read_bytes(), type=StudyFile)
+        if path.exists() and not path.is_file():
+            raise UsageError(f"{path} cannot be read: it is no file")
+        with path.open("rb") as stream:
+            content = stream.read(_LONGEST + 1)
+        if len(content) > _LONGEST:
+            raise UsageError(f"{path} is not a study file: it is longer than {_LONGEST} bytes")
+        study = msgspec.toml.decode(content.decode("utf-8-sig"), type=StudyFile)
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror or error}") from error
-    except msgspec.DecodeError as error:  # its errors of validation are of this kind too
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path} is not a study file: it is not UTF-8 text") from error
+    except (msgspec.DecodeError, RecursionError) as error:  # errors of validation are of this kind
         raise UsageError(f"{path} is not a study file: {error}") from error
     try:
         return _checked(study)
@@ -184,9 +199,10 @@ def _checked(study: StudyFile) -> StudyFile:
         raise UsageError("it measures nothing; add a table [[erf]] or [shape_bias]")
     study.requests  # noqa: B018 - raises
     named = tuple(_named(entry) for entry in study.erf)
-    folders = [folder_name(entry.name) for entry in named]
-    if twice := next((name for name in folders if folders.count(name) > 1), None):
+    names = [entry.name for entry in named]
+    if twice := next((name for name in names if names.count(name) > 1), None):
         raise UsageError(f"two tables [[erf]] are called {twice}; give them different names")
+    check_folders(names, "[[erf]]")
     return structs.replace(study, erf=named)
 
 
@@ -194,4 +210,6 @@ def _named(entry: ErfProtocol) -> ErfProtocol:
     procedure = entry.procedure()
     if entry.stages and entry.layers:
         raise UsageError(f"[[erf]] {entry.name}: stages and layers exclude each other")
+    if entry.output_key and not entry.layers:
+        raise UsageError(f"[[erf]] {entry.name}: output_key is for a layer; name it with layers")
     return structs.replace(entry, name=entry.name or procedure.protocol.name)

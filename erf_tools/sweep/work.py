@@ -22,6 +22,7 @@ from erf_tools.erf.measuring import Prepared, prepared
 from erf_tools.erf.parts import Part, join, joined_runs, load_parts, save_parts
 from erf_tools.erf.tables import erf_table
 from erf_tools.errors import ErfToolsError, OutputError, UsageError
+from erf_tools.failures import one_sentence
 from erf_tools.files import read_archive, write_archive
 from erf_tools.images import PixelStore, Selection
 from erf_tools.models.accuracy import find_labels
@@ -55,7 +56,8 @@ class _Network:
             self.close()
             self._key = (measurement.id, device)
             try:
-                self._found = _load(measurement, device, self._held)
+                with one_sentence(measurement.request.label):
+                    self._found = _load(measurement, device, self._held)
             except ErfToolsError as error:
                 self._found = error
         if isinstance(self._found, ErfToolsError):
@@ -93,17 +95,16 @@ def perform(unit: Unit, output: Path, device: str = "auto") -> Outcome:
     started = time.perf_counter()
     failure = None
     try:
-        with threadpool_limits(unit.measurement.threads):
+        with (
+            threadpool_limits(unit.measurement.threads),
+            one_sentence(unit.measurement.request.label),
+        ):
             torch.set_num_threads(unit.measurement.threads)
             _perform(unit, SweepFolder(output), device)
     except OutputError:
         raise
     except ErfToolsError as error:
         failure = Failure(str(error), traceback.format_exc())
-    except Exception as error:  # whatever a network raises is the failure of its unit only
-        first_line = (str(error).splitlines() or [""])[0]
-        reason = f"{type(error).__name__}: {first_line}".removesuffix(": ")
-        failure = Failure(reason, traceback.format_exc())
     return Outcome(unit.id, len(unit.images), time.perf_counter() - started, failure)
 
 
@@ -123,7 +124,7 @@ def _perform(unit: Unit, folder: SweepFolder, device: str) -> None:
     if folder.has_parts(measurement):
         folder.begin_result(measurement)
         try:
-            rows = _joined(measurement, folder)
+            rows = _joined(measurement, folder, unit.labels_file)
         except FileNotFoundError:  # two finished last, and the other has put it together
             return
         folder.finish(measurement, rows)
@@ -145,9 +146,9 @@ def _layers(protocol: ErfProtocol) -> Layers:
     return Layers(protocol.layers, protocol.stages, protocol.output_key)
 
 
-def _joined(measurement: Measurement, folder: SweepFolder) -> pd.DataFrame:
+def _joined(measurement: Measurement, folder: SweepFolder, labels: Path | None) -> pd.DataFrame:
     """Put a result together from its parts, write it, and return its rows."""
-    paths = [folder.part(unit) for unit in measurement.units]
+    paths = [folder.part(each) for each in measurement.units]
     if isinstance(measurement.protocol, ShapeBias):
         return _joined_decisions(measurement, folder, paths)
     place, layers = Path(measurement.folder), _layers(measurement.protocol)
@@ -156,7 +157,7 @@ def _joined(measurement: Measurement, folder: SweepFolder) -> pd.DataFrame:
         result = join((_read(path, index)[0] for path in paths), measurement.seed)
         result = replace(result, runs=joined_runs(result.runs))
         own = place / layers.folder(result.setting["tap"]["name"])
-        write_result(result, folder.path / own)
+        result = write_result(result, folder.path / own, labels)
         tables.append(erf_table([result]).assign(file=(own / "erf.npz").as_posix()))
     return pd.concat(tables, ignore_index=True)
 

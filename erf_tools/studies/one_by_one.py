@@ -1,0 +1,137 @@
+"""What all studies share: each network stands alone, and a result that is there is used again.
+
+What a network needs is told before any is measured, so that a folder with other results is refused
+before the work.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from erf_tools.errors import UsageError
+from erf_tools.failures import Failures, FailuresError
+from erf_tools.files import canonical_json, remove_partial_files
+from erf_tools.models.requests import Request
+
+Result = TypeVar("Result")
+
+#: How many differences are named, and how many signs of a value.
+_NAMED, _SIGNS = 4, 40
+
+
+@dataclass(frozen=True)
+class Earlier(Generic[Result]):
+    """What an earlier run has left of a network.
+
+    Attributes:
+        result: what measuring would give again; ``None`` if that is not there.
+        differences: in what a result that is there differs from the one that is asked for.
+    """
+
+    result: Result | None = None
+    differences: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Course(Generic[Result]):
+    """How a study went.
+
+    Attributes:
+        results: by network, in the order asked for.
+        reused: networks of which the result was there.
+        failures: what failed; what fails later is added.
+    """
+
+    results: dict[Request, Result] = field(default_factory=dict)
+    reused: list[Request] = field(default_factory=list)
+    failures: Failures = field(default_factory=Failures)
+
+
+def measure_one_by_one(
+    wanted: Sequence[Request],
+    output: Path,
+    earlier: Callable[[Request], Earlier[Result]],
+    measure: Callable[[Request], Result],
+    overwrite: bool,
+) -> Course[Result]:
+    """Measure each network whose result is not there; what fails is listed, and the rest goes on.
+
+    Args:
+        wanted: the networks.
+        output: the study's folder, locked.
+        earlier: says what an earlier run has left of a network.
+        measure: measures a network and writes its result.
+        overwrite: measure as well where another result lies.
+
+    Raises:
+        UsageError: a network has another result there, and ``overwrite`` is not set.
+        FailuresError: no network could be measured.
+    """
+    course: Course[Result] = Course()
+    left: dict[Request, Earlier[Result]] = {}
+    for request in wanted:
+        with course.failures.alone(request.label):
+            left[request] = earlier(request)
+    others = [
+        f"of {request.label}, which differs in {_named(found.differences)}"
+        for request, found in left.items()
+        if found.differences
+    ]
+    if others and not overwrite:
+        raise UsageError(
+            f"{output} holds another result {'; and '.join(others)}: name another folder with "
+            "--output, or replace it with --overwrite"
+        )
+    for request, found in left.items():
+        with course.failures.alone(request.label):
+            if found.result is None:
+                course.results[request] = measure(request)
+            else:
+                course.results[request] = found.result
+                course.reused.append(request)
+    if wanted and not course.results:
+        raise FailuresError(list(course.failures), all_of_it=True)
+    return course
+
+
+def clear(output: Path, places: Sequence[Path]) -> None:
+    """Remove what killed writers have left in a study's folder, and in those of its networks."""
+    below = [folder for place in places for folder in _folders(place)]
+    remove_partial_files([output, *below])
+
+
+def _folders(place: Path) -> Iterator[Path]:
+    yield place
+    yield from (path for path in place.glob("*/") if path.is_dir())
+
+
+def differences(there: Mapping[str, Any], now: Mapping[str, Any], within: str = "") -> list[str]:
+    """Return in what JSON values differ, each as its name with both values.
+
+    Args:
+        there: what a result says of itself; what ``now`` does not name does not count.
+        now: what is asked for.
+        within: name of what both are of.
+    """
+    found = []
+    for key, value in now.items():
+        name = f"{within} {key}".strip()
+        other = there.get(key)
+        if isinstance(value, Mapping) and isinstance(other, Mapping):
+            found += differences(other, {**dict.fromkeys(other), **value}, name)
+        elif canonical_json(value) != canonical_json(other):
+            found.append(f"{name} ({_short(other)} there, {_short(value)} now)")
+    return found
+
+
+def _short(value: Any) -> str:
+    text = value if isinstance(value, str) else canonical_json(value)
+    return text if len(text) <= _SIGNS else f"{text[:_SIGNS]}..."
+
+
+def _named(found: Sequence[str]) -> str:
+    more = f" and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
+    return ", ".join(found[:_NAMED]) + more
