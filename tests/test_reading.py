@@ -82,6 +82,24 @@ def test_layers_of_one_pass_equal_layers_alone(name: str) -> None:
         np.testing.assert_array_equal(result.total, alone.total)
 
 
+def test_a_layer_whose_gradient_needs_what_is_overwritten_is_read_as_alone() -> None:
+    class Spoiling(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            torch.manual_seed(0)
+            self.first, self.second = nn.Conv2d(3, 4, 3, 2, 1), nn.Conv2d(3, 4, 3, 2, 1)
+            self.gate = nn.Sigmoid()
+
+        def forward(self, images: Tensor) -> Tensor:
+            features = self.gate(self.first(images))  # the gradient of a sigmoid needs its result
+            features += 1
+            return features + self.second(images)
+
+    together = measured(Spoiling(), "gate", "second")
+    for result, layer in zip(together, ("gate", "second"), strict=True):
+        np.testing.assert_array_equal(result, *measured(Spoiling(), layer))
+
+
 def test_what_a_gate_gives_is_not_what_the_block_makes_of_it() -> None:
     network = NETWORKS["gates"][0]().eval()
     images = torch.randn(1, 3, 128, 128)

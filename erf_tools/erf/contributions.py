@@ -186,7 +186,16 @@ class Contributions:
             with cone.applied(network):
                 sights |= self._look(run, [index], cone, behaviour)
         if whole := [index for index in range(len(self.layers)) if index not in sights]:
-            sights |= self._look(run, whole, None, behaviour)
+            try:
+                sights |= self._look(run, whole, None, behaviour)
+            except torch.OutOfMemoryError:
+                raise
+            except RuntimeError:
+                if len(whole) == 1:
+                    raise
+                # What a layer's gradient needs may be overwritten behind it; alone it ends there.
+                for index in whole:
+                    sights |= self._look(run, [index], None, behaviour)
         return [sights[index] for index in range(len(self.layers))]
 
     def _look(
