@@ -97,7 +97,7 @@ def batch_statistics() -> nn.Module:
 
 def mixed_up(net: Network, images: Tensor) -> Tensor:
     features = net.base(images)
-    return net.last(features + features.roll(1, 0))
+    return net.last(features * features.mean(0, keepdim=True))
 
 
 def early_exit(net: Network, images: Tensor) -> Tensor:
