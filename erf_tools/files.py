@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -17,6 +18,7 @@ from filelock import FileLock, Timeout
 
 from erf_tools.errors import ErfToolsError, OutputError, UsageError
 from erf_tools.failures import reason
+from erf_tools.folders import read_file
 
 #: How the names of files begin that are still being written.
 PARTIAL = ".partial-"
@@ -100,12 +102,14 @@ def canonical_json(value: Any) -> str:
 def atomic_path(path: Path) -> Iterator[Path]:
     """Give a temporary path beside ``path`` that takes its place when the block succeeds.
 
-    A reader never sees half a file, and a failed write leaves the earlier file as it was.
+    A reader never sees half a file, and a failed write leaves the earlier file as it was. A link
+    stays, and what it leads to is written.
 
     Raises:
-        OutputError: the folder cannot be made or written.
+        OutputError: the folder cannot be made or written, or there is a device or a folder.
     """
     with _writing(path):
+        path = _replaceable(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         # The suffix stays last: writers choose their format by it.
         descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=PARTIAL, suffix=path.suffix)
@@ -120,6 +124,30 @@ def atomic_path(path: Path) -> Iterator[Path]:
             temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+def check_writable(path: Path) -> None:
+    """See beforehand that a file can be written.
+
+    Raises:
+        OutputError: it cannot.
+    """
+    with _writing(path):
+        target = _replaceable(path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=target.parent).close()
+
+
+def _replaceable(path: Path) -> Path:
+    """Return what a path leads to, through links: a regular file, or nothing yet."""
+    target = Path(os.path.realpath(path)) if path.is_symlink() else path
+    if target.is_symlink():
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
+    if target.is_dir():
+        raise OSError(errno.EISDIR, "it is a folder")
+    if target.exists() and not target.is_file():
+        raise OSError(errno.EINVAL, "it is no regular file")
+    return target
 
 
 def write_text(path: Path, text: str) -> None:
@@ -140,7 +168,7 @@ def read_json(path: Path) -> dict[str, Any]:
         UsageError: the file is missing, or holds something else.
     """
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads(read_file(path))
     except FileNotFoundError as error:
         raise UsageError(f"there is no file {path}") from error
     except OSError as error:

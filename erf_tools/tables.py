@@ -15,6 +15,7 @@ from tabulate import tabulate
 from erf_tools.errors import UsageError
 from erf_tools.failures import reason
 from erf_tools.files import write_text
+from erf_tools.folders import read_file
 from erf_tools.text import visible
 
 #: What stands where a value is missing.
@@ -55,7 +56,7 @@ def read_csv(path: Path, words: Collection[str] | None = None) -> pd.DataFrame:
         UsageError: it is missing, or is no such table.
     """
     try:
-        content = path.read_bytes()
+        content = read_file(path)
         options: dict[str, Any] = {"keep_default_na": False, "encoding": "utf-8-sig"}
         columns = pd.read_csv(io.BytesIO(content), nrows=0, **options).columns
         numbers = [] if words is None else [each for each in columns if each not in words]

@@ -12,7 +12,7 @@ from erf_tools.erf.protocols import find_protocol
 from erf_tools.studies.shape_bias import measure_decisions
 
 #: A name that would do something if it were taken for markup.
-SCRIPT = "<script>document.title='taken'</script>&amp;</script>"
+SCRIPT = "<script>document.title='taken'</script>&amp;</script>|$x$ $& \\alpha"
 
 
 def blob(side: int, sigma: float) -> np.ndarray:

@@ -6,7 +6,9 @@ import base64
 import json
 import re
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +19,8 @@ from synthetic import SCRIPT, blob
 from erf_tools.erf.maps import ERF
 from erf_tools.erf.measures import area_ratio, cut_square, shares_held, smallest_square
 from erf_tools.erf.procedure import Procedure
-from erf_tools.errors import ErfToolsError, UsageError
+from erf_tools.errors import ErfToolsError
+from erf_tools.failures import Failures
 from erf_tools.images import select
 from erf_tools.models.requests import requests
 from erf_tools.report import page
@@ -26,6 +29,14 @@ from erf_tools.report.content import collect, distinct
 from erf_tools.report.pictures import block_means, block_sides, picture
 from erf_tools.report.results import ShapeBias, find_results
 from erf_tools.studies import erf as study
+
+
+def content_of(erfs: Sequence[ERF], biases: Sequence[ShapeBias] = ()) -> dict[str, Any]:
+    """Return what a page shows, of results that can all be shown."""
+    failures = Failures()
+    content = collect(erfs, biases, failures)
+    assert not list(failures)
+    return content
 
 
 @pytest.mark.parametrize("centre", [None, (10.5, 3.0)])
@@ -80,7 +91,7 @@ def test_ten_models_at_1024_stay_below_15_mb(monkeypatch: pytest.MonkeyPatch) ->
     result = synthetic.erf("network", blob(1024, 200))
     measures = result.measures
     monkeypatch.setattr(ERF, "measures", measures)
-    html = page.render(collect([result] * 10, []))
+    html = page.render(content_of([result] * 10, []))
     assert len(html.encode()) < 15e6
 
 
@@ -91,16 +102,16 @@ def embedded(html: str) -> dict:
 
 def test_names_cannot_leave_the_data() -> None:
     result = synthetic.erf(SCRIPT + "\u2028", blob(32, 5))
-    html = page.render(collect([result], []))
+    html = page.render(content_of([result], []))
     assert "taken" in html
     assert "<script>document" not in html
     assert "\u2028" not in html
     assert html.count("</script>") == 2
-    assert embedded(html)["erfs"][0]["label"] == f"{SCRIPT}\u2028 (untrained)"
+    assert embedded(html)["erfs"][0]["label"] == f"{SCRIPT}\\u2028 (untrained)"
 
 
 def test_the_page_may_run_its_own_script_only() -> None:
-    html = page.render(collect([synthetic.erf("network", blob(32, 5))], []))
+    html = page.render(content_of([synthetic.erf("network", blob(32, 5))], []))
     (policy,) = re.findall(r'http-equiv="Content-Security-Policy" content="([^"]*)"', html)
     assert policy.startswith("default-src 'none'; img-src data:; style-src 'sha256-")
     assert "unsafe" not in policy
@@ -108,7 +119,7 @@ def test_the_page_may_run_its_own_script_only() -> None:
 
 
 def test_a_map_of_zeros_is_shown_without_measures() -> None:
-    content = collect([synthetic.erf("dead", np.zeros((16, 16)))], [])
+    content = content_of([synthetic.erf("dead", np.zeros((16, 16)))], [])
     (dead,) = content["erfs"]
     assert dead["held"] is None
     assert dead["measures"]["effective_side"] is None
@@ -126,7 +137,7 @@ def test_equal_names_are_told_apart() -> None:
         synthetic.erf("net", blob(32, 5)),
         synthetic.erf("net", blob(32, 5), protocol="kim2023"),
     ]
-    labels = [shown["label"] for shown in collect(results, [])["erfs"]]
+    labels = [shown["label"] for shown in content_of(results, [])["erfs"]]
     assert labels == [
         "net (untrained), 32x32, ding2022, unit center",
         "net (untrained), 32x32, kim2023, unit center",
@@ -135,7 +146,7 @@ def test_equal_names_are_told_apart() -> None:
 
 def test_layers_of_a_network_are_its_growth() -> None:
     results = [synthetic.erf("net", blob(64, 2 + 3 * n), layer=f"layer{n}") for n in range(3)]
-    (growth,) = collect([*results, synthetic.erf("other", blob(64, 5))], [])["growth"]
+    (growth,) = content_of([*results, synthetic.erf("other", blob(64, 5))], [])["growth"]
     assert growth["label"] == "net (untrained)"
     assert [point["layer"] for point in growth["points"]] == ["layer0", "layer1", "layer2"]
     sides = [result.measures.effective_side for result in results]
@@ -145,14 +156,15 @@ def test_layers_of_a_network_are_its_growth() -> None:
 
 def test_both_halves_meet_by_name(tmp_path: Path) -> None:
     bias = ShapeBias.read(synthetic.shape_bias_folder(tmp_path, "null"))
-    content = collect([synthetic.erf("null", blob(32, 5)), synthetic.erf("b", blob(32, 5))], [bias])
+    erfs = [synthetic.erf("null", blob(32, 5)), synthetic.erf("b", blob(32, 5))]
+    content = content_of(erfs, [bias])
     (point,) = content["scatter"]
     assert point["label"] == "null (untrained); null"
     assert point["other_weights"]
     assert point["shape_bias"] == pytest.approx(182 / (182 + 537))
     assert len(content["makers"][0]["by_category"]) == 16
     assert [maker["human"] for maker in content["makers"]] == [True, *[False] * 7]
-    again = collect([], [bias, bias])
+    again = content_of([], [bias, bias])
     assert len(again["makers"]) == 8  # rows that are the same stand once
 
 
@@ -162,28 +174,9 @@ def test_results_are_found_once_and_in_order(tmp_path: Path) -> None:
         result.save(tmp_path / "net" / f"stage_{stage}" / "erf.npz")
     synthetic.shape_bias_folder(tmp_path / "bias")
     synthetic.erf("last", blob(16, 3)).save(tmp_path / "net" / "stage_10" / "erf.npz")
-    erfs, biases = find_results([tmp_path, tmp_path / "net" / "stage_9" / "erf.npz"])
-    assert [erf.name for erf in erfs] == ["net", "last"]
-    assert [bias.folder for bias in biases] == [tmp_path / "bias"]
-
-
-def test_places_without_results_are_named(tmp_path: Path) -> None:
-    empty = tmp_path / "empty"
-    empty.mkdir()
-    with pytest.raises(UsageError, match=r"empty: there is no erf\.npz and no shape_bias\.csv"):
-        find_results([empty])
-    with pytest.raises(UsageError, match="there is no such file or folder"):
-        find_results([tmp_path / "nowhere"])
-    (empty / "note.txt").write_text("")
-    with pytest.raises(UsageError, match=r"note\.txt is not a result"):
-        find_results([empty / "note.txt"])
-    folder = synthetic.shape_bias_folder(tmp_path / "bias")
-    (folder / "provenance.json").write_text("{}")
-    with pytest.raises(UsageError, match=r"provenance\.json is not of erf-tools shape-bias"):
-        find_results([folder])
-    (folder / "shape_bias.csv").write_text("name\nnet\n")
-    with pytest.raises(UsageError, match="lacks the columns shape"):
-        find_results([folder])
+    found = find_results([tmp_path, tmp_path / "net" / "stage_9" / "erf.npz"], Failures())
+    assert [path.parent.name for path in found.archives] == ["stage_9", "stage_10"]
+    assert found.folders == (tmp_path / "bias",)
 
 
 def test_the_command_measures_the_same_again(tmp_path: Path, run_command: Command) -> None:

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from erf_tools.cli.options import split_names
+from erf_tools.cli.outcomes import raise_failures, say
 from erf_tools.errors import UsageError
 
 
@@ -28,12 +29,11 @@ def report(
 
     Example: erf-tools report results/erf results/shape_bias --output report.html
     """
-    from erf_tools.report.page import write_report
-    from erf_tools.report.results import find_results
+    from erf_tools.report.page import report as write
 
-    erfs, biases = find_results(results)
-    path = write_report(output, erfs, biases)
-    typer.echo(f"Written to {path}: {path.stat().st_size / 1e6:.1f} MB; open it in a browser")
+    failures = write(results, output)
+    say(f"Written to {output}: {output.stat().st_size / 1e6:.1f} MB; open it in a browser")
+    raise_failures(failures)
 
 
 def explore(
@@ -85,8 +85,6 @@ def explore(
         session = Session(split_names(model), allow_any_model)
         with serve(session, samples(stimuli), listener, uploads), suppress(KeyboardInterrupt):
             if not listener.is_local:
-                typer.echo(
-                    f"warning: whoever reaches {host} can run networks on this machine", err=True
-                )
-            typer.echo(f"{listener.address} (Ctrl+C ends it)")
+                say(f"warning: whoever reaches {host} can run networks on this machine", err=True)
+            say(f"{listener.address} (Ctrl+C ends it)")
             Event().wait()

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from math import isfinite, sqrt
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,14 +17,25 @@ from erf_tools.cue_conflict.makers import HUMANS
 from erf_tools.erf import tables as erf_tables
 from erf_tools.erf.maps import ERF
 from erf_tools.erf.measures import density, doubled_centre, radial_profile, shares_held
-from erf_tools.files import without_nan
+from erf_tools.failures import Failures
+from erf_tools.files import understood, without_nan
 from erf_tools.provenance import versions
 from erf_tools.report.commands import erf_command, shape_bias_command
 from erf_tools.report.pictures import block_sides, picture
 from erf_tools.report.results import ShapeBias
+from erf_tools.text import visible
 
 #: Digits of what is only drawn.
 _DIGITS = 5
+
+#: Signs of a text that are shown; no name needs more.
+_LONGEST = 500
+
+#: Columns of ``shape_bias.csv`` that hold numbers.
+_NUMBERS = (
+    *("shape", "texture", "total", "coverage", "shape_bias", "ci_low", "ci_high"),
+    *("kappa_human", "kappa_low", "kappa_high"),
+)
 
 #: Columns of :func:`erf_tools.erf.tables.erf_table` that the page's table has.
 _MEASURES = (
@@ -33,30 +45,83 @@ _MEASURES = (
 )
 
 
-def collect(erfs: Sequence[ERF], biases: Sequence[ShapeBias]) -> dict[str, Any]:
-    """Return all that a page shows of results, as JSON values; what is missing is ``None``."""
-    table = erf_tables.erf_table(erfs)
-    rows: list[Mapping[str, Any]] = table.to_dict("records")  # type: ignore[assignment]
-    labels = distinct([result.label for result in erfs], [_details(result) for result in erfs])
+@dataclass(frozen=True, eq=False)
+class _Shown:
+    """A result, its row of the table, and what the page shows of it."""
+
+    result: ERF
+    row: Mapping[str, Any]
+    content: dict[str, Any]
+
+
+def collect(
+    erfs: Sequence[ERF],
+    biases: Sequence[ShapeBias],
+    failures: Failures,
+    names: Sequence[str] = (),
+) -> dict[str, Any]:
+    """Return all that a page shows of results, as JSON values; what is missing is ``None``.
+
+    Each result and each section stands alone: one that cannot be shown is left out.
+
+    Args:
+        erfs: results.
+        biases: results of shape bias.
+        failures: what has failed before; what cannot be shown is added.
+        names: what each of ``erfs`` is called where it cannot be shown; by default its number.
+    """
+    shown: list[_Shown] = []
+    names = names or [f"result {number + 1}" for number in range(len(erfs))]
     blocks = block_sides([result.total.shape for result in erfs])
-    makers = _makers(biases)
-    content = {
+    for name, result, block in zip(names, erfs, blocks, strict=True):
+        with failures.alone(name), understood(Path(name)):
+            (row,) = erf_tables.erf_table([result]).to_dict("records")
+            seen = {"label": result.label, "details": _details(result), **_erf(result, block, row)}
+            shown.append(_Shown(result, row, _plain(seen)))
+    _set_distinct(each.content for each in shown)
+    makers = _makers(biases, failures)
+    content: dict[str, Any] = {
         "version": versions()["erf-tools"],
-        "erfs": [
-            _erf(result, label, block, row)
-            for result, label, block, row in zip(erfs, labels, blocks, rows, strict=True)
-        ],
-        "erf_notes": erf_tables.notes(table) if erfs else [],
-        "growth": _growth(erfs, rows),
         "categories": list(CATEGORIES),
+        "erfs": [each.content for each in shown],
         "makers": makers,
-        "bias_notes": list(
-            dict.fromkeys(note for bias in biases for note in decision_tables.notes(bias.makers))
-        ),
-        "scatter": _scatter(erfs, labels, rows, makers),
     }
-    plain: dict[str, Any] = without_nan(content)
-    return plain
+    table = pd.DataFrame([each.row for each in shown])
+    sections: dict[str, Callable[[], list[Any]]] = {
+        "erf_notes": lambda: erf_tables.notes(table) if shown else [],
+        "growth": lambda: _growth(shown),
+        "bias_notes": lambda: _bias_notes(biases),
+        "scatter": lambda: _scatter(shown, makers),
+    }
+    for section, build in sections.items():
+        content[section] = []
+        with failures.alone(f"the page's section {section}"):
+            content[section] = _plain(build())
+    content["failures"] = [_plain(str(failure)) for failure in failures]
+    return content
+
+
+def _plain(value: Any) -> Any:
+    """Return JSON values without NaN, their text without signs that act or deceive, and cut."""
+    if isinstance(value, Mapping):
+        # What is copied stays as it is.
+        return {
+            key: item if key in ("codes", "command") else _plain(item)
+            for key, item in value.items()
+        }
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, str):
+        return visible(value if len(value) <= _LONGEST else f"{value[:_LONGEST]}\u2026")
+    return without_nan(value)
+
+
+def _set_distinct(contents: Iterable[dict[str, Any]]) -> None:
+    """Make labels differ, by details where two are the same."""
+    contents = list(contents)
+    labels = distinct([each["label"] for each in contents], [each["details"] for each in contents])
+    for each, label in zip(contents, labels, strict=True):
+        each["label"] = label
 
 
 def distinct(labels: Sequence[str], details: Sequence[str]) -> list[str]:
@@ -76,13 +141,19 @@ def _details(result: ERF) -> str:
     return f"{height}x{width}, {result.setting['protocol']['name']}, unit {unit}"
 
 
-def _erf(result: ERF, label: str, block: int, row: Mapping[str, Any]) -> dict[str, Any]:
+def _erf(result: ERF, block: int, row: Mapping[str, Any]) -> dict[str, Any]:
+    if result.count and not np.isfinite(result.total).all():
+        raise ValueError("its map has values that are not finite")
+    if not all(
+        -length <= place <= 2 * length
+        for place, length in zip(result.centre, result.total.shape, strict=True)
+    ):
+        raise ValueError("its unit is nowhere near the map")
     values = density(result.map)
     held = shares_held(result.map, result.square_centre)
     profile = radial_profile(values, result.centre)
     box = result.theoretical_box
     return {
-        "label": label,
         "trained": result.trained,
         "weights": row["weights"],
         "resolution": list(result.total.shape),
@@ -141,17 +212,18 @@ def _versions(found: Mapping[str, str]) -> str:
     return ", ".join(f"{name} {version}" for name, version in found.items())
 
 
-def _growth(erfs: Sequence[ERF], rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def _growth(shown: Sequence[_Shown]) -> list[dict[str, Any]]:
     """Return the effective side from layer to layer, for networks measured at several."""
     networks: dict[str, list[tuple[ERF, Mapping[str, Any]]]] = {}
-    for result, row in zip(erfs, rows, strict=True):
+    for each in shown:
+        result, row = each.result, each.row
         untrained = "" if result.trained else " (untrained)"
         of_file = result.setting["model"]["weights"]["kind"] == "file"
         name = f"{result.name} {row['weights']}" if of_file else f"{result.name}{untrained}"
         networks.setdefault(f"{name}, {_details(result)}", []).append((result, row))
     several = {name: own for name, own in networks.items() if len({r["layer"] for _, r in own}) > 1}
     names = [name.partition(", ")[0] for name in several]
-    shown = distinct(names, [name.partition(", ")[2] for name in several])
+    labels = distinct(names, [name.partition(", ")[2] for name in several])
     return [
         {
             "label": label,
@@ -166,24 +238,27 @@ def _growth(erfs: Sequence[ERF], rows: Sequence[Mapping[str, Any]]) -> list[dict
                 for result, row in own
             ],
         }
-        for label, own in zip(shown, several.values(), strict=True)
+        for label, own in zip(labels, several.values(), strict=True)
     ]
 
 
-def _makers(biases: Sequence[ShapeBias]) -> list[dict[str, Any]]:
+def _makers(biases: Sequence[ShapeBias], failures: Failures) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     for bias in biases:
-        own = bias.categories.set_index(["name", "category"])
         for row in bias.makers.to_dict("records"):
-            record = bias.records.get(row["name"], {})
-            maker = without_nan(_maker(row, own.loc[row["name"]], record))
-            # Published rows stand in every folder.
-            if maker not in found:
-                found.append(maker)
-    labels = distinct([maker["label"] for maker in found], [maker["stimuli"] for maker in found])
-    for maker, label in zip(found, labels, strict=True):
-        maker["label"] = label
+            with failures.alone(f"{bias.folder}: {row['name']}"), understood(bias.folder):
+                own = bias.categories[bias.categories["name"] == row["name"]]
+                maker = _plain(_maker(row, own, bias.records.get(row["name"], {})))
+                # Published rows stand in every folder.
+                if maker not in found:
+                    found.append(maker)
+    _set_distinct(found)
     return found
+
+
+def _bias_notes(biases: Sequence[ShapeBias]) -> list[str]:
+    notes = (note for bias in biases for note in decision_tables.notes(bias.makers))
+    return list(dict.fromkeys(notes))
 
 
 def _maker(
@@ -195,10 +270,12 @@ def _maker(
         word for word, true in (("untrained", untrained), ("partial stimuli", partial)) if true
     ]
     human = not row["weights"]
-    by_category = categories.reindex(list(CATEGORIES))
+    by_category = categories.set_index("category").reindex(list(CATEGORIES))
+    counts = by_category[["shape", "texture", "shape_bias"]]
     return {
         "name": row["name"],
         "label": f"{row['name']} ({', '.join(notes)})" if notes else row["name"],
+        "details": row["stimuli"],
         "human": human,
         # As in the matrix plot: observers stand pooled.
         "observer": human and not row["name"].startswith(HUMANS),
@@ -208,15 +285,15 @@ def _maker(
         "weights_sha256": row["weights_sha256"],
         "stimuli": row["stimuli"],
         "low_coverage": bool(row["low_coverage"]),
-        **{name: row[name] for name in ("shape", "texture", "total", "coverage", "shape_bias")},
-        **{
-            name: row[name]
-            for name in ("ci_low", "ci_high", "kappa_human", "kappa_low", "kappa_high")
-        },
-        "by_category": by_category[["shape", "texture", "shape_bias"]].to_numpy().tolist(),
+        **{name: _number(row[name]) for name in _NUMBERS},
+        "by_category": [[_number(value) for value in line] for line in counts.to_numpy().tolist()],
         "provenance": _maker_provenance(row, record),
         "command": shape_bias_command(record),
     }
+
+
+def _number(value: Any) -> float:
+    return value if isinstance(value, int) else float(value)
 
 
 def _maker_provenance(row: Mapping[Any, Any], record: Mapping[str, Any]) -> list[list[str]]:
@@ -242,18 +319,13 @@ def _maker_provenance(row: Mapping[Any, Any], record: Mapping[str, Any]) -> list
     return lines
 
 
-def _scatter(
-    erfs: Sequence[ERF],
-    labels: Sequence[str],
-    rows: Sequence[Mapping[str, Any]],
-    makers: Sequence[Mapping[str, Any]],
-) -> list[dict[str, Any]]:
+def _scatter(shown: Sequence[_Shown], makers: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Return the ERF of each network's default layer beside its shape bias."""
     return [
         {
             "label": label if label == maker["label"] else f"{label}; {maker['label']}",
             "resolution": row["resolution"],
-            "trained": result.trained,
+            "trained": each.result.trained,
             "side": row["effective_side"],
             "side_low": row["effective_side_low"],
             "side_high": row["effective_side_high"],
@@ -262,7 +334,8 @@ def _scatter(
             "ci_high": maker["ci_high"],
             "other_weights": row["weights_sha256"] != maker["weights_sha256"],
         }
-        for result, label, row in zip(erfs, labels, rows, strict=True)
+        for each in shown
+        for label, row in [(each.content["label"], each.row)]
         for maker in makers
-        if row["default_layer"] and result.name == maker["name"]
+        if row["default_layer"] and _plain(each.result.name) == maker["name"]
     ]

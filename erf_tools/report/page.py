@@ -14,10 +14,11 @@ from typing import Any
 from matplotlib import colormaps
 
 from erf_tools.erf.maps import ERF
-from erf_tools.errors import ErfToolsError
-from erf_tools.files import write_text
+from erf_tools.errors import UsageError
+from erf_tools.failures import Failures, FailuresError
+from erf_tools.files import check_writable, write_text
 from erf_tools.report.content import collect
-from erf_tools.report.results import ShapeBias
+from erf_tools.report.results import ShapeBias, find_results
 
 #: For maps (as in the figures) and for differences; colour-blind readers can read both.
 _COLOUR_MAPS = {"map": "magma", "difference": "PuOr"}
@@ -26,22 +27,60 @@ _COLOUR_MAPS = {"map": "magma", "difference": "PuOr"}
 _ESCAPES = {ord(sign): f"\\u{ord(sign):04x}" for sign in "<>&\u2028\u2029"}
 
 
-def write_report(path: Path, erfs: Sequence[ERF] = (), biases: Sequence[ShapeBias] = ()) -> Path:
-    """Write the page of some results, atomically, and return its path.
+def report(places: Sequence[Path], output: Path) -> Failures:
+    """Write the page of all results in files and folders, and return what is not on it.
+
+    Args:
+        places: see :func:`~erf_tools.report.results.find_results`.
+        output: the page.
 
     Raises:
-        ErfToolsError: it could not be made or written, whatever the reason: the results it shows
-            have cost more than it has.
+        UsageError: a place holds no results, or the page would replace one.
+        OutputError: the page cannot be written.
+        FailuresError: no result can be read.
     """
-    try:
-        write_text(path, render(collect(erfs, biases)))
-    except ErfToolsError:
-        raise
-    except Exception as error:
-        raise ErfToolsError(
-            f"{path} could not be made ({type(error).__name__}: {error}); the results are not "
-            "touched by this"
-        ) from error
+    failures = Failures()
+    found = find_results(places, failures)
+    if found.hold(output):
+        raise UsageError(f"{output} is one of the results; choose another --output file")
+    check_writable(output)
+    erfs: list[ERF] = []
+    biases: list[ShapeBias] = []
+    read: list[str] = []
+    for path in found.archives:
+        with failures.alone(str(path)):
+            erfs.append(ERF.load(path))
+            read.append(str(path))
+    for folder in found.folders:
+        with failures.alone(str(folder)):
+            biases.append(ShapeBias.read(folder))
+    if not erfs and not biases:
+        raise FailuresError(list(failures), all_of_it=True)
+    write_report(output, failures, erfs, biases, read)
+    return failures
+
+
+def write_report(
+    path: Path,
+    failures: Failures,
+    erfs: Sequence[ERF] = (),
+    biases: Sequence[ShapeBias] = (),
+    names: Sequence[str] = (),
+) -> Path:
+    """Write the page of some results, atomically, and return its path.
+
+    Args:
+        path: of the page.
+        failures: what has failed before, which the page names too. What cannot be shown is added;
+            everything else is on the page.
+        erfs: results.
+        biases: results of shape bias.
+        names: what each of ``erfs`` is called where it cannot be shown; by default its number.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    write_text(path, render(collect(erfs, biases, failures, names)))
     return path
 
 

@@ -860,14 +860,27 @@
   document.querySelectorAll("[data-for]").forEach((part) => {
     part.hidden = !data[part.dataset.for].length;
   });
+  const failed = [...data.failures];
+  // What cannot be drawn stands alone, as what could not be read does.
+  const attempt = (build) => {
+    try {
+      build();
+    } catch (error) {
+      failed.push(`A section of this page cannot be drawn: ${error.message}`);
+    }
+  };
   if (data.erfs.length) {
-    buildSummary();
-    buildMaps();
-    if (data.erfs.length > 1) buildPair();
-    if (data.erfs.some(({ held }) => held)) buildProfiles();
+    attempt(buildSummary);
+    attempt(buildMaps);
+    if (data.erfs.length > 1) attempt(buildPair);
+    if (data.erfs.some(({ held }) => held)) attempt(buildProfiles);
   }
-  if (data.growth.length) buildGrowth();
-  if (data.makers.length) buildShapeBias();
-  if (data.scatter.length) buildScatter();
-  buildProvenance();
+  if (data.growth.length) attempt(buildGrowth);
+  if (data.makers.length) attempt(buildShapeBias);
+  if (data.scatter.length) attempt(buildScatter);
+  attempt(buildProvenance);
+  if (failed.length) {
+    show("failures", "Not shown");
+    listNotes("failed", failed);
+  }
 })();

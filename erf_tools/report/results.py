@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from os.path import realpath
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from erf_tools.erf.maps import ERF
-from erf_tools.errors import UsageError
+from erf_tools.errors import ErfToolsError, UsageError
+from erf_tools.failures import Failures
 from erf_tools.files import read_json
+from erf_tools.folders import find_files
 from erf_tools.models.requests import by_numbers
 from erf_tools.tables import read_csv
 
-_ARCHIVE, _TABLE = "erf.npz", "shape_bias.csv"
+_ARCHIVE, _TABLE, _PROVENANCE = "erf.npz", "shape_bias.csv", "provenance.json"
 _COLUMNS = {
     _TABLE: [
         *("name", "shape", "texture", "total", "coverage", "shape_bias", "ci_low", "ci_high"),
@@ -51,55 +54,84 @@ class ShapeBias:
             UsageError: a file is missing, damaged, or of another version.
         """
         makers, categories = (_read_table(folder / name) for name in _COLUMNS)
-        path = folder / "provenance.json"
+        path = folder / _PROVENANCE
         records = read_json(path).get("decision_makers")
         if not isinstance(records, dict):
             raise UsageError(f"{path} is not of erf-tools shape-bias; measure again")
         return cls(folder, makers, categories, records)
 
 
-def find_results(places: Sequence[Path]) -> tuple[list[ERF], list[ShapeBias]]:
-    """Read all results in files and folders, subfolders included, each once.
+@dataclass(frozen=True)
+class Places:
+    """Where results lie.
+
+    Attributes:
+        archives: ``erf.npz`` files.
+        folders: of ``erf-tools shape-bias``.
+    """
+
+    archives: tuple[Path, ...]
+    folders: tuple[Path, ...]
+
+    def hold(self, path: Path) -> bool:
+        """Tell whether a file is one that results are read from."""
+        tables = (folder / name for folder in self.folders for name in (*_COLUMNS, _PROVENANCE))
+        return realpath(path) in {realpath(file) for file in (*self.archives, *tables)}
+
+
+def find_results(places: Sequence[Path], failures: Failures) -> Places:
+    """Find all results in files and folders, subfolders included, each once.
 
     Args:
         places: ``erf.npz`` files, folders of ``erf-tools erf`` and of ``erf-tools shape-bias``, or
             folders that hold such folders.
+        failures: what of a folder cannot be searched is added here.
 
     Returns:
-        ERFs and shape-bias results, in the order of the places, and within a place by name with
-        stage 9 before stage 10.
+        Results in the order of the places, and within a place by name with stage 9 before stage 10.
 
     Raises:
-        UsageError: a place holds no results, or a file in it is damaged.
+        UsageError: a place holds no results.
     """
     archives: list[Path] = []
     folders: list[Path] = []
     for place in places:
-        if place.is_file():
-            archives.append(place)
-            continue
         if not place.is_dir():
-            raise UsageError(f"{place}: there is no such file or folder")
-        found = _sorted(place.rglob(_ARCHIVE))
-        tables = [path.parent for path in _sorted(place.rglob(_TABLE))]
-        if not found and not tables:
+            archives.append(_file(place))
+            continue
+        found = find_files(place)
+        left_out = [(place / name, why) for name, why in found.left_out if _matters(place / name)]
+        for path, why in left_out:
+            with failures.alone(str(path)):
+                raise ErfToolsError(f"{path} is left out: {why}")
+        files = sorted((path for _, path in found.files), key=lambda path: by_numbers(str(path)))
+        own = [path for path in files if path.name == _ARCHIVE]
+        tables = [path.parent for path in files if path.name == _TABLE]
+        if not own and not tables and not left_out:
             raise UsageError(
                 f"{place}: there is no {_ARCHIVE} and no {_TABLE} in this folder; name one that "
                 "`erf-tools erf` or `erf-tools shape-bias` has written"
             )
-        archives += found
+        archives += own
         folders += tables
-    return [ERF.load(path) for path in _once(archives)], [
-        ShapeBias.read(folder) for folder in _once(folders)
-    ]
+    return Places(_once(archives), _once(folders))
 
 
-def _sorted(paths: Any) -> list[Path]:
-    return sorted(paths, key=lambda path: by_numbers(str(path)))
+def _matters(path: Path) -> bool:
+    """Tell whether what is left out of a folder may be a result, or hold one."""
+    if path.name in (_ARCHIVE, _TABLE) or not path.exists():
+        return True
+    return path.is_dir() and not os.access(path, os.R_OK | os.X_OK)
 
 
-def _once(paths: Sequence[Path]) -> list[Path]:
-    return list({path.resolve(): path for path in paths}.values())
+def _file(place: Path) -> Path:
+    if not place.exists():
+        raise UsageError(f"{place}: there is no such file or folder")
+    return place
+
+
+def _once(paths: Sequence[Path]) -> tuple[Path, ...]:
+    return tuple({path.resolve(): path for path in paths}.values())
 
 
 def _read_table(path: Path) -> pd.DataFrame:

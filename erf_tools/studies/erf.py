@@ -324,5 +324,5 @@ def _write_together(
         with failures.alone(name):
             files += save_figure(draw(results), output / name, provenance)
     with failures.alone("report.html"):
-        files.append(write_report(output / "report.html", erfs=results))
+        files.append(write_report(output / "report.html", failures, results))
     return files

@@ -132,7 +132,8 @@ def measure_decisions(
             makers = decision_makers([*published, *made], reference)
             written = write_shape_bias(makers, output, failures)
             with failures.alone("report.html"):
-                page = write_report(output / "report.html", biases=[ShapeBias.read(output)])
+                biases = [ShapeBias.read(output)]
+                page = write_report(output / "report.html", failures, biases=biases)
                 written.files.append(page)
     return DecisionStudy(
         written.table,
