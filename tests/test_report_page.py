@@ -113,6 +113,42 @@ def test_names_are_text(page: Any) -> None:
     assert "taken" not in page.title()
 
 
+HOSTILE = [
+    "</script><script>document.title='taken'</script>",
+    "<!--<script>document.title='taken'</script>",
+    "<img src=x onerror=document.title='taken'>",
+    "<svg/onload=document.title='taken'>",
+    "javascript:document.title='taken'",
+    "' onmouseover='document.title=\"taken\"' x='",
+    '" autofocus onfocus="document.title=1" x="',
+    "${document.title='taken'}`${document.title='taken'}`",
+    "{{constructor.constructor('document.title=1')()}}",
+    "$data $style $$ %s \\u003cscript\\u003e \\",
+    "</title></style></textarea></svg><base href=https://example.org>",
+    "a\u2028document.title='taken'//\u2029",
+    "\ud800\udfff\ufffe\x00\x1b]0;taken\x07",
+    "__proto__",
+]
+
+
+def test_hostile_names_run_nothing_and_reach_nobody(browser: Any, tmp_path: Path) -> None:
+    erfs = [synthetic.erf(name, blob(32, 4)) for name in HOSTILE]
+    erfs += [synthetic.erf("staged", blob(32, 4), layer=name) for name in HOSTILE]
+    failures = Failures()
+    path = write_report(tmp_path / "report.html", failures, erfs)
+    assert not list(failures)
+    shown = opened(browser, path)
+    for figure in shown.locator("#map-grid figure").all()[: len(HOSTILE)]:
+        figure.hover()
+    names = shown.locator("#map-grid figure .name").all_inner_texts()
+    assert len(set(names)) == 2 * len(HOSTILE)
+    assert shown.title() == "What vision networks look at - erf-tools"
+    assert shown.evaluate("document.scripts.length") == 2
+    assert shown.said == []
+    assert shown.asked == [path.as_uri()]
+    shown.context.close()
+
+
 def test_a_section_that_cannot_be_drawn_leaves_the_others(browser: Any, tmp_path: Path) -> None:
     content = collect(ERFS, [], Failures())
     content["growth"] = [{"label": "staged"}]
