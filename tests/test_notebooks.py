@@ -20,10 +20,19 @@ SMALL = {
 from dataclasses import replace
 
 import torch
-from analyses import downstream, erf_scaling, erf_table, identity_shortcut, kernel_cost
-from analyses import narrow_replknet, small_maps, training_study
+from analyses import narrow_replknet
 from erf_tools.erf.procedure import Procedure
+from matplotlib.figure import Figure
 
+narrow_replknet.VARIANTS = {
+    name: replace(variant, layers=(1, 1, 2, 1))
+    for name, variant in narrow_replknet.VARIANTS.items()
+}
+from analyses import downstream, erf_scaling, erf_table, identity_shortcut, kernel_cost
+from analyses import small_maps, training_study
+
+save = Figure.savefig
+Figure.savefig = lambda figure, path, **choices: save(figure, path, **{**choices, "dpi": 50})
 torch.set_num_threads(1)
 narrow_replknet._SETTLED_ON, narrow_replknet._SETTLED_AT = 2, 64
 erf_table.NETWORKS = ("resnet101",)
