@@ -2,8 +2,8 @@
 
 What a unit depends on is a matter of windows and groups, not of the weights' values. Here all of a
 window is added up, instead of weighted for every channel apart, and a channel's weights are added
-up too: NaN in any of them is in the sum, and in no other. A cosine keeps the values small and as
-varied as those of the network are.
+up too: NaN in any of them is in the sum, and in no other. A cosine keeps the values as varied as
+those of the network are, and between 0 and 1, of which roots and logarithms are numbers.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import _disable_current_modes
 
 Pair = tuple[int, int]
 
@@ -33,8 +34,11 @@ class SpreadingOnly(TorchFunctionMode):
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
         """Run one of torch's functions, or what stands in for it."""
-        stand_in = _STAND_INS.get(func, func)
-        return stand_in(*args, **(kwargs or {}))
+        stand_in = _STAND_INS.get(func)
+        if stand_in is None:
+            return func(*args, **(kwargs or {}))
+        with _disable_current_modes():  # who watches the network need not watch this
+            return stand_in(*args, **(kwargs or {}))
 
 
 def _conv2d(
@@ -67,7 +71,7 @@ def _conv2d(
     memory_format = torch.channels_last if channels_last else torch.contiguous_format
     values = sums.cos().permute(0, 2, 3, 1)[..., None]
     values = (values * _of_channels(weight, bias).unflatten(0, (groups, -1))).flatten(-2)
-    values = values.to(input.dtype).permute(0, 3, 1, 2)
+    values = _positive(values).to(input.dtype).permute(0, 3, 1, 2)
     return values.contiguous(memory_format=memory_format)
 
 
@@ -75,7 +79,7 @@ def _linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor
     if weight.ndim != 2 or input.shape[-1] != weight.shape[1]:
         return F.linear(input, weight, bias)
     sums = _wide(input.sum(dim=-1, keepdim=True))
-    return (sums.cos() * _of_channels(weight, bias)).to(input.dtype).contiguous()
+    return _positive(sums.cos() * _of_channels(weight, bias)).to(input.dtype).contiguous()
 
 
 _STAND_INS: dict[Callable[..., Any], Callable[..., Any]] = {F.conv2d: _conv2d, F.linear: _linear}
@@ -85,6 +89,11 @@ def _of_channels(weight: Tensor, bias: Tensor | None) -> Tensor:
     """Return a value for each channel: NaN where any of its weights is."""
     sums = weight.flatten(1).sum(dim=1)
     return _wide(sums if bias is None else sums + bias).cos()
+
+
+def _positive(values: Tensor) -> Tensor:
+    """Bring values in [-1, 1] to between 0 and 1."""
+    return values.mul_(0.45).add_(0.5)
 
 
 def _wide(values: Tensor) -> Tensor:

@@ -1,0 +1,61 @@
+"""What mixes all positions, taken out of a network: what is left tells where its units look from.
+
+A gate scales a channel by what was pooled over the image; norms over positions, attention and their
+like let every pixel reach every unit. None of them moves the centre.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from torch import Tensor, nn
+
+#: Norms over positions.
+_NORMS = (nn.GroupNorm, nn.modules.instancenorm._InstanceNorm)
+
+#: Classes whose output, of the same form as their input, depends on all positions of it.
+_MIXING = re.compile(r"attention|attn|eca|responsenorm|globalcontext|nonlocal", re.IGNORECASE)
+
+
+@contextmanager
+def gates_closed(module: nn.Module) -> Iterator[None]:
+    """Keep NaN from what the network pools over all positions (squeeze-and-excitation)."""
+
+    def hook(_part: nn.Module, _inputs: Any, output: Any) -> Tensor | None:
+        if isinstance(output, Tensor) and output.ndim == 4 and output.shape[2:] == (1, 1):
+            return output.nan_to_num(0.0)
+        return None
+
+    with _hooked(module, hook):
+        yield
+
+
+@contextmanager
+def mixing_undone(module: nn.Module) -> Iterator[None]:
+    """Let norms over positions, attention and channel attention give back their inputs."""
+
+    def hook(part: nn.Module, inputs: tuple[Any, ...], output: Any) -> Any:
+        if not isinstance(part, _NORMS) and not _MIXING.search(type(part).__name__):
+            return None
+        first, *rest = output if isinstance(output, tuple) else (output,)
+        if not inputs or not isinstance(first, Tensor) or not isinstance(inputs[0], Tensor):
+            return None
+        if first.shape != inputs[0].shape:
+            return None
+        return (inputs[0], *rest) if isinstance(output, tuple) else inputs[0]
+
+    with _hooked(module, hook):
+        yield
+
+
+@contextmanager
+def _hooked(module: nn.Module, hook: Callable[..., Any]) -> Iterator[None]:
+    handles = [part.register_forward_hook(hook) for part in module.modules()]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()

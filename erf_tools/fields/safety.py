@@ -1,0 +1,114 @@
+"""Where NaN must not go: into native code that takes positions or sizes, and into decisions.
+
+A kernel that reads an address from a NaN ends the process; one that compares with it gives an
+answer in which the dependency is lost. A pass that is watched ends before either.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
+from torch.utils._pytree import tree_leaves
+
+
+class UnsafeProbeError(Exception):
+    """A network does something with its values that no NaN may be used for."""
+
+
+#: Namespaces of torch's own operators.
+_OWN = ("aten", "prims", "prim")
+
+#: Operators that take positions as floating numbers, or put values where indices say.
+_POSITIONS = ("grid_sampler", "cudnn_grid_sampler", "max_unpool")
+
+#: Operators whose result says something of the input's form, not of its values.
+_OF_FORM = ("empty", "zeros", "ones", "full", "new_", "rand", "sym_", "is_same_size")
+
+#: Operators that give indices or masks beside their values, which most networks do not use.
+_WITH_EXTRAS = (
+    *("max_pool", "adaptive_max_pool", "fractional_max_pool", "native_dropout"),
+    *("_scaled_dot_product", "_flash_attention", "_efficient_attention"),
+    *("_batch_norm", "native_batch_norm", "cudnn_", "miopen_"),
+)
+
+#: Methods of tensors behind which nothing can be watched.
+_LEAVING = ("numpy", "tolist", "data_ptr", "__array__", "__dlpack__")
+
+#: Packages whose compiled code does not take tensors' memory.
+_HARMLESS = frozenset({*sys.stdlib_module_names, "torch", "numpy"})
+
+
+class _OperatorsWatched(TorchDispatchMode):
+    """Raises :class:`UnsafeProbeError` before an operator does what must not be done with NaN."""
+
+    def __torch_dispatch__(
+        self,
+        func: Any,
+        types: Iterable[type],
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        name = func.name().rpartition("::")[2]
+        risky = func.namespace not in _OWN or name.lstrip("_").startswith(_POSITIONS)
+        if risky and _hold_nan(args, kwargs):
+            raise UnsafeProbeError(f"{func} would be given NaN")
+        result = func(*args, **(kwargs or {}))
+        if (
+            not all(map(_is_floating, tree_leaves(result)))
+            and not name.startswith((*_OF_FORM, *_WITH_EXTRAS))
+            and _hold_nan(args, kwargs)
+        ):
+            raise UnsafeProbeError(f"{func} would decide by NaN")
+        return result
+
+
+def _is_floating(value: Any) -> bool:
+    return value is None or (
+        isinstance(value, Tensor) and (value.is_floating_point() or value.is_complex())
+    )
+
+
+def _hold_nan(*values: Any) -> bool:
+    return any(
+        value.isnan().any().item()
+        for value in tree_leaves(values)
+        if isinstance(value, Tensor) and value.is_floating_point()
+    )
+
+
+@contextmanager
+def watched() -> Iterator[None]:
+    """End a pass, inside, before NaN is given to code that takes it for more than a number.
+
+    Compiled code that is neither torch's nor the standard library's cannot be looked into; a pass
+    ends before it is called.
+
+    Raises:
+        UnsafeProbeError: inside.
+    """
+    before = sys.getprofile()
+
+    def note(_frame: FrameType, event: str, function: Any) -> None:
+        if event != "c_call":
+            return
+        package = str(getattr(function, "__module__", None) or "torch").partition(".")[0]
+        if package not in _HARMLESS:
+            raise UnsafeProbeError(f"{function} cannot be looked into")
+        owner = getattr(function, "__self__", None)
+        if isinstance(owner, Tensor) and function.__name__ in _LEAVING:
+            with _disable_current_modes():
+                if _hold_nan(owner):
+                    raise UnsafeProbeError(f"{function.__name__} would be given NaN")
+
+    try:
+        with _OperatorsWatched():
+            sys.setprofile(note)
+            yield
+    finally:
+        sys.setprofile(before)

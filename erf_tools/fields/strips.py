@@ -1,0 +1,154 @@
+"""Running a network on images with NaN in them, and counting the units that become NaN."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from math import nan
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from erf_tools.features.dataflow import Read
+from erf_tools.fields.locality import gates_closed, mixing_undone
+from erf_tools.fields.safety import watched
+
+
+@dataclass(frozen=True)
+class Pass:
+    """What a pass on a strip with NaN at both ends has shown of each of M maps.
+
+    Attributes:
+        length: of the strip, in pixels.
+        before: pixels that were NaN at its start.
+        after: pixels that were NaN at its end.
+        units: ``[M]``, units along the strip.
+        counts: ``[M, 2]``, units that became NaN, from the start and from the end.
+        finite: ``[M]``, whether the central unit did not. Otherwise counts mean nothing.
+    """
+
+    length: int
+    before: int
+    after: int
+    units: np.ndarray
+    counts: np.ndarray
+    finite: np.ndarray
+
+
+class NaNWithoutCauseError(Exception):
+    """A map has NaN in it although the image has none."""
+
+
+class Strips:
+    """A network that is run on noise with NaN in it.
+
+    Args:
+        module: a copy to be used up.
+        read: runs it and returns its maps.
+        size: height and width of the images to be analysed.
+        undone: with the identity for what mixes all positions.
+    """
+
+    def __init__(
+        self, module: nn.Module, read: Read, size: tuple[int, int], undone: bool = False
+    ) -> None:
+        self.size = size
+        self._module = module.eval()
+        self._read = read
+        self._watched = False
+        self._undone = mixing_undone if undone else nullcontext
+        floating = (weight for weight in module.parameters() if weight.is_floating_point())
+        self._like = next(floating, torch.zeros(()))
+
+    def run_with_corner(self, corner: int) -> tuple[list[tuple[int, int]], np.ndarray]:
+        """Run it on an image whose first (0) or last (-1) pixel is NaN.
+
+        Returns:
+            rows and columns of each map, and whether the central unit became NaN: ``[M]``.
+
+        Raises:
+            NaNWithoutCauseError: it is NaN anyway.
+            UnsafeProbeError: see :mod:`erf_tools.fields.safety`.
+        """
+        images = self._noise(*self.size)
+        if any(self._spoilt(features).any() for features in self._maps(images)):
+            raise NaNWithoutCauseError("some of its values are no numbers for noise")
+        images[:, :, corner, corner] = nan
+        spoilt = [self._spoilt(features) for features in self._maps(images, watch=True)]
+        shapes = [(units.shape[0], units.shape[1]) for units in spoilt]
+        centres = [bool(units[tuple(np.array(units.shape) // 2)]) for units in spoilt]
+        return shapes, np.array(centres, dtype=bool)
+
+    def run_with_block(self) -> tuple[list[np.ndarray], tuple[range, range]]:
+        """Run it on an image with a block of NaN in its middle, gates closed.
+
+        Returns:
+            which units ``[H, W]`` of each map became NaN, and rows and columns of the block.
+        """
+        rows, columns = (
+            range(side // 2 - side // 7, side // 2 + side // 7 + 1) for side in self.size
+        )
+        images = self._noise(*self.size)
+        images[:, :, rows.start : rows.stop, columns.start : columns.stop] = nan
+        with gates_closed(self._module):
+            maps = self._maps(images, watch=True)
+        return [self._spoilt(features) for features in maps], (rows, columns)
+
+    def run_on_strip(
+        self, axis: int, thickness: int, length: int, before: int, after: int, closed: bool = True
+    ) -> Pass:
+        """Run it on a strip along ``axis`` (0 is y), with or without gates closed.
+
+        The first pass with NaN on strips is watched.
+
+        Raises:
+            NaNWithoutCauseError: a map of a strip without NaN has some.
+            UnsafeProbeError: see :mod:`erf_tools.fields.safety`.
+        """
+        images = self._noise(thickness, length)
+        images[..., :before] = nan
+        images[..., length - after :] = nan
+        if axis == 0:
+            images = images.transpose(2, 3)
+        spoiling = before + after > 0
+        with gates_closed(self._module) if closed else nullcontext():
+            maps = self._maps(images, watch=spoiling and not self._watched)
+        self._watched |= spoiling
+        units, counts, finite = [], [], []
+        for features in maps:
+            spoilt = np.logical_or.reduce(self._spoilt(features), axis=1 - axis)
+            if not spoiling and spoilt.any():
+                raise NaNWithoutCauseError("some of its values are no numbers for noise")
+            middle = len(spoilt) // 2
+            left, right = np.flatnonzero(spoilt[:middle]), np.flatnonzero(spoilt[:middle:-1])
+            units.append(len(spoilt))
+            counts.append([left[-1] + 1 if len(left) else 0, right[-1] + 1 if len(right) else 0])
+            finite.append(not spoilt[middle])
+        return Pass(
+            length,
+            before,
+            after,
+            np.array(units, dtype=int),
+            np.array(counts, dtype=int).reshape(-1, 2),
+            np.array(finite, dtype=bool),
+        )
+
+    def _noise(self, height: int, width: int) -> Tensor:
+        noise = torch.randn(1, 3, height, width, generator=torch.Generator().manual_seed(0))
+        return noise.to(self._like)
+
+    def _maps(self, images: Tensor, watch: bool = False) -> Sequence[Tensor]:
+        # Large depthwise kernels are several times faster in this layout, and torch's Winograd
+        # kernel for ARM does not take it.
+        images = images.contiguous(memory_format=torch.channels_last)
+        with self._undone(self._module), watched() if watch else nullcontext():
+            return self._read(self._module, images)
+
+    @staticmethod
+    def _spoilt(features: Tensor) -> np.ndarray:
+        """Return which units ``[H, W]`` of a map have become NaN."""
+        if not features.numel():
+            raise ValueError("the feature map is empty")
+        return features.amax(dim=1)[0].isnan().cpu().numpy()

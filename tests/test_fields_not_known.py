@@ -1,0 +1,165 @@
+"""Fields are exact or not known, and a network that must not be probed is measured all the same."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+import torchvision
+from timm.layers import Conv2dSame, EcaModule, GroupNorm1
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from erf_tools.erf.gradients import effective_receptive_field
+from erf_tools.errors import ErfToolsError
+from erf_tools.fields.dependency import receptive_fields
+from erf_tools.fields.receptive_field import ReceptiveField
+
+Step = Callable[[nn.Module, Tensor], Tensor]
+
+
+class Between(nn.Module):
+    """Two convolutions, and between them what a test says."""
+
+    def __init__(self, step: Step, *parts: nn.Module) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.second = nn.Conv2d(3, 8, 5, 2, 2), nn.Conv2d(8, 8, 5, 2, 2)
+        self.parts, self.step = nn.ModuleList(parts), step
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.second(self.step(self.parts, self.first(images)))
+
+
+def field_of(network: nn.Module, side: int = 64) -> ReceptiveField:
+    (field,) = receptive_fields(network, lambda net, images: [net(images)], (side, side))
+    return field
+
+
+def refuses(_parts: nn.Module, features: Tensor) -> Tensor:
+    assert not features.isnan().any()
+    return features
+
+
+def quantised(_parts: nn.Module, features: Tensor) -> Tensor:
+    table = torch.linspace(-1, 1, 16)
+    nearest = (features.detach()[..., None] - table).abs().argmin(-1)
+    return features + (table[nearest] - features).detach()
+
+
+def decomposed(_parts: nn.Module, features: Tensor) -> Tensor:
+    rows = features.detach().mean(0).flatten(1)
+    return features * torch.linalg.eigh(rows @ rows.T)[0].sum()
+
+
+def sampled(_parts: nn.Module, features: Tensor) -> Tensor:
+    grid = F.affine_grid(torch.eye(2, 3)[None], list(features.shape), align_corners=False)
+    offsets = features[:, :2].permute(0, 2, 3, 1).tanh() * 0.1
+    return F.grid_sample(features, grid + offsets, align_corners=False)
+
+
+def selected(_parts: nn.Module, features: Tensor) -> Tensor:
+    return features.gather(1, features.argsort(dim=1))
+
+
+def through_numpy(_parts: nn.Module, features: Tensor) -> Tensor:
+    return features * float(features.detach().numpy().max())
+
+
+UNSAFE: dict[str, Callable[[], nn.Module]] = {
+    "deformable": lambda: Between(
+        lambda parts, features: parts[1](features, parts[0](features)),
+        nn.Conv2d(8, 18, 3, padding=1),
+        torchvision.ops.DeformConv2d(8, 8, 3, padding=1),
+    ),
+    **{
+        step.__name__: lambda step=step: Between(step)
+        for step in (refuses, quantised, decomposed, sampled, selected, through_numpy)
+    },
+}
+
+
+@pytest.mark.parametrize("name", UNSAFE)
+def test_what_nan_must_not_reach_is_not_known_and_measured(name: str) -> None:
+    network = UNSAFE[name]().eval()
+    with pytest.raises(ErfToolsError, match="cannot be probed"):
+        field_of(network)
+    result = effective_receptive_field(network, num_images=1, resolution=64)
+    assert result.map.sum() > 0
+    assert (result.receptive_field.unbounded, result.receptive_field.basis) == (None, "grid")
+
+
+def normalised(_parts: nn.Module, features: Tensor) -> Tensor:
+    weights, shift = torch.full((8, 8, 1, 1), 0.1), torch.full((8,), 0.2)
+    return features * F.conv2d(features * features, weights, shift).rsqrt()
+
+
+def logarithmic(parts: nn.ModuleList, features: Tensor) -> Tensor:
+    return (parts[0](features.exp()) + 1e-3).log()
+
+
+@pytest.mark.parametrize(
+    "network",
+    [
+        Between(normalised),
+        Between(lambda _parts, features: (1 - features.tanh() ** 2).sqrt()),
+        Between(logarithmic, nn.AvgPool2d(1)),
+    ],
+    ids=["divisive", "root", "logarithm"],
+)
+def test_roots_and_logarithms_are_numbers_in_the_search(network: nn.Module) -> None:
+    field = field_of(network)
+    assert (field.size, field.unbounded) == ((13, 13), False)
+
+
+@pytest.mark.parametrize(
+    ("side", "kernel", "stride", "unit", "centre"),
+    [(96, 4, 3, 16, 49.5), (98, 4, 3, 16, 48.5), (99, 5, 5, 10, 51), (101, 7, 6, 8, 48)],
+)
+def test_padding_by_any_stride_is_that_of_the_size(
+    side: int, kernel: int, stride: int, unit: int, centre: float
+) -> None:
+    """TensorFlow pads as much as the last unit needs, half of it first."""
+    network = Conv2dSame(3, 8, kernel, stride=stride)
+    total = max((-(-side // stride) - 1) * stride + kernel - side, 0)
+    assert unit * stride - total // 2 + (kernel - 1) / 2 == centre
+    assert field_of(network, side).centre((unit, unit)) == (centre, centre)
+
+
+def shrunk_if_large(_parts: nn.Module, features: Tensor) -> Tensor:
+    return F.avg_pool2d(features, 2) if features.shape[-1] > 70 else features
+
+
+@pytest.mark.parametrize(("side", "stride"), [(96, 4), (224, 8)])
+def test_a_graph_that_depends_on_the_size_is_right_or_not_known(side: int, stride: int) -> None:
+    field = field_of(Between(shrunk_if_large), side)
+    assert field.stride == (stride, stride)
+    if field.basis != "grid":
+        first, size = (-6, 13) if stride == 4 else (-10, 23)
+        assert (field.first, field.size) == ((first, first), (size, size))
+
+
+class Attention(nn.MultiheadAttention):
+    def forward(self, features: Tensor) -> Tensor:  # type: ignore[override]
+        tokens = features.flatten(2).transpose(1, 2)
+        mixed = super().forward(tokens, tokens, tokens, need_weights=False)[0]
+        return mixed.transpose(1, 2).reshape(features.shape)
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        nn.GroupNorm(2, 8),
+        GroupNorm1(8),
+        nn.InstanceNorm2d(8),
+        EcaModule(8),
+        Attention(8, 2, batch_first=True),
+    ],
+    ids=lambda part: type(part).__name__,
+)
+def test_what_mixes_positions_does_not_move_the_centre(part: nn.Module) -> None:
+    plain = field_of(Between(lambda _parts, features: features).eval())
+    field = field_of(Between(lambda parts, features: parts[0](features), part).eval())
+    assert (field.unbounded, field.basis) == (True, "local dependency")
+    assert field.centre((7, 7)) == plain.centre((7, 7)) == (28, 28)
