@@ -27,11 +27,12 @@ class ReceptiveField:
             it is not known.
         basis: what ``first`` and ``last`` are. ``dependency``: exactly what units depend on.
             ``local dependency``: the same with values that were pooled over the whole image, as in
-            squeeze-and-excitation, held fixed; it gives the true centre of an unbounded field.
-            ``grid``: the equal tiles that units make of the image, where neither can be had: for
-            attention, for normalisation over positions, for networks that are built for one input
-            size, and for maps whose units differ by more than a shift (upsampled or adaptively
-            pooled ones). Their centres are exact where patches do not overlap.
+            squeeze-and-excitation, held fixed, and without norms over positions and attention; it
+            gives the true centre of an unbounded field. ``grid``: the equal tiles that units make
+            of the image, where neither can be had: for networks that cannot be probed or are built
+            for one input size, for attention in windows, and for maps whose units differ by more
+            than a shift (upsampled or adaptively pooled ones). Their centres are exact where
+            patches do not overlap.
     """
 
     stride: tuple[float, float]
