@@ -113,8 +113,8 @@ def routed(net: Network, images: Tensor) -> Tensor:
 
 def brightest_channels(net: Network, images: Tensor) -> Tensor:
     features = net.base(images)
-    chosen = features.mean((2, 3)).topk(3).indices[:, :, None, None]
-    return net.last(features).gather(1, chosen.expand(-1, -1, *features.shape[2:]))
+    gate = features.mean((2, 3)).topk(3).values.mean(dim=1)
+    return net.last(features) * gate[:, None, None, None]
 
 
 def hidden_places(net: Network, images: Tensor) -> Tensor:
@@ -162,7 +162,7 @@ HOSTILE: dict[str, tuple[Callable[[], nn.Module], int]] = {
     "images of a batch mixed": (lambda: made(mixed_up), 48),
     "early exit": (lambda: made(early_exit), 160),
     "routed by brightness": (lambda: made(routed), 160),
-    "channels chosen": (lambda: made(brightest_channels), 160),
+    "gate of the largest channels": (lambda: made(brightest_channels), 160),
     "places beside a large bias": (lambda: made(hidden_places), 256),
     "coordinates": (lambda: made(coordinates), 256),
     "another path at a larger size": (lambda: made(larger_only), 208),
