@@ -54,7 +54,8 @@ def decomposed(_parts: nn.Module, features: Tensor) -> Tensor:
 
 
 def sampled(_parts: nn.Module, features: Tensor) -> Tensor:
-    grid = F.affine_grid(torch.eye(2, 3)[None], list(features.shape), align_corners=False)
+    still = torch.eye(2, 3).expand(len(features), 2, 3)
+    grid = F.affine_grid(still, list(features.shape), align_corners=False)
     offsets = features[:, :2].permute(0, 2, 3, 1).tanh() * 0.1
     return F.grid_sample(features, grid + offsets, align_corners=False)
 
