@@ -88,10 +88,8 @@ def test_where_all_fail_all_are_named_and_debug_shows_where(
 ) -> None:
     code, _, err = run_command("erf", "--model", "sys:exit,broken_module:network", *SMALL)
     assert code == 1
-    assert [line.split()[1] for line in err.splitlines() if line.startswith("erf-tools:")] == [
-        "sys:exit",
-        "broken_module:network",
-    ]
+    named = [line for line in err.splitlines() if line.startswith("erf-tools: ")]
+    assert [line.split()[1].rstrip(":") for line in named] == ["sys:exit", "broken_module:network"]
     code, _, err = run_command("erf", "--model", "broken_module:network", *SMALL, "--debug")
     assert "ZeroDivisionError: division by zero" in err
     assert "Traceback" in err
@@ -103,12 +101,12 @@ def test_an_output_that_fails_stands_alone(
     def fail(figure: Figure, path: Path, **options: object) -> None:
         raise ValueError("no such font")
 
-    monkeypatch.setattr(Figure, "savefig", fail)
     Path("out/erf_table.csv").mkdir(parents=True)
-    code, out, err = run_command("erf", "--model", "networks:good", *SMALL)
+    with monkeypatch.context() as patch:
+        patch.setattr(Figure, "savefig", fail)
+        code, out, err = run_command("erf", "--model", "networks:good", *SMALL)
     assert code == 1
     assert "networks:good failed: ValueError: no such font" in err
-    monkeypatch.undo()
     code, out, err = run_command("erf", "--model", "networks:good", *SMALL)
     assert code == 1
     assert "cannot write out/erf_table.csv" in err
