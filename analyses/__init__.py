@@ -2,7 +2,8 @@
 
 ``erf_table``, ``shape_bias_figure``, ``erf_scaling``, ``kernel_cost``, ``small_maps``,
 ``identity_shortcut``, ``training_study`` and ``downstream`` examine what the RepLKNet paper says;
-``sweep_cost`` plans the ERFs of all of timm, ``sweep_overhead`` and ``benchmark`` time the library.
+``coverage`` simulates how often intervals hold the truth; ``sweep_cost`` plans the ERFs of all of
+timm, ``sweep_overhead`` and ``benchmark`` time the library.
 Each writes a table, a figure and provenance below ``results/``.
 
 They share :mod:`analyses.programs` (options, kept parts, written results), the networks of
@@ -22,4 +23,4 @@ CLAIMS = (
     "downstream",
 )
 
-PROGRAMS = (*CLAIMS, "sweep_cost", "sweep_overhead", "benchmark")
+PROGRAMS = (*CLAIMS, "coverage", "sweep_cost", "sweep_overhead", "benchmark")

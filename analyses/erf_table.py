@@ -29,8 +29,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analyses.programs import Output, Quick, publish, run
+from erf_tools.erf.display import displayed
 from erf_tools.erf.maps import ERF
-from erf_tools.erf.measures import THRESHOLDS, displayed
+from erf_tools.erf.measures.squares import THRESHOLDS
 from erf_tools.erf.procedure import Procedure
 from erf_tools.erf.published import PUBLISHED, STANDING
 from erf_tools.errors import ErfToolsError
@@ -38,7 +39,6 @@ from erf_tools.figures import PAGE, draw_grid, line_styles, own_style
 from erf_tools.images import select
 from erf_tools.models.loading import load_model
 from erf_tools.models.requests import Request
-from erf_tools.statistics import Estimate
 from erf_tools.studies.erf import measure_erfs
 from erf_tools.tables import NONE
 
@@ -77,23 +77,20 @@ def compared(results: tuple[ERF, ...]) -> pd.DataFrame:
     for result in results:
         measures, paper = result.measures, PUBLISHED[result.name]
         for threshold in THRESHOLDS:
-            ours = measures.legacy[threshold]
+            ours = measures.estimate(f"legacy_{100 * threshold:g}")
             row = {
                 "model": result.name,
                 "weights": result.setting["model"]["weights"]["label"],
                 "threshold": threshold,
                 "published": paper.ratios[threshold],
                 "standing": "seen" if threshold in paper.seen else "recalled",
-                "legacy": ours,
-                "difference": ours - paper.ratios[threshold],
-                "linear": measures.linear[threshold],
+                "legacy": ours.value,
+                "difference": ours.value - paper.ratios[threshold],
+                "linear": measures.estimate(f"linear_{100 * threshold:g}").value,
+                "low": ours.low,
+                "high": ours.high,
             }
-            interval = (
-                result.resamples.estimate(f"legacy_{100 * threshold:g}", ours)
-                if result.resamples
-                else Estimate(ours)
-            )
-            rows.append({**row, "low": interval.low, "high": interval.high})
+            rows.append(row)
     return pd.DataFrame(rows)
 
 

@@ -54,7 +54,8 @@ from analyses.depthwise_networks import (
 )
 from analyses.narrow_replknet import narrow, photographs, settle, untrained
 from analyses.programs import Output, Quick, kept, publish, run
-from erf_tools.erf.measures import effective_side, radial_profile
+from erf_tools.erf.measures.radial import radial_profile
+from erf_tools.erf.measures.squares import effective_side
 from erf_tools.figures import PAGE, draw_grid, line_styles, own_style
 from erf_tools.models.replknet import RepLKBlock, RepLKNet
 

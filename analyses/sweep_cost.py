@@ -50,7 +50,8 @@ from analyses.programs import Output, Quick, kept, publish, run
 from analyses.timing import processor_time
 from analyses.timm_operations import FAMILIES, count, family, operations
 from erf_tools.erf.contributions import Contributions
-from erf_tools.erf.intervals import resample
+from erf_tools.erf.measures.frame import Frame
+from erf_tools.erf.measures.sample import Sample, image_sums
 from erf_tools.erf.procedure import DEFAULT_RESOLUTION, Procedure
 from erf_tools.figures import COLOURS, PAGE, draw_grid, line_styles, own_style
 from erf_tools.images import Preprocessing, decode, select
@@ -219,7 +220,10 @@ def weigh(size: Size) -> dict[str, Any]:
     making = processor_time(lambda: [np.asarray(view(image.open())) for image in images])
     sides = (DEFAULT_RESOLUTION, DEFAULT_RESOLUTION)
     groups = np.random.default_rng(0).random((size.groups, *sides), dtype=np.float32)
-    intervals = processor_time(partial(resample, groups, np.ones(size.groups, int)))
+    frame, ones = Frame(sides), [1] * size.groups
+    sums = image_sums(groups, frame)
+    total = groups.sum(axis=0, dtype=np.float64)
+    intervals = processor_time(partial(Sample.of_groups, total, groups, ones, sums, frame))
     weights, write = {}, 0.0
     for name in _WEIGHED:
         model = load_model(name, "random", resolution=DEFAULT_RESOLUTION)

@@ -8,7 +8,7 @@ import json
 import os
 import tempfile
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -205,13 +205,13 @@ def write_archive(
 
 
 def read_archive(
-    path: Path, wanted: Sequence[str] | None = None
+    path: Path, beginning: str | None = ""
 ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Read what :func:`write_archive` wrote.
 
     Args:
         path: the file.
-        wanted: names of the arrays to read; all of them by default.
+        beginning: of the names of the arrays to read: all of them by default, ``None`` of them.
 
     Raises:
         UsageError: the file is missing, is not such an archive, or unpacks to far more than it is.
@@ -221,7 +221,11 @@ def read_archive(
         with np.load(path, allow_pickle=False) as archive:
             names = set(archive.files) - {_RECORD}
             record = json.loads(str(archive[_RECORD]))
-            arrays = {name: archive[name] for name in (names if wanted is None else wanted)}
+            arrays = {
+                name: archive[name]
+                for name in names
+                if beginning is not None and name.startswith(beginning)
+            }
         if not isinstance(record, dict):
             raise ValueError("its record is none")
     return arrays, record

@@ -37,7 +37,7 @@ def test_several_layers_of_one_pass_equal_separate_runs() -> None:
     for tap, result in zip(taps, together, strict=True):
         (alone,) = measure_layers(model, selection, procedure, [tap], batch_size=1, fast=False)
         np.testing.assert_array_equal(alone.map, result.map)
-        assert alone.measures == result.measures
+        np.testing.assert_equal(alone.measures.values(), result.measures.values())
         assert alone.centre == result.centre
 
 
@@ -248,5 +248,5 @@ def test_squares_can_be_centred_at_the_unit() -> None:
     centred = effective_receptive_field(model, num_images=2, resolution=224, square="unit")
     np.testing.assert_array_equal(published.map, centred.map)
     assert centred.measures.effective_side < published.measures.effective_side
-    assert centred.measures.legacy == published.measures.legacy
+    assert centred.measures.legacy_50 == published.measures.legacy_50
     assert centred.square_centre == (96, 96)

@@ -15,8 +15,9 @@ import pytest
 import synthetic
 from synthetic import SCRIPT, blob
 
+from erf_tools.erf.display import density
 from erf_tools.erf.maps import ERF
-from erf_tools.erf.measures import area_ratio, density, smallest_square
+from erf_tools.erf.measures.squares import area_ratio, smallest_square
 from erf_tools.failures import Failures
 from erf_tools.report.commands import erf_command
 from erf_tools.report.content import collect

@@ -13,6 +13,7 @@ from PIL import Image
 
 from erf_tools.erf import tables
 from erf_tools.erf.maps import ERF
+from erf_tools.erf.measures import MEASURES
 from erf_tools.erf.procedure import Procedure
 from erf_tools.errors import ErfToolsError, UsageError
 from erf_tools.images import select
@@ -64,8 +65,9 @@ def test_every_file_says_that_the_networks_are_untrained(
 def test_json_has_the_measures_and_the_provenance(written: tuple[Path, study.Study]) -> None:
     output, outcome = written
     record = json.loads((output / "replknet3" / "erf.json").read_text())
-    assert set(record["measures"]["legacy"]) == {"0.2", "0.3", "0.5", "0.99"}
-    assert record["measures"]["effective_side"] == outcome.table["effective_side"][0]
+    assert set(record["measures"]["values"]) == {*MEASURES}
+    assert record["measures"]["values"]["effective_side"] == outcome.table["effective_side"][0]
+    assert record["measures"]["without_intervals"] == outcome.table["without_intervals"][0] != ""
     assert record["setting"]["model"]["weights"]["sha256"]
     assert [image["outcome"] for image in record["images"]] == ["counted", "counted"]
 
@@ -176,7 +178,7 @@ def test_an_all_zero_map_is_written_and_drawn(
     assert np.isnan(outcome.table["linear_50"][0])
     assert "2 images gave a map of zeros" in (tmp_path / "out" / "erf_table.md").read_text()
     measures = json.loads((tmp_path / "out" / "dead_network" / "erf.json").read_text())["measures"]
-    assert measures["linear"]["0.5"] is None
+    assert measures["values"]["linear_50"] is None
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:

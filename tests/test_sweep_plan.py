@@ -104,8 +104,8 @@ def test_groups_are_even_and_fit_into_memory(images: int, side: int, layers: int
     lengths = group_lengths(images, (side, side), layers)
     assert sum(lengths) == images
     assert max(lengths) - min(lengths) <= 1
-    assert len(lengths) <= 64
-    assert len(lengths) == 1 or 4 * side * side * layers * len(lengths) <= 512 * 2**20
+    assert len(lengths) <= 20
+    assert len(lengths) == 1 or 4 * side * side * layers * len(lengths) <= 2**30
 
 
 @pytest.mark.parametrize(

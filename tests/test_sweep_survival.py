@@ -72,9 +72,10 @@ def test_results_are_those_of_a_single_run(study: Path) -> None:
     assert joined.images == whole.images
     assert joined.setting == whole.setting
     assert joined.runs == whole.runs
-    assert joined.resamples
-    assert whole.resamples
-    np.testing.assert_allclose(joined.resamples.draws, whole.resamples.draws, rtol=1e-5)
+    assert joined.sample
+    assert whole.sample
+    for name, array in joined.sample.arrays().items():
+        np.testing.assert_allclose(array, whole.sample.arrays()[name], rtol=1e-5)
     values = done.table.set_index(["model", "measure"])["value"]
     assert values["networks:three", "effective_side"] == whole.measures.effective_side
 

@@ -14,10 +14,11 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import NullLocator
 
+from erf_tools.erf.display import density, displayed
 from erf_tools.erf.maps import ERF
-from erf_tools.erf.measures import density, displayed, radial_profile, smallest_square
+from erf_tools.erf.measures.radial import radial_profile
+from erf_tools.erf.measures.squares import smallest_square
 from erf_tools.figures import COLUMN, PAGE, label_lines, line_plot, line_styles, literal, own_style
-from erf_tools.statistics import Estimate
 
 _COLOUR_MAP = "magma"
 _DRAWN = {0.5: ("#56B4E9", "-"), 0.99: ("#FFFFFF", "--")}
@@ -152,7 +153,7 @@ def convergence(results: Sequence[ERF]) -> Figure:
     with own_style():
         figure, axes = line_plot()
         for result, line in zip(results, line_styles(len(results)), strict=True):
-            curve = result.resamples.convergence("effective_side") if result.resamples else []
+            curve = result.measures.convergence("effective_side")
             if not curve:
                 continue
             images = [count for count, _ in curve]
@@ -200,18 +201,12 @@ def series(results: Sequence[ERF]) -> Figure:
 def _draw_with_interval(
     axes: Axes, places: Sequence[int], results: Sequence[ERF], label: str, line: Mapping[str, Any]
 ) -> None:
-    sides = [result.measures.effective_side for result in results]
-    spreads = [
-        result.resamples.estimate("effective_side", side) if result.resamples else Estimate(side)
-        for result, side in zip(results, sides, strict=True)
-    ]
-    # The interval of a ratio's quantile need not hold the value itself.
-    below = [max(side - spread.low, 0) for side, spread in zip(sides, spreads, strict=True)]
-    above = [max(spread.high - side, 0) for side, spread in zip(sides, spreads, strict=True)]
+    sides = [result.measures.estimate("effective_side") for result in results]
+    reach = [[side.value - side.low, side.high - side.value] for side in sides]
     axes.errorbar(
         places,
-        sides,
-        yerr=np.nan_to_num([below, above]),
+        [side.value for side in sides],
+        yerr=np.nan_to_num(np.transpose(reach)),
         label=label,
         marker="o",
         markersize=3,

@@ -48,7 +48,7 @@ def effective_receptive_field(
         num_images: how many images at most.
         resolution: see :class:`~erf_tools.erf.procedure.Procedure`.
         order: ``spread`` or ``sequential``; see :func:`erf_tools.images.select`.
-        seed: of the spread order and of the intervals.
+        seed: of the spread order.
         protocol: a name of :data:`~erf_tools.erf.protocols.PROTOCOLS`, or one varied by
             :func:`~erf_tools.erf.protocols.find_protocol`.
         layer: dotted name of a module, or a :class:`~erf_tools.features.taps.Tap`; by default the
@@ -87,7 +87,6 @@ def effective_receptive_field(
         [layer or model.tap],
         batch_size=batch_size,
         device=device,
-        seed=seed,
         progress=progress,
         fast=fast,
     )
@@ -102,7 +101,6 @@ def measure_layers(
     labels: Mapping[str, int] | None = None,
     batch_size: int | None = None,
     device: str = "auto",
-    seed: int = 0,
     progress: bool = False,
     store: PixelStore | None = None,
     fast: bool = True,
@@ -117,7 +115,6 @@ def measure_layers(
         labels: class indices by image name; labelled images are classified as well.
         batch_size: see :func:`effective_receptive_field`.
         device: see :func:`effective_receptive_field`.
-        seed: of the intervals.
         progress: show a progress bar (in a terminal only).
         store: keeps the images that are made ready, for the next network.
         fast: see :func:`effective_receptive_field`.
@@ -133,4 +130,4 @@ def measure_layers(
     lengths = group_lengths(len(selection), size, len(taps))
     with prepared(model, procedure, taps, batch_size, device, fast) as network:
         parts = network.measure(selection, lengths, labels, progress, store)
-    return [join([part], seed) for part in parts]
+    return [join([part]) for part in parts]

@@ -5,21 +5,22 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from math import inf, nan
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
-from erf_tools.erf.intervals import Resamples
-from erf_tools.erf.measures import Measures, measure
+from erf_tools.erf.measures import Measures
+from erf_tools.erf.measures.sample import Sample
 from erf_tools.erf.units import central_unit
 from erf_tools.errors import UsageError
 from erf_tools.fields.receptive_field import ReceptiveField
 from erf_tools.files import read_archive, understood, write_archive
 
 _KIND = "erf-tools ERF, version"
-_FORMAT = f"{_KIND} 2"
+_FORMAT = f"{_KIND} 3"
 
 Outcome = Literal["counted", "zero", "nan"]
 
@@ -57,14 +58,14 @@ class ERF:
         setting: what was measured: protocol, model, weights, tap, unit, resolution. Results merge
             only where this is equal.
         runs: how it was computed, once per merged part: versions, device, image source.
-        resamples: of the images, for intervals; ``None`` where there are too few.
+        sample: what intervals are made of; ``None`` where maps add up with their sign.
     """
 
     total: np.ndarray
     images: tuple[MeasuredImage, ...]
     setting: Mapping[str, Any]
     runs: tuple[Mapping[str, Any], ...] = ()
-    resamples: Resamples | None = field(default=None, repr=False)
+    sample: Sample | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         total = np.array(self.total, dtype=np.float64)
@@ -152,10 +153,10 @@ class ERF:
         """Where the squares of the linear measures are centred; ``None``: the published pixel."""
         return self.centre if self.setting["square"] == "unit" else None
 
-    @property
+    @cached_property
     def measures(self) -> Measures:
-        """All measures of the map, with squares centred as the setting says."""
-        return measure(self.map, self.square_centre)
+        """All measures and their intervals, with squares centred as the setting says."""
+        return Measures(self.map, self.square_centre, self.sample)
 
     def top1(self, natively: bool = False) -> float:
         """Return the share of labelled images that are classified right, in [0, 1]; else NaN.
@@ -177,14 +178,13 @@ class ERF:
             "setting": dict(self.setting),
             "images": [vars(image) for image in self.images],
             "runs": [dict(run) for run in self.runs],
-            "resamples": self.resamples.record() if self.resamples else None,
         }
 
     def save(self, path: str | Path) -> None:
-        """Write ``.npz``: ``erf`` (the mean map), ``total``, resamples and the record."""
+        """Write ``.npz``: ``erf`` (the mean map), ``total``, the sample and the record."""
         arrays = {"erf": self.map, "total": self.total}
-        if self.resamples:
-            arrays |= self.resamples.arrays()
+        if self.sample:
+            arrays |= self.sample.arrays()
         write_archive(Path(path), arrays, self.record())
 
     @classmethod
@@ -199,12 +199,11 @@ class ERF:
             raise UsageError(f"{path} is not an ERF of this version of erf-tools")
         with understood(Path(path)):
             images = tuple(MeasuredImage(**image) for image in record["images"])
-            stored = record["resamples"]
-            resamples = Resamples.from_stored(arrays, stored) if stored else None
+            sample = Sample.from_arrays(arrays) if "counts" in arrays else None
             total = arrays["total"]
             if total.dtype != np.float64 or list(total.shape) != record["setting"]["resolution"]:
                 raise ValueError("its map is none of its setting")
-            return cls(total, images, record["setting"], tuple(record["runs"]), resamples)
+            return cls(total, images, record["setting"], tuple(record["runs"]), sample)
 
 
 def is_of_another_version(path: Path) -> bool:
@@ -213,6 +212,6 @@ def is_of_another_version(path: Path) -> bool:
     Raises:
         UsageError: the file is missing, damaged or something else.
     """
-    _, record = read_archive(path, wanted=())
+    _, record = read_archive(path, beginning=None)
     written = str(record.get("format"))
     return written.startswith(_KIND) and written != _FORMAT

@@ -138,6 +138,8 @@ class Prepared:
             ErfToolsError: the network failed.
         """
         store = store or PixelStore(0)
+        if self._procedure.protocol.gradient == "signed":
+            lengths = ()  # of maps that add up with their sign, single ones say nothing
         with explained(self._model.name, self._model.module, self._size):
             course = self._begun(selection, store)
         bar = tqdm(
@@ -169,6 +171,7 @@ class Prepared:
                 layer_sums.total(),
                 layer_sums.groups(),
                 tuple(lengths),
+                layer_sums.each(),
                 measured,
                 self._setting(layer),
                 (self._run(selection, index, course),),
@@ -201,7 +204,8 @@ class Prepared:
         bar: tqdm,
     ) -> list[Sums] | None:
         """Return the sums of all maps of each layer; ``None`` if the way turned out to be wrong."""
-        sums = [Sums(self._size, self._device, lengths) for _ in self._contributions.layers]
+        at_unit = self._procedure.square == "unit"
+        sums: list[Sums] = []
         pixels = store.decode(selection.images, self._view)
         done = 0
         while waiting := list(islice(pixels, self._together(course))):
@@ -212,6 +216,10 @@ class Prepared:
                     continue
                 if sights == "wrong":
                     return None
+                sums = sums or [  # centres are known from the first maps on
+                    Sums(self._size, self._device, lengths, layer.centre if at_unit else None)
+                    for layer in self._contributions.layers
+                ]
                 for layer_sums, sight in zip(sums, sights, strict=True):
                     layer_sums.add(sight.maps)
                 bar.update(len(inputs))

@@ -14,15 +14,16 @@ from typing import Any
 
 import numpy as np
 
-from erf_tools.erf.intervals import resample
 from erf_tools.erf.maps import ERF, MeasuredImage
+from erf_tools.erf.measures.frame import Frame
+from erf_tools.erf.measures.sample import Sample
 from erf_tools.errors import UsageError
 from erf_tools.files import canonical_json, read_archive, understood, write_archive
 
-_FORMAT = "erf-tools part, version 1"
+_FORMAT = "erf-tools part, version 2"
 
 #: Memory for the sums over groups of images that intervals are made of, and the most there can be.
-_GROUP_BYTES, _MOST_GROUPS = 512 * 2**20, 64
+_GROUP_BYTES, _MOST_GROUPS = 2**30, 20
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,8 +32,11 @@ class Part:
 
     Attributes:
         total: sum of their maps, float64 ``[height, width]``.
-        groups: sums over groups of consecutive images, float32 ``[groups, height, width]``.
+        groups: sums over groups of consecutive images, float32 ``[groups, height, width]``; none of
+            maps that add up with their sign, which have no intervals.
         lengths: number of images in each group.
+        sums: of each image whose map is finite; see
+            :class:`~erf_tools.erf.measures.sample.Sample`.
         images: the images, in order.
         setting: as in :class:`~erf_tools.erf.maps.ERF`.
         runs: as in :class:`~erf_tools.erf.maps.ERF`.
@@ -41,6 +45,7 @@ class Part:
     total: np.ndarray
     groups: np.ndarray
     lengths: tuple[int, ...]
+    sums: Mapping[str, np.ndarray]
     images: tuple[MeasuredImage, ...]
     setting: Mapping[str, Any]
     runs: tuple[Mapping[str, Any], ...]
@@ -48,21 +53,30 @@ class Part:
     @classmethod
     def of_result(cls, result: ERF) -> Part:
         """Return a whole result as one group of a larger one."""
-        length = len(result.images)
-        groups = result.total[None].astype(np.float32)
-        return cls(result.total, groups, (length,), result.images, result.setting, result.runs)
+        known = result.sample is not None
+        return cls(
+            result.total,
+            result.total[None].astype(np.float32)[: int(known)],
+            (len(result.images),) * known,
+            result.sample.sums if result.sample else {},
+            result.images,
+            result.setting,
+            result.runs,
+        )
 
     @property
     def counts(self) -> np.ndarray:
         """Number of images in each group whose map is finite, integers ``[groups]``."""
         finite = np.array([image.outcome != "nan" for image in self.images], dtype=int)
+        if not self.lengths:
+            return np.empty(0, dtype=int)
         return np.add.reduceat(finite, np.cumsum([0, *self.lengths[:-1]]))
 
 
 def group_lengths(images: int, size: tuple[int, int], layers: int = 1) -> tuple[int, ...]:
     """Return how many consecutive images to put into each group, differing by one at most.
 
-    Groups are single images, up to 64 of them or as many as there is memory for.
+    Groups are single images, up to 20 of them or as many as there is memory for.
 
     Args:
         images: number of images.
@@ -75,14 +89,13 @@ def group_lengths(images: int, size: tuple[int, int], layers: int = 1) -> tuple[
     return tuple(end - start for start, end in pairwise(ends))
 
 
-def join(parts: Iterable[Part], seed: int = 0) -> ERF:
+def join(parts: Iterable[Part]) -> ERF:
     """Add parts of one setting over different images.
 
     Parts are held in memory one at a time, but for their groups.
 
     Args:
         parts: in the order of the images; the sum's last bits depend on it.
-        seed: of the intervals.
 
     Raises:
         UsageError: there are none, settings differ, or an image is in two of them.
@@ -90,7 +103,8 @@ def join(parts: Iterable[Part], seed: int = 0) -> ERF:
     first: Part | None = None
     total = np.empty(0)
     groups: list[np.ndarray] = []
-    counts: list[np.ndarray] = []
+    counts: list[int] = []
+    sums: dict[str, list[np.ndarray]] = {}
     images: list[MeasuredImage] = []
     seen: set[tuple[str, str]] = set()
     runs: list[Mapping[str, Any]] = []
@@ -108,14 +122,20 @@ def join(parts: Iterable[Part], seed: int = 0) -> ERF:
             )
         seen |= own
         images += part.images
-        groups.append(part.groups)
-        counts.append(part.counts)
+        filled = [(maps, int(n)) for maps, n in zip(part.groups, part.counts, strict=True) if n]
+        groups += [maps for maps, _ in filled]
+        counts += [count for _, count in filled]
+        for family, each in part.sums.items():
+            sums.setdefault(family, []).append(each)
         runs += part.runs
     if first is None:
         raise UsageError("there is nothing to merge")
     result = ERF(total, tuple(images), first.setting, tuple(runs))
-    sums, sizes = np.concatenate(groups), np.concatenate(counts)
-    return replace(result, resamples=resample(sums, sizes, result.square_centre, seed))
+    if sum(counts) != result.count or not total.any():
+        return result
+    joined = {family: np.concatenate(own) for family, own in sums.items()}
+    frame = Frame(total.shape, result.square_centre)
+    return replace(result, sample=Sample.of_groups(total, groups, counts, joined, frame))
 
 
 def joined_runs(runs: Iterable[Mapping[str, Any]]) -> tuple[Mapping[str, Any], ...]:
@@ -133,7 +153,8 @@ def joined_runs(runs: Iterable[Mapping[str, Any]]) -> tuple[Mapping[str, Any], .
 def merge(results: Sequence[ERF]) -> ERF:
     """Add results of one setting over different images.
 
-    The intervals of the sum resample the merged results, each as one group of images.
+    Intervals of measures that need whole maps take each of the merged results as one group of
+    images, and there are none for fewer than five.
 
     Raises:
         UsageError: nothing to merge, settings differ, or an image is in two of them.
@@ -155,12 +176,16 @@ def save_parts(path: Path, parts: Sequence[Part]) -> None:
     """
     arrays: dict[str, np.ndarray] = {}
     for index, part in enumerate(parts):
-        arrays |= {f"{index}.total": part.total, f"{index}.groups": part.groups}
+        arrays[f"{index}.total"] = part.total
+        if len(part.groups) > 1:  # a single one is the total
+            arrays[f"{index}.groups"] = part.groups
+        arrays |= {f"{index}.sums.{family}": sums for family, sums in part.sums.items()}
     record = {
         "format": _FORMAT,
         "parts": [
             {
                 "lengths": list(part.lengths),
+                "sums": list(part.sums),
                 "images": [vars(image) for image in part.images],
                 "setting": dict(part.setting),
                 "runs": [dict(run) for run in part.runs],
@@ -177,20 +202,26 @@ def load_parts(path: Path, layer: int | None = None) -> list[Part]:
     Raises:
         UsageError: the file is missing, damaged or something else.
     """
-    wanted = None if layer is None else [f"{layer}.total", f"{layer}.groups"]
-    arrays, record = read_archive(path, wanted)
+    arrays, record = read_archive(path, "" if layer is None else f"{layer}.")
     if record.get("format") != _FORMAT:
         raise UsageError(f"{path} is not a part of a result of this version of erf-tools")
     with understood(path):
         return [
-            Part(
-                arrays[f"{index}.total"],
-                arrays[f"{index}.groups"],
-                tuple(stored["lengths"]),
-                tuple(MeasuredImage(**image) for image in stored["images"]),
-                stored["setting"],
-                tuple(stored["runs"]),
-            )
+            _stored_part(arrays, index, stored)
             for index, stored in enumerate(record["parts"])
-            if layer is None or index == layer
+            if layer in (None, index)
         ]
+
+
+def _stored_part(arrays: Mapping[str, np.ndarray], index: int, stored: Mapping[str, Any]) -> Part:
+    total = arrays[f"{index}.total"]
+    single = total[None].astype(np.float32)[: len(stored["lengths"])]
+    return Part(
+        total,
+        arrays.get(f"{index}.groups", single),
+        tuple(stored["lengths"]),
+        {family: arrays[f"{index}.sums.{family}"] for family in stored["sums"]},
+        tuple(MeasuredImage(**image) for image in stored["images"]),
+        stored["setting"],
+        tuple(stored["runs"]),
+    )

@@ -8,7 +8,7 @@ from typing import Literal, TextIO
 import numpy as np
 from matplotlib import colormaps
 
-from erf_tools.erf.measures import density
+from erf_tools.erf.display import density
 
 Shades = Literal["24-bit", "256", "ascii"]
 

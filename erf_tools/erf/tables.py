@@ -10,9 +10,9 @@ from pathlib import Path
 import pandas as pd
 
 from erf_tools.erf.maps import ERF
-from erf_tools.erf.measures import THRESHOLDS
+from erf_tools.erf.measures import MEASURES
+from erf_tools.erf.measures.squares import THRESHOLDS
 from erf_tools.erf.published import PUBLISHED, STANDING
-from erf_tools.statistics import Estimate
 from erf_tools.tables import NONE, as_text, write_tables
 
 #: Share of its own accuracy below which a network counts as no longer itself.
@@ -26,7 +26,8 @@ def erf_table(results: Sequence[ERF]) -> pd.DataFrame:
 
     Ratios are shares of the map's area in (0, 1]; lengths are input pixels; NaN where a measure
     has no value. ``theoretical_height`` and ``_width`` are infinite where global operations let
-    every pixel reach the unit. ``MEASURE_low`` and ``_high`` are the ends of 95 % intervals.
+    every pixel reach the unit. ``MEASURE_low`` and ``_high`` are the ends of 95 % intervals, for
+    the measures that have them; ``without_intervals`` says why there are none.
     """
     return pd.DataFrame([_row(result) for result in results])
 
@@ -67,29 +68,27 @@ def _row(result: ERF) -> dict[str, object]:
     row["parameters"] = model["parameters"]
     row["weights_source"] = model["weights"]["source"]
     row["weights_sha256"] = model["weights"]["sha256"]
-    for name, value in values.items():
-        interval = result.resamples.estimate(name, value) if result.resamples else Estimate(nan)
-        row[f"{name}_low"], row[f"{name}_high"] = interval.low, interval.high
+    row["without_intervals"] = result.measures.without_intervals
+    for name, measure in MEASURES.items():
+        if measure.interval:
+            estimate = result.measures.estimate(name)
+            row[f"{name}_low"], row[f"{name}_high"] = estimate.low, estimate.high
     return row
 
 
 def difference_table(results: Sequence[ERF]) -> pd.DataFrame:
     """Return a row per pair of results and measure: the difference, with its paired interval.
 
-    Pairs are those measured on the same images, at one resolution and by one protocol; both are
-    resampled alike, so that what an image does to both cancels.
+    Pairs are those measured on the same images, at one resolution and by one protocol; what an
+    image does to both cancels.
     """
     rows = []
     for one, other in combinations(results, 2):
-        if not _comparable(one, other) or one.resamples is None or other.resamples is None:
+        if not _comparable(one, other):
             continue
-        ours, theirs = one.measures.values(), other.measures.values()
-        for name in ours:
-            between = one.resamples.difference(other.resamples, name, ours[name] - theirs[name])
-            if between:
-                rows.append(
-                    [one.label, other.label, name, between.value, between.low, between.high]
-                )
+        for name in MEASURES:
+            found = one.measures.difference(other.measures, name)
+            rows.append([one.label, other.label, name, found.value, found.low, found.high])
     return pd.DataFrame(rows, columns=["model", "other", "measure", "difference", "low", "high"])
 
 
@@ -105,8 +104,7 @@ def convergence_table(results: Sequence[ERF], measure: str = "effective_side") -
     rows = [
         [result.label, images, measure, spread.value, spread.low, spread.high]
         for result in results
-        if result.resamples
-        for images, spread in result.resamples.convergence(measure)
+        for images, spread in result.measures.convergence(measure)
     ]
     return pd.DataFrame(rows, columns=["model", "images", "measure", "median", "low", "high"])
 
@@ -143,11 +141,9 @@ def _ratios(table: pd.DataFrame, kind: str, percent: str) -> list[str]:
     """Return one column of ratios in per cent; those of the paper with their marks."""
     seen = float(percent) / 100
     return [
-        NONE
-        if ratio != ratio
+        _per_cent(ratio)
+        if kind != "paper" or ratio != ratio
         else f"{100 * ratio:.1f}" + "†" * (seen in PUBLISHED[model].seen)
-        if kind == "paper"
-        else f"{100 * ratio:.2f}"
         for model, ratio in zip(table["model"], table[f"{kind}_{percent}"], strict=True)
     ]
 
@@ -162,20 +158,12 @@ def readable(table: pd.DataFrame) -> pd.DataFrame:
             "Images": table["images"].map(str),
         }
     )
-    for kind in ("legacy", "linear"):
-        for percent in _PERCENT:
-            shown[f"{kind} r at {percent} %, %"] = _ratios(table, kind, percent)
+    for name, measure in MEASURES.items():
+        if measure.title:
+            shown[measure.title] = table[name].map(_SHOWN[measure.unit])
     shown["Effective side, px"] = _with_intervals(table, "effective_side")
     shown["Theoretical, px"] = _theoretical(table)
     shown["Side / theoretical"] = table["side_of_theoretical"].map(_two_decimals)
-    shown["sigma y, px"] = table["sigma_y"].map(_pixels)
-    shown["sigma x, px"] = table["sigma_x"].map(_pixels)
-    shown["Anisotropy"] = table["anisotropy"].map(_two_decimals)
-    shown["Gaussian sigma y, px"] = table["gaussian_sigma_y"].map(_pixels)
-    shown["Gaussian sigma x, px"] = table["gaussian_sigma_x"].map(_pixels)
-    shown["Gaussian R2"] = table["gaussian_r2"].map(_two_decimals)
-    shown["Cross share"] = table["cross_share"].map(_two_decimals)
-    shown["Participation"] = table["participation"].map("{:.3g}".format)
     if table["top1"].notna().any():
         shown["top-1, % (own size)"] = _top1(table)
     for percent in _PERCENT:
@@ -195,6 +183,10 @@ def notes(table: pd.DataFrame) -> list[str]:
         "linear: on A itself, independent of its scale: compare networks by it. Effective side: of "
         "the square with half of A, with a 95 % interval over images. sigma: standard deviation of "
         "A about its centroid.",
+    ]
+    found += [
+        f"{row.model} has no intervals: {row.without_intervals}."
+        for row in table[table["without_intervals"] != ""].itertuples()
     ]
     if (table["square"] == "unit").any():
         found.append("The squares of linear r and of the side are centred at the unit.")
@@ -266,3 +258,14 @@ def _pixels(length: float) -> str:
 
 def _two_decimals(value: float) -> str:
     return f"{value:.2f}" if value == value else NONE
+
+
+def _three_digits(value: float) -> str:
+    return f"{value:.3g}" if value == value else NONE
+
+
+def _per_cent(share: float) -> str:
+    return f"{100 * share:.2f}" if share == share else NONE
+
+
+_SHOWN = {"per cent": _per_cent, "pixels": _pixels, "number": _three_digits}

@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 
-from erf_tools.erf.measures import smallest_square
+from erf_tools.erf.measures.squares import smallest_square
 from erf_tools.explorer.pictures import Picture
 from erf_tools.fields.receptive_field import ReceptiveField
 

@@ -15,8 +15,11 @@ from erf_tools.cue_conflict import tables as decision_tables
 from erf_tools.cue_conflict.categories import CATEGORIES
 from erf_tools.cue_conflict.makers import HUMANS
 from erf_tools.erf import tables as erf_tables
+from erf_tools.erf.display import density
 from erf_tools.erf.maps import ERF
-from erf_tools.erf.measures import density, doubled_centre, radial_profile, shares_held
+from erf_tools.erf.measures.frame import doubled_centre
+from erf_tools.erf.measures.radial import radial_profile
+from erf_tools.erf.measures.squares import shares_held
 from erf_tools.failures import Failures
 from erf_tools.files import understood, without_nan
 from erf_tools.provenance import versions

@@ -132,7 +132,7 @@ def measure_erfs(
         labels: CSV of the images' classes; see :func:`erf_tools.models.accuracy.find_labels`.
         batch_size: see :func:`erf_tools.effective_receptive_field`.
         device: see :func:`erf_tools.effective_receptive_field`.
-        seed: of random weights and of the intervals.
+        seed: of random weights.
         overwrite: replace other results of these models in the folder.
         progress: show progress bars (in a terminal only).
         fast: see :func:`erf_tools.effective_receptive_field`. Without it, results that were
@@ -157,7 +157,7 @@ def measure_erfs(
         others: list[str] = []
         for folder, tap in zip(layers.folders(place, taps), taps, strict=True):
             result, other = _earlier(
-                folder, _expected(model, tap, procedure), selection, known, seed, fast
+                folder, _expected(model, tap, procedure), selection, known, fast
             )
             found.append(result)
             others += other
@@ -180,7 +180,6 @@ def measure_erfs(
             labels=known,
             batch_size=batch_size,
             device=device,
-            seed=seed,
             progress=progress,
             store=store,
             fast=fast,
@@ -262,7 +261,6 @@ def _earlier(
     expected: Mapping[str, Any],
     selection: Selection,
     labels: Mapping[str, int],
-    seed: int,
     fast: bool,
 ) -> tuple[ERF | None, list[str]]:
     """Return the result in a folder if measuring would give it again; else how it differs.
@@ -288,8 +286,6 @@ def _earlier(
         others += differences({"versions": run["versions"]}, {"versions": versions()})
         if not fast and (run["folded"] or run["cone"] or run["batch"] > 1):
             others.append("ways of computing (a faster one there, --exact now)")
-    if found.resamples and found.resamples.seed != seed:
-        others += differences({"seed": found.resamples.seed}, {"seed": seed})
     return (None, others) if others else (found, [])
 
 
@@ -307,7 +303,7 @@ def _write_together(
     files: list[Path] = []
     with failures.alone("erf_table"):
         files += tables.write_erf_table(table, output / "erf_table")
-    if any(result.resamples for result in results):
+    if any(result.sample for result in results):
         drawn["erf_convergence"] = figures.convergence
         with failures.alone("erf_convergence.csv"):
             convergence = tables.convergence_table(results)

@@ -41,7 +41,7 @@ class Measurement:
         id: digest of all that its result depends on, but for weights that a model hub decides on.
         request: the network.
         protocol: an ERF protocol, or how it decides on stimuli.
-        seed: of random weights and of intervals.
+        seed: of random weights.
         threads: of the process on a CPU.
         shards: number of its units.
         images: number of images or stimuli in all of them.

@@ -11,6 +11,7 @@ import msgspec
 import pandas as pd
 
 from erf_tools.cue_conflict.makers import decision_makers
+from erf_tools.erf.measures import MEASURES
 from erf_tools.erf.tables import write_erf_table
 from erf_tools.errors import ErfToolsError
 from erf_tools.failures import Failures
@@ -27,7 +28,7 @@ COLUMNS = (
     *("measure", "value", "low", "high", "status", "reason", "file"),
 )
 
-#: Columns of the ERF table that are measures, beside those that have intervals.
+#: Columns of the ERF table that are measured in other ways.
 _SINGLE = ("theoretical_height", "theoretical_width", "top1", "top1_natively")
 
 _DECIDED = ("shape_bias", "coverage", "mean_of_categories")
@@ -73,8 +74,7 @@ def write_results(study: StudyFile, plan: Plan, folder: SweepFolder) -> Written:
         if found:
             table = pd.concat(found, ignore_index=True)
             if isinstance(measurements[0].protocol, ErfProtocol):
-                with_intervals = [column[:-4] for column in table if column.endswith("_low")]
-                tidied.append(_tidy(table, name, [*with_intervals, *_SINGLE]))
+                tidied.append(_tidy(table, name, [*MEASURES, *_SINGLE]))
                 stem = folder.path / "erf" / folder_name(name) / "erf_table"
                 with failures.alone(f"erf_table of {name}"):
                     files += write_erf_table(table.drop(columns="file"), stem)

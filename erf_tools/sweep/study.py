@@ -133,7 +133,7 @@ class StudyFile(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         images: for ERFs.
         erf: what is measured of each network's ERFs.
         shape_bias: on what each network decides; ``None`` for nothing.
-        seed: of random weights, of the order of images and of intervals.
+        seed: of random weights and of the order of images.
         threads: of each process on a CPU; ``None`` for as many as there are cores. The last bits
             of results can depend on it.
         slurm: parameters of a cluster's jobs, as submitit names them.

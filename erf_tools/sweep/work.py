@@ -154,7 +154,7 @@ def _joined(measurement: Measurement, folder: SweepFolder, labels: Path | None) 
     place, layers = Path(measurement.folder), _layers(measurement.protocol)
     tables = []
     for index in range(len(_read(paths[0]))):
-        result = join((_read(path, index)[0] for path in paths), measurement.seed)
+        result = join(_read(path, index)[0] for path in paths)
         result = replace(result, runs=joined_runs(result.runs))
         own = place / layers.folder(result.setting["tap"]["name"])
         result = write_result(result, folder.path / own, labels)

@@ -1,0 +1,158 @@
+"""Measures of a contribution map ``A``, float64 ``[height, width]``, not negative.
+
+:data:`FAMILIES` lists all there are, a module each; tables, records, intervals and documentation
+follow from it. A map without mass (zero everywhere, or not finite) has no measures: they are NaN.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from math import nan
+from typing import Any
+
+import numpy as np
+
+from erf_tools.erf.intervals import FEWEST, Spread, t_interval
+from erf_tools.erf.measures.family import Family, Summed
+from erf_tools.erf.measures.frame import Centre, Frame
+from erf_tools.erf.measures.registry import FAMILIES as FAMILIES
+from erf_tools.erf.measures.registry import MEASURES as MEASURES
+from erf_tools.erf.measures.registry import PLACES
+from erf_tools.erf.measures.sample import Sample
+from erf_tools.errors import UsageError
+from erf_tools.statistics import Estimate, percentile_interval
+
+
+class Measures:
+    """All measures of a map, each computed when it is first asked for.
+
+    ``measures.NAME`` is the value of the measure with that name in :data:`MEASURES`. It is that of
+    the map, but for measures that are *corrected*, whose value is the estimate for infinitely many
+    images where the images are known and enough for an interval.
+    """
+
+    def __init__(
+        self, contribution: np.ndarray, centre: Centre | None = None, sample: Sample | None = None
+    ) -> None:
+        """See the class.
+
+        Args:
+            contribution: the map, ``[height, width]``, not negative.
+            centre: of the squares and of the cross, but for the legacy ratios, which stay as
+                published; see :class:`~erf_tools.erf.measures.frame.Frame`.
+            sample: what is kept of the images that the map is the mean of.
+
+        Raises:
+            UsageError: the map is not two-dimensional, or the centre is outside it.
+        """
+        self._map = np.asarray(contribution, dtype=np.float64)
+        if self._map.ndim != 2 or not self._map.size:
+            raise UsageError(f"a map is [height, width]; got shape {list(self._map.shape)}")
+        self._frame, self._sample = Frame(self._map.shape, centre), sample
+        self._spreads: dict[str, Spread] = {}
+
+    def __getattr__(self, name: str) -> float:
+        if name not in PLACES:
+            raise AttributeError(f"there is no measure {name!r}")
+        return self.estimate(name).value
+
+    def values(self) -> dict[str, float]:
+        """Return every value by its name."""
+        return {name: self.estimate(name).value for name in MEASURES}
+
+    def estimate(self, name: str) -> Estimate:
+        """Return a value with its 95 % interval over images; NaN where there is none."""
+        measure, (family, place) = MEASURES[name], PLACES[name]
+        spread = self._spread(family)
+        deviations = spread.deviations[:, place]
+        if len(deviations) < FEWEST:
+            return Estimate(float(spread.value[place]))
+        estimate = float(spread.estimate[place])
+        found = t_interval(estimate, deviations, self._effective(family))
+        value = estimate if measure.corrected else float(spread.value[place])
+        if not measure.interval:
+            return Estimate(value)
+        low, high = (family.rounded_up(place, end, self._frame) for end in (found.low, found.high))
+        ends = (value, low, high)
+        return Estimate(*(float(np.clip(end, measure.lowest, measure.highest)) for end in ends))
+
+    def difference(self, other: Measures, name: str) -> Estimate:
+        """Return the difference to another network's measure, with its paired interval.
+
+        What an image does to both cancels. There is no interval where one of the two has none, or
+        where their images were not grouped alike.
+        """
+        ours, theirs = self.estimate(name), other.estimate(name)
+        value = ours.value - theirs.value
+        family, place = PLACES[name]
+        one, two = self._spread(family), other._spread(family)
+        alike = one.deviations.shape == two.deviations.shape
+        if not alike or np.isnan([ours.low, theirs.low]).any():
+            return Estimate(value)
+        deviations = one.deviations[:, place] - two.deviations[:, place]
+        between = one.estimate[place] - two.estimate[place] if one.step[place] else value
+        effective = min(self._effective(family), other._effective(family))
+        found = t_interval(float(between), deviations, effective)
+        if not found.high - found.low > 1e-9 * abs(ours.value):  # but for rounding, the same maps
+            return found
+        return Estimate(value, found.low - two.step[place], found.high + one.step[place])
+
+    def convergence(self, name: str) -> list[tuple[int, Estimate]]:
+        """Return numbers of images, and median and 95 % range of a measure over such samples.
+
+        Samples are drawn from the images with replacement. Only measures of sums over images have
+        such a curve.
+        """
+        family, place = PLACES[name]
+        if self._sample is None or not isinstance(family, Summed):
+            return []
+        found = []
+        for size in self._sample.sizes():
+            values = family.of_sums(self._sample.drawn(family.name, size), self._frame)[:, place]
+            found.append((size, percentile_interval(float(np.nanmedian(values)), values)))
+        return found
+
+    @cached_property
+    def without_intervals(self) -> str:
+        """Why there are no intervals; empty where there are."""
+        if self._sample is None:
+            return "the images' own maps are not known, or add up with their sign"
+        images = len(self._sample)
+        return f"{images} images are fewer than {FEWEST}" if images < FEWEST else ""
+
+    def record(self) -> dict[str, Any]:
+        """Return values and intervals as JSON values."""
+        found = {name: self.estimate(name) for name in MEASURES}
+        return {
+            "values": self.values(),
+            "intervals": {
+                name: [each.low, each.high] for name, each in found.items() if each.low == each.low
+            },
+            "without_intervals": self.without_intervals,
+        }
+
+    def _spread(self, family: Family) -> Spread:
+        if family.name not in self._spreads:
+            self._spreads[family.name] = self._made(family)
+        return self._spreads[family.name]
+
+    def _made(self, family: Family) -> Spread:
+        total = self._map.sum()
+        if not (np.isfinite(total) and total > 0):
+            value = np.full(len(family.measures), nan)
+        elif self._sample is None:
+            value = np.asarray(family.of_map(self._map, self._frame), dtype=np.float64)
+        elif isinstance(family, Summed):
+            return family.spread(self._sample.sums[family.name], self._frame)
+        else:
+            return self._sample.spreads[family.name]
+        return Spread(value, value, np.zeros(len(value)), np.empty((0, len(value))))
+
+    def _effective(self, family: Family) -> float:
+        assert self._sample is not None
+        return self._sample.effective(by_groups=not isinstance(family, Summed))
+
+
+def measure(contribution: np.ndarray, centre: Centre | None = None) -> Measures:
+    """Return all measures of a map ``[height, width]``; see :class:`Measures`."""
+    return Measures(contribution, centre)

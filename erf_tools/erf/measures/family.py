@@ -1,0 +1,149 @@
+"""What a measure is: its name, its words, and where its value and its interval come from."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from math import inf, nan
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+
+from erf_tools.erf.intervals import Spread, jackknife
+from erf_tools.erf.measures.frame import Frame
+
+#: Pixels of each group's map that are multiplied at once.
+_CHUNK = 2**16
+
+
+@dataclass(frozen=True)
+class Measure:
+    """What is known of a measure beside how it is computed.
+
+    Attributes:
+        name: its column in tables.
+        title: its heading in tables for people; empty for those that have it in CSV only.
+        unit: how it is shown: ``per cent`` of a share, ``pixels``, or a plain ``number``.
+        meaning: a line of documentation.
+        interval: whether simulation (``python -m analyses.coverage``) proves an interval.
+        corrected: whether the table has the estimate for infinitely many images, where there are
+            enough images for one, and not the value of the mean map.
+        lowest, highest: its range.
+    """
+
+    name: str
+    title: str
+    unit: Literal["per cent", "pixels", "number"]
+    meaning: str
+    interval: bool = True
+    corrected: bool = False
+    lowest: float = 0.0
+    highest: float = inf
+
+
+class Family(ABC):
+    """Measures that are computed together.
+
+    Attributes:
+        name: of the family, in files.
+        measures: in the order of every array of values.
+    """
+
+    name: ClassVar[str]
+    measures: ClassVar[tuple[Measure, ...]]
+
+    @abstractmethod
+    def of_map(self, contribution: np.ndarray, frame: Frame) -> Sequence[float] | np.ndarray:
+        """Return the values of a map that has mass, float64 ``[height, width]``."""
+
+    def rounded_up(self, place: int, value: float, frame: Frame) -> float:
+        """Return the smallest value, at least ``value``, that a measure can have."""
+        return value
+
+
+class Summed(Family):
+    """Measures of sums that add up over images: a few numbers of each image are all they need."""
+
+    @abstractmethod
+    def sums(self, maps: Any, folded: Any, frame: Frame) -> Any:
+        """Return ``[..., sums]`` of maps ``[..., height, width]``, of NumPy or of PyTorch."""
+
+    @abstractmethod
+    def of_sums(self, sums: np.ndarray, frame: Frame) -> np.ndarray:
+        """Return the values ``[..., measures]`` of the maps with these sums."""
+
+    def of_map(self, contribution: np.ndarray, frame: Frame) -> np.ndarray:
+        """Return the values of a map that has mass."""
+        return self.of_sums(self.sums(contribution, frame.fold(contribution), frame), frame)
+
+    def spread(self, sums: np.ndarray, frame: Frame) -> Spread:
+        """Return values and how they spread over images with these sums ``[images, sums]``."""
+        total = sums.sum(axis=0)
+        value = self.of_sums(total, frame)
+        _, deviations = jackknife(value, self.of_sums(total - sums, frame), np.ones(len(sums)))
+        return Spread(value, value, np.zeros(len(value)), deviations)
+
+
+class Grouped(Family):
+    """Measures that need whole maps: their spread is that over a few groups of images."""
+
+    def spread(self, groups: Groups, frame: Frame) -> Spread:
+        """Return values and how they spread over groups of images."""
+        return self.unknown(groups, frame)
+
+    def unknown(self, groups: Groups, frame: Frame) -> Spread:
+        """Return values of which it is not known how they spread."""
+        value = np.asarray(self.of_map(groups.mean, frame), dtype=np.float64)
+        unknown = np.full((len(groups.counts), len(value)), nan)
+        return Spread(value, value, np.zeros(len(value)), unknown)
+
+
+class Groups:
+    """Sums of maps over groups of images.
+
+    Attributes:
+        counts: number of images in each group, all above 0.
+        mean: of all images, float64 ``[height, width]``.
+    """
+
+    def __init__(self, total: np.ndarray, maps: Sequence[np.ndarray], counts: np.ndarray) -> None:
+        """See the class.
+
+        Args:
+            total: sum over all images, float64 ``[height, width]``.
+            maps: sums over each group, float32 ``[height, width]``.
+            counts: number of images in each group.
+        """
+        self.counts, self._maps = counts, maps
+        self.mean = total / counts.sum()
+        self._total = total.astype(np.float32)
+
+    def means_without(self) -> Iterator[np.ndarray]:
+        """Yield the mean of all other images, for each group, float32 ``[height, width]``.
+
+        All in the same memory: each is there until the next is made, and may be changed.
+        """
+        others = np.empty_like(self._total)
+        for own, count in zip(self._maps, self.counts, strict=True):
+            np.subtract(self._total, own, out=others)
+            others /= np.float32(self.counts.sum() - count)
+            yield others
+
+    def products(self) -> np.ndarray:
+        """Return the products of the groups' maps with each other ``[groups, groups]``.
+
+        Of maps and of :meth:`masses` relative to the mean map's peak: squares of very small or
+        large gradients are outside the range of float32.
+        """
+        flat = [own.reshape(-1) for own in self._maps]
+        found = np.zeros((len(flat), len(flat)))
+        for start in range(0, len(flat[0]), _CHUNK):
+            chunk = np.stack([own[start : start + _CHUNK] for own in flat])
+            chunk /= np.float32(self.mean.max())
+            found += chunk @ chunk.T
+        return found
+
+    def masses(self) -> np.ndarray:
+        """Return the sum of each group's map ``[groups]``."""
+        return np.array([own.sum(dtype=np.float64) for own in self._maps]) / self.mean.max()

@@ -1,0 +1,105 @@
+"""Second moments of a map about its centroid: sigma, radius, anisotropy."""
+
+from __future__ import annotations
+
+from math import hypot
+from typing import Any
+
+import numpy as np
+
+from erf_tools.erf.intervals import Spread, jackknife
+from erf_tools.erf.measures.family import Measure, Summed
+from erf_tools.erf.measures.frame import Frame
+
+#: What rounding leaves of no variance, relative to the second moment about the middle.
+_ROUNDING = 1e-12
+
+
+class Moments(Summed):
+    """Standard deviations in pixels, which do not depend on the scale of the map.
+
+    A uniform map of side ``n`` has ``sqrt((n ** 2 - 1) / 12)`` along each axis.
+    """
+
+    name = "moments"
+    measures = (
+        Measure(
+            "sigma_y",
+            "sigma y, px",
+            "pixels",
+            "vertical standard deviation of A about its centroid",
+        ),
+        Measure(
+            "sigma_x",
+            "sigma x, px",
+            "pixels",
+            "horizontal standard deviation of A about its centroid",
+        ),
+        Measure(
+            "radius",
+            "",
+            "pixels",
+            "root mean square distance from the centroid: hypot(sigma_y, sigma_x)",
+        ),
+        Measure(
+            "anisotropy",
+            "Anisotropy",
+            "number",
+            "ratio of the standard deviations along the principal axes: 1 for a map as wide in "
+            "every direction, infinite for a line",
+            corrected=True,
+            lowest=1,
+        ),
+    )
+
+    def sums(self, maps: Any, folded: Any, frame: Frame) -> Any:
+        """Return sums of ``y ** i x ** j A`` for i, j = 0, 1, 2."""
+        moments = frame.powers_y @ (maps @ frame.powers_x.T)
+        return moments.reshape(*maps.shape[:-2], 9)
+
+    def of_sums(self, sums: np.ndarray, frame: Frame) -> np.ndarray:
+        """Return sigma y, sigma x, radius, anisotropy."""
+        variance_y, variance_x, *elongation = _second_moments(sums)
+        with np.errstate(invalid="ignore"):
+            sigmas = [np.sqrt(variance_y), np.sqrt(variance_x), np.sqrt(variance_y + variance_x)]
+            return np.stack([*sigmas, _anisotropy(np.hypot(*elongation))], axis=-1)
+
+    def spread(self, sums: np.ndarray, frame: Frame) -> Spread:
+        """Return values and spread; of the anisotropy, what chance adds is taken off.
+
+        Noise stretches a map in some direction, so that of a round map it is always above 1.
+        """
+        plain = super().spread(sums, frame)
+        total = sums.sum(axis=0)
+        ones = np.ones(len(sums))
+        whole, without = (np.stack(_second_moments(s)[2:], axis=-1) for s in (total, total - sums))
+        _, deviations = jackknife(whole, without, ones)
+        estimate = plain.estimate.copy()
+        noise = float((deviations**2).sum())
+        estimate[-1] = _anisotropy(np.sqrt(np.maximum(hypot(*whole) ** 2 - noise, 0)))
+        return Spread(plain.value, estimate, plain.step, plain.deviations)
+
+
+def _second_moments(sums: np.ndarray) -> list[np.ndarray]:
+    """Return variances along y and x, and the elongation's two components, each in [-1, 1]."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        _, x, xx, y, xy, _, yy, *_ = np.moveaxis(sums / sums[..., :1], -1, 0)
+        variance_y, variance_x = (
+            np.where(variance > _ROUNDING * second, variance, 0 * variance)
+            for variance, second in ((yy - y**2, yy), (xx - x**2, xx))
+        )
+        both = variance_y + variance_x
+        return [
+            variance_y,
+            variance_x,
+            (variance_y - variance_x) / both,
+            2 * (xy - x * y) / both,
+        ]
+
+
+def _anisotropy(elongation: np.ndarray) -> np.ndarray:
+    """Return the ratio of the principal standard deviations: infinite for a line."""
+    with np.errstate(divide="ignore"):
+        # A line has no width; what rounding leaves of it is not one.
+        width = np.where(1 - elongation > _ROUNDING, 1 - elongation, 0)
+        return np.sqrt((1 + elongation) / width)

@@ -1,0 +1,50 @@
+"""The share of the pixels that take part."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from erf_tools.erf.intervals import Spread, jackknife
+from erf_tools.erf.measures.family import Grouped, Groups, Measure
+from erf_tools.erf.measures.frame import Frame
+
+
+class Participation(Grouped):
+    """``(sum A) ** 2 / (N sum A ** 2)`` of the ``N`` pixels.
+
+    The square of a mean over images is the mean product of pairs of images. Pairs of an image with
+    itself hold its noise and make the ratio smaller; without them neither sum has a bias.
+    """
+
+    name = "participation"
+    measures = (
+        Measure(
+            "participation",
+            "Participation",
+            "number",
+            "(sum A) ** 2 / (N sum A ** 2): 1 for a uniform map of N pixels, 1 / N for one pixel",
+            corrected=True,
+            highest=1,
+        ),
+    )
+
+    def of_map(self, contribution: np.ndarray, frame: Frame) -> np.ndarray:
+        """Return the participation of a map."""
+        scaled = contribution / contribution.max()
+        return np.array([scaled.sum() ** 2 / (scaled.size * (scaled**2).sum())])
+
+    def spread(self, groups: Groups, frame: Frame) -> Spread:
+        """Return the value, and the ratio of sums over pairs of different groups."""
+        value = self.of_map(groups.mean, frame)
+        masses = groups.masses()
+        above, below = (_pairs(p) for p in (np.outer(masses, masses), groups.products()))
+        with np.errstate(invalid="ignore", divide="ignore"):
+            ratios = above / (groups.mean.size * below)
+        _, deviations = jackknife(ratios[:1], ratios[1:, None], groups.counts)
+        return Spread(value, ratios[:1], np.zeros(1), deviations)
+
+
+def _pairs(products: np.ndarray) -> np.ndarray:
+    """Return the sum over pairs of different groups, and those without each group."""
+    distinct = products * ~np.eye(len(products), dtype=bool)
+    return np.concatenate([[distinct.sum()], distinct.sum() - 2 * distinct.sum(axis=0)])

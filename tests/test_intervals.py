@@ -1,0 +1,195 @@
+"""Intervals: against brute force over whole maps, closed forms, and simulated truth."""
+
+from __future__ import annotations
+
+from itertools import permutations
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from analyses import coverage
+from erf_tools.erf.gradients import effective_receptive_field
+from erf_tools.erf.intervals import effective_number, jackknife, t_interval
+from erf_tools.erf.measures import FAMILIES, MEASURES, Measures, measure
+from erf_tools.erf.measures.family import Summed
+from erf_tools.erf.measures.frame import Frame
+from erf_tools.erf.measures.sample import Sample, image_sums
+from erf_tools.erf.parts import Part, join, load_parts, save_parts
+from erf_tools.erf.tables import difference_table, erf_table, notes
+
+SUMMED = [family for family in FAMILIES if isinstance(family, Summed)]
+
+
+def blobs(number: int, height: int, width: int) -> np.ndarray:
+    """Maps that differ in width, place and strength by orders of magnitude."""
+    generator = np.random.default_rng(number)
+    y, x = np.mgrid[:height, :width]
+    maps = []
+    for _ in range(number):
+        (sigma_y, sigma_x), (row, column) = generator.uniform(1, 9, 2), generator.normal(0, 2, 2)
+        exponent = ((y - height / 2 - row) / sigma_y) ** 2 + (
+            (x - width / 2 - column) / sigma_x
+        ) ** 2
+        strength = 10.0 ** generator.uniform(-3, 1)
+        maps.append(strength * np.exp(-exponent / 2) * generator.random((height, width)))
+    return np.stack(maps)
+
+
+def sampled(maps: np.ndarray, centre: tuple[float, float] | None = None) -> Sample:
+    frame = Frame(maps.shape[1:], centre)
+    groups = list(maps.astype(np.float32))
+    return Sample.of_groups(maps.sum(0), groups, [1] * len(maps), image_sums(maps, frame), frame)
+
+
+@pytest.mark.parametrize("library", ["numpy", "torch"])
+@pytest.mark.parametrize(
+    ("size", "centre"),
+    [
+        ((64, 64), None),
+        ((33, 50), (10.5, 20.0)),
+        ((65, 40), (32.0, 19.5)),
+        ((6, 7), (0.0, 2.0)),
+        ((7, 6), (6.0, 4.5)),
+        ((1, 1), None),
+        ((1, 9), None),
+    ],
+)
+def test_any_resampling_of_sums_equals_that_of_whole_maps(
+    size: tuple[int, int], centre: tuple[float, float] | None, library: str
+) -> None:
+    maps = blobs(7, *size)
+    frame = Frame(size, centre)
+    if library == "numpy":
+        sums = image_sums(maps, frame)
+    else:
+        found = image_sums(torch.as_tensor(maps), Frame(size, centre, torch.as_tensor))
+        sums = {name: own.numpy() for name, own in found.items()}
+    weights = np.random.default_rng(1).multinomial(7, np.full(7, 1 / 7), size=5)
+    for weight in [*weights, *(1 - np.eye(7, dtype=int))]:
+        plain = measure(np.tensordot(weight, maps, axes=1), centre)
+        for family in SUMMED:
+            values = family.of_sums(weight @ sums[family.name], frame)
+            for value, each in zip(values, family.measures, strict=True):
+                expected = getattr(plain, each.name)
+                assert value == pytest.approx(expected, rel=1e-9, nan_ok=True), each.name
+
+
+def test_participation_is_that_of_pairs_of_different_images() -> None:
+    maps = blobs(6, 20, 24)
+    pairs = list(permutations(range(6), 2))
+    above = sum(maps[i].sum() * maps[j].sum() for i, j in pairs)
+    below = sum((maps[i] * maps[j]).sum() for i, j in pairs)
+    found = Measures(maps.mean(0), None, sampled(maps))
+    assert found.participation == pytest.approx(above / (480 * below), rel=1e-5)
+
+
+def test_the_jackknife_of_a_mean_is_the_textbook_standard_error() -> None:
+    values = np.random.default_rng(0).normal(size=12)
+    without = ((values.sum() - values) / 11)[:, None]
+    corrected, deviations = jackknife(values.mean(keepdims=True), without, np.ones(12))
+    assert corrected == pytest.approx(values.mean())
+    assert (deviations**2).sum() == pytest.approx(values.var(ddof=1) / 12)
+    # n - 1 is the bias that it takes off a variance.
+    plain = np.array([np.delete(values, i).var() for i in range(12)])[:, None]
+    unbiased, _ = jackknife(values.var(keepdims=True), plain, np.ones(12))
+    assert unbiased == pytest.approx(values.var(ddof=1))
+
+
+def test_images_count_by_their_totals() -> None:
+    assert effective_number(np.full(9, 3.0)) == pytest.approx(9)
+    assert effective_number(np.array([1.0, 0, 0])) == 1
+    narrow = t_interval(0.0, np.full(9, 0.1), 9.0)
+    assert narrow.high == pytest.approx(2.306 * 0.3, rel=1e-3)
+    assert t_interval(0.0, np.full(9, 0.1), 3.0).high > narrow.high
+
+
+def test_intervals_hold_the_truth() -> None:
+    """A small form of ``python -m analyses.coverage``: two networks, and their differences."""
+    rows = coverage.simulated(images=10, samples=12)
+    assert min(row["coverage"] for row in rows) >= 0.6
+    assert np.mean([row["coverage"] for row in rows]) >= 0.9
+
+
+def test_intervals_hold_their_own_values_and_stay_in_range() -> None:
+    maps = coverage.simulated_images(10, np.random.default_rng(3))["cross"]
+    found = coverage.measures_of(maps)
+    for name, each in MEASURES.items():
+        estimate = found.estimate(name)
+        if each.interval:
+            assert each.lowest <= estimate.low <= estimate.value <= estimate.high <= each.highest
+        else:
+            assert np.isnan([estimate.low, estimate.high]).all()
+    assert found.extent == measure(maps.mean(0)).extent
+    assert found.gaussian_r2 == measure(maps.mean(0)).gaussian_r2 < found.gaussian_r2_corrected
+    assert found.legacy_50 == measure(maps.mean(0)).legacy_50
+
+
+@pytest.mark.parametrize("images", [1, 2, 4, 5])
+def test_fewer_than_five_images_have_no_interval_and_it_says_so(images: int) -> None:
+    maps = blobs(images, 24, 24)
+    found = Measures(maps.mean(0), None, sampled(maps))
+    ends = [found.estimate(name).low for name in MEASURES]
+    if images < 5:
+        assert np.isnan(ends).all()
+        assert found.without_intervals == f"{images} images are fewer than 5"
+        assert found.participation == measure(maps.mean(0)).participation
+    else:
+        assert np.isfinite(ends).sum() == sum(each.interval for each in MEASURES.values())
+        assert found.without_intervals == ""
+
+
+def test_pairs_cancel_what_an_image_does_to_both() -> None:
+    maps = blobs(12, 32, 32)
+    one, other = (Measures(m.mean(0), None, sampled(m)) for m in (maps, 3 * maps))
+    fewer = Measures(maps[:9].mean(0), None, sampled(maps[:9]))
+    for name in ("effective_side", "linear_99", "radius", "anisotropy", "cross_share"):
+        assert one.estimate(name).high > one.estimate(name).low
+        same = one.difference(other, name)
+        assert (same.low, same.value, same.high) == pytest.approx((0, 0, 0), abs=1e-9)
+        assert np.isnan(one.difference(fewer, name).low)
+
+
+def test_curves_narrow_with_the_number_of_images() -> None:
+    maps = blobs(30, 32, 32)
+    curve = Measures(maps.mean(0), None, sampled(maps)).convergence("effective_side")
+    assert [images for images, _ in curve] == [1, 2, 5, 10, 20, 30]
+    widths = [spread.high - spread.low for _, spread in curve]
+    assert widths[-1] < widths[0] / 2
+
+
+def test_maps_that_add_up_with_their_sign_have_no_intervals() -> None:
+    network = nn.Conv2d(3, 4, 5, padding=2)
+    signed, plain = (
+        effective_receptive_field(network, num_images=6, resolution=16, protocol=protocol)
+        for protocol in ("luo2016", "ding2022")
+    )
+    assert signed.sample is None
+    assert np.isnan(signed.measures.estimate("radius").low)
+    assert "add up with their sign" in " ".join(notes(erf_table([signed])))
+    assert plain.measures.estimate("radius").low > 0
+    assert plain.measures is plain.measures
+    assert set(difference_table([plain, plain])["measure"]) == {*MEASURES}
+
+
+def test_parts_hold_sums_and_add_up_alike(tmp_path: Path) -> None:
+    network = nn.Conv2d(3, 4, 5, padding=2)
+    whole = effective_receptive_field(network, num_images=6, resolution=16)
+    save_parts(tmp_path / "one.npz", [Part.of_result(whole)])
+    with np.load(tmp_path / "one.npz") as archive:
+        assert not any(name.endswith("groups") for name in archive.files)  # the total is the group
+    again = join(load_parts(tmp_path / "one.npz"))
+    assert np.array_equal(again.total, whole.total)
+    for name in ("linear_50", "radius", "anisotropy", "cross_share"):
+        assert again.measures.estimate(name) == whole.measures.estimate(name)
+    # Whole maps of single images are gone, and with them the spread of what needs them.
+    assert np.isnan(again.measures.estimate("legacy_50").low)
+
+
+def test_an_image_that_is_left_out_does_not_count() -> None:
+    maps = blobs(6, 16, 16)
+    full, fewer = sampled(maps), sampled(maps[:5])
+    assert (len(full), len(fewer)) == (6, 5)
+    assert full.counts == (1,) * 6
