@@ -9,6 +9,7 @@ lognormal total (sigma 0.8) times speckle, gamma noise of shape 1 at two scales,
 EfficientNet-Lite0 gives of photographs (``--photographs``), whose mean is the truth. In both the
 measures and intervals are the library's own, and pairs are two networks on the same images: in (a)
 the same totals and the same coarse speckle for both profiles, in (b) two stages of the network.
+(c) Decisions: see :mod:`analyses.decision_coverage`.
 Squares are whole pixels: their intervals reach to the next larger square, and hold the truth more
 often where a pixel is much, as here.
 
@@ -35,6 +36,7 @@ import typer
 from matplotlib.figure import Figure
 from scipy.ndimage import gaussian_filter
 
+from analyses.decision_coverage import write_decision_coverage
 from analyses.programs import Output, Quick, kept, publish, run
 from analyses.timing import processor_time
 from erf_tools.erf.measures import MEASURES, Measures
@@ -317,6 +319,7 @@ def main(
         draw_table(table),
         {"samples": samples, "numbers": list(NUMBERS), "photographs": photographs is not None},
     )
+    write_decision_coverage(output, samples)
 
 
 if __name__ == "__main__":

@@ -4,23 +4,29 @@ A decision for the shape, the texture or something else has the odds
 ``exp(s + a) : exp(t + b) : 1``. The effects ``a`` of shape images and ``b`` of texture images are
 normal; each image has its own, which all stimuli made from it share, and all decision makers.
 Measures over all images there could be follow by quadrature; the published design of 1,200 stimuli
-samples them.
+samples them. It is part (c) of :mod:`analyses.coverage`.
+
+Found (1,000 samples; standard errors below .011): FOUND
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from math import sqrt
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.figure import Figure
 
+from analyses.programs import kept, publish
 from erf_tools.cue_conflict import measures
 from erf_tools.cue_conflict.measures import ConflictCounts
 from erf_tools.cue_conflict.published import published_counts
+from erf_tools.figures import PAGE, draw_grid, line_styles, own_style
 from erf_tools.statistics import Estimate
 
 #: Decision makers: the constants ``s`` and ``t``, near those of a ResNet-50, of a second network
@@ -34,6 +40,9 @@ EFFECTS = {
     "shape effects": (1.0, 0.0),
     "both effects": (1.0, 1.0),
 }
+
+#: What is simulated: effects, and how many of the 1,200 stimuli are decided on.
+_CASES = (*((effects, 1200) for effects in EFFECTS), ("both effects", 300), ("both effects", 100))
 
 _NODES = 60
 
@@ -186,3 +195,79 @@ def coverage(
             }
         )
     return rows
+
+
+def write_decision_coverage(output: Path, samples: int) -> None:
+    """Simulate, and write ``decision_coverage`` as table, figure and provenance.
+
+    Args:
+        output: the folder; parts of an interrupted run that lie there are not computed again.
+        samples: of each case.
+    """
+    rows: list[dict[str, Any]] = []
+    for effects, stimuli in _CASES:
+        compute = partial(coverage, effects, stimuli, samples)
+        name = f"decisions-{effects.replace(' ', '-')}-{stimuli}.json"
+        setting = {"effects": EFFECTS[effects], "stimuli": stimuli, "samples": samples}
+        part = kept(output / "parts" / name, setting, lambda compute=compute: {"rows": compute()})
+        rows += part["rows"]
+    table = pd.DataFrame(rows)
+    printed = table[table["interval"] == "printed"]
+    others = table[table["interval"] != "printed"]
+    remarks = [
+        "Share of samples whose 95 % interval holds the value over all images there could be.",
+        f"Printed intervals: {printed['coverage'].min():.3f} to {printed['coverage'].max():.3f}.",
+        *(
+            f"{name}: {own['coverage'].min():.3f} to {own['coverage'].max():.3f}."
+            for name, own in others.groupby("interval")
+        ),
+    ]
+    publish(
+        output,
+        "decision_coverage",
+        table,
+        _readable(table),
+        remarks,
+        _drawn(table),
+        {"samples": samples},
+    )
+
+
+def _readable(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a row per measure and interval, a column per case."""
+    columns = {
+        f"{source.removeprefix('decisions, ')}, {stimuli} stimuli": own.set_index(
+            ["measure", "interval"]
+        )["coverage"]
+        for (source, stimuli), own in table.groupby(["source", "images"], sort=False)
+    }
+    shown = pd.DataFrame(columns).map("{:.3f}".format)
+    return shown.reset_index().rename(columns={"measure": "Measure", "interval": "Interval"})
+
+
+def _drawn(table: pd.DataFrame) -> Figure:
+    """Draw a panel per interval: coverage of each measure in each case."""
+    cases = list(dict.fromkeys(zip(table["source"], table["images"], strict=True)))
+    labels = [f"{source.removeprefix('decisions, ')}, {number}" for source, number in cases]
+    with own_style():
+        figure = Figure(figsize=(PAGE, PAGE * 0.4), layout="constrained")
+        intervals = list(dict.fromkeys(table["interval"]))
+        panels = figure.subplots(1, len(intervals), sharey=True, sharex=True)
+        styles = line_styles(table["measure"].nunique())
+        style_of = dict(zip(dict.fromkeys(table["measure"]), styles, strict=True))
+        for axes, interval in zip(panels, intervals, strict=True):
+            axes.axvspan(0.90, 0.98, color="#dddddd")
+            own = table[table["interval"] == interval]
+            for measure, each in own.groupby("measure", sort=False):
+                own_cases = zip(each["source"], each["images"], strict=True)
+                beside = 0.15 * (list(style_of).index(measure) - (len(style_of) - 1) / 2)
+                places = [cases.index(case) + beside for case in own_cases]
+                line = {**style_of[measure], "linestyle": "none"}
+                axes.plot(each["coverage"], places, marker="o", markersize=4, label=measure, **line)
+            axes.set_title(interval)
+            axes.set_xlabel("share that hold the truth")
+            draw_grid(axes)
+        panels[0].set_yticks(range(len(cases)), labels)
+        panels[0].invert_yaxis()
+        panels[0].legend(loc="lower left", fontsize="x-small")
+        return figure

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from erf_tools.erf.gradients import effective_receptive_field
+from erf_tools.erf.tables import erf_table, notes
 from erf_tools.errors import ErfToolsError
 from erf_tools.fields.dependency import receptive_fields
 from erf_tools.fields.receptive_field import ReceptiveField
@@ -89,6 +90,7 @@ def test_what_nan_must_not_reach_is_not_known_and_measured(name: str) -> None:
     result = effective_receptive_field(network, num_images=1, resolution=64)
     assert result.map.sum() > 0
     assert (result.receptive_field.unbounded, result.receptive_field.basis) == (None, "grid")
+    assert any("centre is that of equal tiles" in note for note in notes(erf_table([result])))
 
 
 def normalised(_parts: nn.Module, features: Tensor) -> Tensor:

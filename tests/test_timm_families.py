@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from network_state import identities, random_states, state
 
 from erf_tools.erf.gradients import effective_receptive_field
 from erf_tools.models.loading import load_model
@@ -70,10 +71,12 @@ FAMILIES = {
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_a_member_of_the_family_has_a_finite_map_that_is_not_zero(family: str) -> None:
+def test_a_member_has_a_finite_map_that_is_not_zero_and_is_as_before(family: str) -> None:
     model = load_model(FAMILIES[family], "random")
     side = model.preprocessing.size
+    before = state(model.module), identities(model.module), random_states()
     result = effective_receptive_field(model, num_images=1, resolution=side)
+    assert (state(model.module), identities(model.module), random_states()) == before
     assert result.map.shape == (side, side)
     assert np.isfinite(result.map).all()
     assert result.map.sum() > 0

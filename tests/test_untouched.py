@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from network_state import identities, random_states, state
 from reference import ding2022_map, randomise_norms
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -228,31 +229,6 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
 def made(name: str) -> nn.Module:
     torch.manual_seed(0)
     return randomise_norms(NETWORKS[name]().double())
-
-
-def state(value: Any) -> Any:
-    """All that an object holds, as values that can be compared."""
-    if isinstance(value, Tensor):
-        numbers = value.detach().numpy().copy().tobytes()
-        gradient = value.grad.sum().item() if value.is_leaf and value.grad is not None else None
-        return numbers, value.shape, value.dtype, value.requires_grad, gradient
-    if isinstance(value, nn.Module):
-        return type(value).__name__, state(vars(value))
-    if isinstance(value, dict):
-        return {key: state(held) for key, held in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [state(held) for held in value]
-    return value if isinstance(value, (int, float, str, set, type(None))) else id(value)
-
-
-def identities(network: nn.Module) -> list[int]:
-    held = [*network.modules(), *network.parameters(), *network.buffers()]
-    return [id(value) for value in held]
-
-
-def random_states() -> list[Any]:
-    numbers = np.random.get_state()
-    return [random.getstate(), numbers[1].tobytes(), numbers[2:], state(torch.get_rng_state())]
 
 
 @pytest.mark.parametrize("name", NETWORKS)

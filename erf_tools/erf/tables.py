@@ -64,6 +64,7 @@ def _row(result: ERF) -> dict[str, object]:
     row["unit"] = setting["unit"]
     row["units"] = " ".join(f"{down},{across}" for down, across in result.units)
     row["centre_y"], row["centre_x"] = result.centre
+    row["centre_basis"] = result.receptive_field.basis
     row["square"] = setting["square"]
     row["parameters"] = model["parameters"]
     row["weights_source"] = model["weights"]["source"]
@@ -190,6 +191,12 @@ def notes(table: pd.DataFrame) -> list[str]:
     ]
     if (table["square"] == "unit").any():
         found.append("The squares of linear r and of the side are centred at the unit.")
+    if (table["centre_basis"] == "grid").any():
+        names = ", ".join(dict.fromkeys(table.loc[table["centre_basis"] == "grid", "model"]))
+        found.append(
+            "The unit's centre is that of equal tiles of the image, since it is not known what "
+            f"each unit depends on: {names}."
+        )
     if table[f"paper_{_PERCENT[0]}"].notna().any():
         found.append(f"paper: {STANDING}.")
     if (table["weights"] == "untrained").any():
