@@ -16,10 +16,12 @@ often where a pixel is much, as here.
 Refuted by: a coverage outside .90 to .98 (squares: above) at ten images or more, by more than twice
 its own standard error.
 
-Found (part (a), ten images, 300 samples, standard error below .02): .91 to .98 for all but squares,
-which reach to whole pixels of 64 and hold .90 to 1.00. The percentile bootstrap over whole maps,
+Found (ten images; 150 to 300 samples, standard error below .03): .89 to .99 for all but squares,
+which reach to whole pixels of small maps and hold .93 to 1.00. With five images the participation
+holds .55 to .70 on photographs, and .94 on simulated maps. The percentile bootstrap over whole maps,
 which the library had before, held the anisotropy never and the participation in a fifth of samples.
-No method held the extent, whose peak is a single pixel.
+No method held the extent, whose peak is a single pixel, nor the Gaussian fit, whose widths held .57
+to .76 on photographs; they have no interval.
 """
 
 from __future__ import annotations
@@ -133,8 +135,7 @@ def covered(
     for _ in range(samples):
         found = {name: measures_of(maps) for name, maps in draw(images, generator).items()}
         for name in (each for each, measure in MEASURES.items() if measure.interval):
-            plain = name.removesuffix("_corrected")
-            truth = [getattr(truths[network], plain) for network in truths]
+            truth = [getattr(truths[network], name) for network in truths]
             estimates = {
                 first: (found[first].estimate(name), truth[0]),
                 second: (found[second].estimate(name), truth[1]),

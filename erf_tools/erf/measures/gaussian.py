@@ -7,8 +7,7 @@ from math import exp, log, nan
 
 import numpy as np
 
-from erf_tools.erf.intervals import Spread, jackknife
-from erf_tools.erf.measures.family import Grouped, Groups, Measure
+from erf_tools.erf.measures.family import Grouped, Measure
 from erf_tools.erf.measures.frame import Frame
 
 #: A first fit, to a map of at most so many blocks along each axis, finds where to begin.
@@ -174,7 +173,10 @@ def _narrow_start(scaled: np.ndarray) -> np.ndarray:
 
 
 class Gaussian(Grouped):
-    """Widths and quality of the fit."""
+    """Widths and quality of the fit.
+
+    They have no interval: on trained networks no method held the truth with ten images.
+    """
 
     name = "gaussian"
     measures = (
@@ -183,12 +185,14 @@ class Gaussian(Grouped):
             "Gaussian sigma y, px",
             "pixels",
             "vertical standard deviation of the least-squares Gaussian",
+            interval=False,
         ),
         Measure(
             "gaussian_sigma_x",
             "Gaussian sigma x, px",
             "pixels",
             "horizontal standard deviation of the least-squares Gaussian",
+            interval=False,
         ),
         Measure(
             "gaussian_r2",
@@ -198,37 +202,9 @@ class Gaussian(Grouped):
             "of a mean over few images makes it smaller",
             interval=False,
         ),
-        Measure(
-            "gaussian_r2_corrected",
-            "",
-            "number",
-            "gaussian_r2 of infinitely many images, by the jackknife; none of fewer than five",
-            corrected=True,
-            lowest=-np.inf,
-            highest=1,
-        ),
     )
 
     def of_map(self, contribution: np.ndarray, frame: Frame) -> np.ndarray:
-        """Return the values of a map, of which the corrected R2 is not known."""
-        return np.array([*_widths_and_quality(fit_gaussian(contribution))[:3], nan])
-
-    def spread(self, groups: Groups, frame: Frame) -> Spread:
-        """Return values, whose spread is that of fits without each group."""
-        whole = fit_gaussian(groups.mean)
-        if whole is NO_FIT:
-            return self.unknown(groups, frame)
-        centre_and_logs = whole.y, whole.x, log(whole.sigma_y), log(whole.sigma_x)
-        without = []
-        for mean in groups.means_without():
-            scaled = np.divide(mean, mean.max(), out=mean)
-            start = np.array([whole.amplitude * scaled.sum(dtype=np.float64), *centre_and_logs])
-            without.append(_widths_and_quality(_described(scaled, *_fit_from(start, scaled))))
-        value = _widths_and_quality(whole)
-        corrected, deviations = jackknife(value, np.stack(without), groups.counts)
-        estimate = np.array([*value[:3], corrected[3]])
-        return Spread(np.array([*value[:3], nan]), estimate, np.zeros(4), deviations)
-
-
-def _widths_and_quality(fit: GaussianFit) -> np.ndarray:
-    return np.array([fit.sigma_y, fit.sigma_x, fit.r_squared, fit.r_squared])
+        """Return the values of a map."""
+        fit = fit_gaussian(contribution)
+        return np.array([fit.sigma_y, fit.sigma_x, fit.r_squared])

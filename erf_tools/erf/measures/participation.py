@@ -12,8 +12,7 @@ from erf_tools.erf.measures.frame import Frame
 class Participation(Grouped):
     """``(sum A) ** 2 / (N sum A ** 2)`` of the ``N`` pixels.
 
-    The square of a mean over images is the mean product of pairs of images. Pairs of an image with
-    itself hold its noise and make the ratio smaller; without them neither sum has a bias.
+    The noise of a mean over few images makes it smaller, which the jackknife takes off.
     """
 
     name = "participation"
@@ -34,17 +33,17 @@ class Participation(Grouped):
         return np.array([scaled.sum() ** 2 / (scaled.size * (scaled**2).sum())])
 
     def spread(self, groups: Groups, frame: Frame) -> Spread:
-        """Return the value, and the ratio of sums over pairs of different groups."""
+        """Return the value, and what it is without the bias of few images."""
         value = self.of_map(groups.mean, frame)
         masses = groups.masses()
-        above, below = (_pairs(p) for p in (np.outer(masses, masses), groups.products()))
+        above, below = (_sums(p) for p in (np.outer(masses, masses), groups.products()))
         with np.errstate(invalid="ignore", divide="ignore"):
             ratios = above / (groups.mean.size * below)
-        _, deviations = jackknife(ratios[:1], ratios[1:, None], groups.counts)
-        return Spread(value, ratios[:1], np.zeros(1), deviations)
+        estimate, deviations = jackknife(ratios[:1], ratios[1:, None], groups.counts)
+        return Spread(value, estimate, np.zeros(1), deviations)
 
 
-def _pairs(products: np.ndarray) -> np.ndarray:
-    """Return the sum over pairs of different groups, and those without each group."""
-    distinct = products * ~np.eye(len(products), dtype=bool)
-    return np.concatenate([[distinct.sum()], distinct.sum() - 2 * distinct.sum(axis=0)])
+def _sums(products: np.ndarray) -> np.ndarray:
+    """Return the sum over pairs of groups, and those without each group."""
+    without = products.sum() - 2 * products.sum(axis=0) + products.diagonal()
+    return np.concatenate([[products.sum()], without])
