@@ -18,8 +18,8 @@ its own standard error.
 
 Found (ten images; 150 to 300 samples, standard error below .03): .89 to .99 for all but squares,
 which reach to whole pixels of small maps and hold .93 to 1.00. With five images the participation
-holds .55 to .70 on photographs, and .94 on simulated maps. The percentile bootstrap over whole maps,
-which the library had before, held the anisotropy never and the participation in a fifth of samples.
+holds .55 to .70 on photographs, .94 to .96 on simulated maps. The percentile bootstrap over whole
+maps, used before, held the anisotropy never and the participation in a fifth of samples.
 No method held the extent, whose peak is a single pixel, nor the Gaussian fit, whose widths held .57
 to .76 on photographs; they have no interval.
 """
