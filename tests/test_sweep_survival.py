@@ -36,6 +36,7 @@ from erf_tools.erf.gradients import measure_layers
 from erf_tools.erf.maps import ERF
 from erf_tools.erf.procedure import Procedure
 from erf_tools.errors import ErfToolsError, OutputError
+from erf_tools.failures import Failures
 from erf_tools.files import locked, write_text
 from erf_tools.images import select
 from erf_tools.models.loading import load_model
@@ -91,7 +92,7 @@ def test_the_table_is_tidy_and_everything_else_reads_the_results(study: Path) ->
     pd.testing.assert_frame_equal(pd.read_parquet("out/sweep.parquet"), done.table)
     np.testing.assert_array_equal(table["value"], done.table["value"])
     assert all((Path("out") / file).is_file() for file in table["file"])
-    erfs, _ = find_results([Path("out")])
+    erfs = find_results([Path("out")], Failures()).archives
     assert len(erfs) == 6
     bias = Path("bias")
     bias.mkdir()
