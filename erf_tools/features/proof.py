@@ -54,6 +54,9 @@ _RIGHT, _CERTAIN = 0.75, 0.9
 #: units do not differ enough to tell where they are. Rounding alone makes 0.2 of it.
 _TELLING = 0.25
 
+#: Units in each half; fewer can be out of order by chance.
+_FEWEST = 8
+
 #: Where that logarithm is cut off: beyond, a unit sees one image only.
 _CUT = 10.0
 
@@ -361,4 +364,5 @@ def _ordered(upper: Tensor, lower: Tensor) -> _Verdict:
         return "certain"
     if share >= _RIGHT:
         return "right"
-    return "nothing to see" if spread < _TELLING else "wrong"
+    told = spread >= _TELLING and min(len(upper), len(lower)) >= _FEWEST
+    return "wrong" if told else "nothing to see"
