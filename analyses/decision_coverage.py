@@ -6,7 +6,10 @@ normal; each image has its own, which all stimuli made from it share, and all de
 Measures over all images there could be follow by quadrature; the published design of 1,200 stimuli
 samples them. It is part (c) of :mod:`analyses.coverage`.
 
-Found (1,000 samples; standard errors below .011): FOUND
+Found (1,000 samples of 300 and of 1,200 stimuli; standard errors below .015): the printed intervals
+hold the truth in 94 to 97 % of samples, whichever images matter, those of differences and of kappa
+in 94 to 97 % too. Over texture images alone it is 83 to 94 % (least where shape images matter), for
+Wilson's, which takes decisions as independent, 70 to 96 %.
 """
 
 from __future__ import annotations
