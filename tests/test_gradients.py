@@ -292,8 +292,9 @@ def test_a_batch_that_does_not_fit_is_halved() -> None:
 
     model = as_model(Small(), preprocessing=PLAIN)
     result = effective_receptive_field(model, noise(7), resolution=16, batch_size=7)
-    assert sizes[:3] == [1, 7, 3]  # the first by itself, to compare with
-    assert set(sizes[3:]) == {1}
+    # The first by itself: watched, and to compare with.
+    assert sizes[:4] == [1, 1, 7, 3]
+    assert set(sizes[4:]) == {1}
     assert result.count == 7
 
 

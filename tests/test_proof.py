@@ -301,3 +301,14 @@ def test_what_is_put_around_a_network_is_taken_off() -> None:
     network = Tokens()
     compiled = torch.compile(network, backend="eager")
     assert as_model(nn.DataParallel(compiled)).module is network
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_units_that_see_everything_are_not_taken_for_being_out_of_order(seed: int) -> None:
+    """Random large kernels of one channel: which image a unit is nearer to is up to chance."""
+    torch.manual_seed(seed)
+    kernels = [nn.Conv2d(1, 1, 31, padding=15, bias=False) for _ in range(4)]
+    for kernel in kernels:
+        nn.init.normal_(kernel.weight, std=1 / 31)
+    network = nn.Sequential(nn.Conv2d(3, 1, 1), *kernels).eval()
+    assert [tap.path for tap in proven(network, [Tap("")], (64, 64))] == [""]

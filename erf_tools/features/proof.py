@@ -51,8 +51,10 @@ _PERIOD = 64
 _RIGHT, _CERTAIN = 0.75, 0.9
 
 #: Standard deviation over units of the logarithm of "nearer to A than to B", in times: with less,
-#: units do not differ enough to tell where they are. Rounding alone makes 0.2 of it.
-_TELLING = 0.25
+#: units do not differ enough to tell where they are. Rounding alone makes 0.2 of it. Chance makes
+#: the inverse of the square root of the number of channels, or some times that where channels are
+#: alike: units are out of order only if they differ by more.
+_TELLING, _BY_CHANCE = 0.25, 4
 
 #: Units in each half; fewer can be out of order by chance.
 _FEWEST = 8
@@ -338,6 +340,7 @@ def _read_as(
 def _verdict(map_: Tensor) -> _Verdict:
     """Return whether units ``[4, C, H, W]`` for :func:`_images` lie where they are read from."""
     one, other, above, before = map_
+    telling = max(_TELLING, _BY_CHANCE / len(one) ** 0.5)
     verdicts: set[_Verdict] = set()
     for mixed, axis in ((above, 0), (before, 1)):
         nearness = (mixed - other).norm(dim=0).log() - (mixed - one).norm(dim=0).log()
@@ -345,15 +348,18 @@ def _verdict(map_: Tensor) -> _Verdict:
         half = len(units) // 2
         # Of an odd number of rows, the middle one has both.
         of_one, of_other = units[:half].flatten(), units[len(units) - half :].flatten()
-        verdicts.add(_ordered(of_one[~of_one.isnan()], of_other[~of_other.isnan()]))
+        verdicts.add(_ordered(of_one[~of_one.isnan()], of_other[~of_other.isnan()], telling))
     for verdict in ("wrong", "nothing to see", "right"):
         if verdict in verdicts:
             return verdict
     return "certain"
 
 
-def _ordered(upper: Tensor, lower: Tensor) -> _Verdict:
-    """Return whether values are larger than others, as a rank test does."""
+def _ordered(upper: Tensor, lower: Tensor, telling: float) -> _Verdict:
+    """Return whether values are larger than others, as a rank test does.
+
+    That they are not is told only where they spread by more than ``telling``.
+    """
     if not len(upper) or not len(lower):
         return "nothing to see"
     ranked = lower.sort().values
@@ -364,5 +370,5 @@ def _ordered(upper: Tensor, lower: Tensor) -> _Verdict:
         return "certain"
     if share >= _RIGHT:
         return "right"
-    told = spread >= _TELLING and min(len(upper), len(lower)) >= _FEWEST
+    told = spread >= telling and min(len(upper), len(lower)) >= _FEWEST
     return "wrong" if told else "nothing to see"
