@@ -346,7 +346,7 @@ def test_the_table_has_published_and_measured_values(erf_of_resnet101: ERF, tmp_
     assert list(table["standing"]) == ["recalled"] * 3 + ["seen"]
     assert list(table["published"]) == list(PUBLISHED["resnet101"].ratios.values())
     assert (table["difference"] == table["legacy"] - table["published"]).all()
-    assert (table["low"] <= table["high"]).all()
+    assert table[["low", "high"]].isna().all(axis=None)  # fewer than five images
     shown = erf_table.readable(table)
     assert shown["Published r, %"].iloc[3] == "22.4†"
     assert (shown["Weights"] == "untrained").all()
@@ -394,7 +394,7 @@ def test_what_cannot_be_had_is_named_and_left_out(tmp_path: Path) -> None:
     makers, missing = shape_bias_figure.gather(None, [], None, tmp_path)
     assert set(missing) == set(shape_bias_figure.NETWORKS)
     names = [maker.name for maker in makers]
-    assert names == ["humans (published)", "ResNet-152 (published)", "ResNet-50 (published)"]
+    assert names == ["humans (published)", "ResNet-50 (published)", "ResNet-152 (published)"]
 
 
 def test_given_decisions_take_the_place_of_published_rows(

@@ -71,7 +71,12 @@ def print_study(outcome: Study, output: Path) -> None:
     say_written(output, outcome.files)
 
 
-def raise_failures(failures: Iterable[ErfToolsError]) -> None:
-    """Raise what failed, for :func:`erf_tools.cli.main` to print."""
+def raise_failures(failures: Iterable[ErfToolsError], asked: int = 0) -> None:
+    """Raise what failed, for :func:`erf_tools.cli.main` to print.
+
+    Args:
+        failures: what failed.
+        asked: how many things were to be done, where that is known.
+    """
     if listed := list(failures):
-        raise FailuresError(listed)
+        raise FailuresError(listed, all_of_it=len(listed) == asked)

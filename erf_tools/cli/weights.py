@@ -39,8 +39,8 @@ def fetch(
     from erf_tools.models.catalogue import ENTRIES
     from erf_tools.models.weight_files import obtain
 
-    failures = Failures()
-    for name in split_names(models):
+    failures, names = Failures(), split_names(models)
+    for name in names:
         with failures.alone(name):
             if name in ENTRIES and ENTRIES[name].weights.kind != "timm":
                 say(f"{name}: {obtain(ENTRIES[name], progress=True)}")
@@ -48,7 +48,7 @@ def fetch(
                 from erf_tools.models.loading import load_model
 
                 say(f"{name}: {load_model(name).weights.source}")
-    raise_failures(failures)
+    raise_failures(failures, asked=len(names))
 
 
 @app.command()

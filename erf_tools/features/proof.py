@@ -148,6 +148,9 @@ def find_map_layers(
             if name and ("." not in name or any(layer.children()))
         ]
     size = (int(images.shape[-2]), int(images.shape[-1]))
+    if not taps:  # nothing would tell that the network cannot be run
+        with torch.no_grad(), random_states_kept():
+            probe_copy(module)(images)
     found: list[Tap] = []
     for tap, outcomes in _tried(module, taps, size, fixed_size).items():
         if tap.run is not None:
@@ -339,6 +342,8 @@ def _read_as(
 
 def _verdict(map_: Tensor) -> _Verdict:
     """Return whether units ``[4, C, H, W]`` for :func:`_images` lie where they are read from."""
+    if map_.layout != torch.strided or not map_.is_floating_point():
+        return "nothing to see"  # what is measured later says what is wrong with it
     one, other, above, before = map_
     telling = max(_TELLING, _BY_CHANCE / len(one) ** 0.5)
     verdicts: set[_Verdict] = set()

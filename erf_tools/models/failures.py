@@ -152,7 +152,7 @@ CAUSES = (
     ),
     Cause(
         r"\(unbatched\) or \dD \(batched\) input to (conv|max_pool|avg_pool|adaptive)|"
-        r"expected input\[\d+, 1, 3, |argument #1 'indices'|"
+        r"expected input\[\d+, [14], 3, |argument #1 'indices'|"
         r"expected [123]D (or \dD )?input \(got 4D input\)",
         "it is no network for images [N, 3, height, width]",
         "wrap it in a module that makes its input of images",
