@@ -125,7 +125,7 @@ def test_intervals_hold_their_own_values_and_stay_in_range() -> None:
     assert found.legacy_50 == measure(maps.mean(0)).legacy_50
 
 
-@pytest.mark.parametrize("images", [1, 2, 4, 5])
+@pytest.mark.parametrize("images", [1, 2, 4, 5, 10])
 def test_fewer_than_five_images_have_no_interval_and_it_says_so(images: int) -> None:
     maps = blobs(images, 24, 24)
     found = Measures(maps.mean(0), None, sampled(maps))
@@ -135,7 +135,9 @@ def test_fewer_than_five_images_have_no_interval_and_it_says_so(images: int) -> 
         assert found.without_intervals == f"{images} images are fewer than 5"
         assert found.participation == measure(maps.mean(0)).participation
     else:
-        assert np.isfinite(ends).sum() == sum(each.interval for each in MEASURES.values())
+        proven = [each.interval and each.fewest <= images for each in MEASURES.values()]
+        assert np.isfinite(ends).tolist() == proven
+        assert np.isfinite(found.estimate("participation").low) == (images >= 10)
         assert found.without_intervals == ""
 
 

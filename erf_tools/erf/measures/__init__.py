@@ -70,7 +70,7 @@ class Measures:
         estimate = float(spread.estimate[place])
         found = t_interval(estimate, deviations, self._effective(family))
         value = estimate if measure.corrected else float(spread.value[place])
-        if not measure.interval:
+        if not measure.interval or len(deviations) < measure.fewest:
             return Estimate(value)
         low, high = (family.rounded_up(place, end, self._frame) for end in (found.low, found.high))
         ends = (value, low, high)

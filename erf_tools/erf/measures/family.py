@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from erf_tools.erf.intervals import Spread, jackknife
+from erf_tools.erf.intervals import FEWEST, Spread, jackknife
 from erf_tools.erf.measures.frame import Frame
 
 #: Pixels of each group's map that are multiplied at once.
@@ -29,6 +29,7 @@ class Measure:
         interval: whether simulation (``python -m analyses.coverage``) proves an interval.
         corrected: whether the table has the estimate for infinitely many images, where there are
             enough images for one, and not the value of the mean map.
+        fewest: images, or groups of them, below which its interval does not hold.
         lowest, highest: its range.
     """
 
@@ -38,6 +39,7 @@ class Measure:
     meaning: str
     interval: bool = True
     corrected: bool = False
+    fewest: int = FEWEST
     lowest: float = 0.0
     highest: float = inf
 
