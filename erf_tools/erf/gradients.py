@@ -128,6 +128,7 @@ def measure_layers(
     """
     size = procedure.size(model.preprocessing)
     lengths = group_lengths(len(selection), size, len(taps))
-    with prepared(model, procedure, taps, batch_size, device, fast) as network:
+    images = len(selection)
+    with prepared(model, procedure, taps, batch_size, device, fast, images) as network:
         parts = network.measure(selection, lengths, labels, progress, store)
     return [join([part]) for part in parts]

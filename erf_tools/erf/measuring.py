@@ -52,6 +52,7 @@ def prepared(
     batch_size: int | None = None,
     device: str = "auto",
     fast: bool = True,
+    images: int | None = None,
 ) -> Iterator[Prepared]:
     """Have a network ready to measure some of its layers, over as many sets of images as wanted.
 
@@ -64,6 +65,7 @@ def prepared(
         batch_size: see :func:`erf_tools.effective_receptive_field`.
         device: see :func:`erf_tools.effective_receptive_field`.
         fast: see :func:`erf_tools.effective_receptive_field`.
+        images: how many there are at once, if that is known. For few no faster way is prepared.
 
     Raises:
         UsageError: something cannot be measured as asked.
@@ -84,8 +86,9 @@ def prepared(
     with ExitStack() as until_done:
         with explained(model.name, model.module, size):
             network = until_done.enter_context(ready(model.module, target, tf32))
+            many = images is None or images >= FEW
             contributions = Contributions(
-                network, taps, procedure, size, model.input_size is not None, fast
+                network, taps, procedure, size, model.input_size is not None, fast and many
             )
         yield Prepared(model, procedure, contributions, target, batch_size, fast)
 
