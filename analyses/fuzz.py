@@ -6,7 +6,7 @@ relu of the gradient, RGB summed), and the network that was given is as it was.
 Method: a seed makes a network of layers, branches and shortcuts that networks are made of, odd ones
 too (in-place operations, images of a batch that see each other, decisions by value or size, hooks),
 in float64. Its ERF over two dozen images is compared with the loop that is written here, and
-parameters, buffers, attributes, modes, hooks and random states with what they were.
+parameters, buffers, attributes, modes, hooks, random states and outputs with what they were.
 
 Refuted by: a difference above 1e-9, relative in norm, or anything that is not as before.
 
@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
+from analyses.network_state import identities, random_states, state
 from analyses.programs import run
 from erf_tools import as_model, effective_receptive_field
 from erf_tools.errors import ErfToolsError
@@ -262,27 +263,6 @@ def literal_map(network: nn.Module, images: list[Image.Image]) -> np.ndarray:
     return total / len(images)
 
 
-def _state(network: nn.Module) -> list[Any]:
-    """Return all that has to be as before, in a form that compares."""
-    parts: list[Any] = [torch.get_rng_state().tolist(), random.getstate()]
-    parts.append(str(np.random.get_state()))
-    for name, part in network.named_modules():
-        plain = {
-            key: value
-            for key, value in vars(part).items()
-            if isinstance(value, (int, float, str, tuple))
-        }
-        hooks = [
-            len(vars(part)[key])
-            for key in ("_forward_hooks", "_backward_hooks")
-            if key in vars(part)
-        ]
-        parts += [name, plain, hooks]
-    for key, value in (*network.named_parameters(), *network.named_buffers()):
-        parts += [key, value.requires_grad, value.grad is None, value.tolist()]
-    return parts
-
-
 def try_seed(seed: int) -> float | None:
     """Measure the network of a seed and compare.
 
@@ -305,12 +285,19 @@ def try_seed(seed: int) -> float | None:
         expected = literal_map(random_network(seed).eval(), images)
     except (RuntimeError, IndexError, ValueError):  # nothing is left of the map
         return None
-    before = _state(network)
+    before = state(network), identities(network), random_states()
     model = as_model(network, preprocessing=_OWN, tap=Tap("", "NCHW"))
     selection = select(images, _IMAGES, order="sequential")
     found = effective_receptive_field(model, selection, resolution=side).map
-    if _state(network) != before:
-        raise ErfToolsError(f"seed {seed}: the network or a random state is not as before")
+    if (state(network), identities(network), random_states()) != before:
+        raise ErfToolsError("the network or a random state is not as before")
+    sample = torch.rand(1, 3, side, side, dtype=torch.float64)
+    outputs = []
+    for each in (network, random_network(seed)):
+        torch.manual_seed(0)
+        outputs.append(each.eval()(sample))
+    if not torch.equal(*outputs):
+        raise ErfToolsError("the network gives something else than before")
     size = float(np.linalg.norm(expected))
     return float(np.linalg.norm(found - expected)) / size if size else None
 

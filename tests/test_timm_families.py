@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from network_state import identities, random_states, state
 
+from analyses.network_state import identities, random_states, state
 from erf_tools.erf.gradients import effective_receptive_field
 from erf_tools.models.loading import load_model
 

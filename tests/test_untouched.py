@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from network_state import identities, random_states, state
 from reference import ding2022_map, randomise_norms
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils import parametrizations
 
+from analyses.network_state import identities, random_states, state
 from erf_tools.erf.gradients import effective_receptive_field
 from erf_tools.images import Preprocessing, select
 from erf_tools.models.layers import describe_layers

@@ -24,8 +24,8 @@ _DECIDING = frozenset(
     | {"masked_select", "bucketize", "searchsorted", "multinomial", "bernoulli", "unique_dim"}
 )
 
-#: Methods of tensors that do so without an operation.
-_READING = frozenset({"numpy", "tolist", "__array__", "__dlpack__", "data_ptr", "untyped_storage"})
+#: Methods of tensors that do so without an operation: behind them nothing can be watched.
+READING = frozenset({"numpy", "tolist", "__array__", "__dlpack__", "data_ptr", "untyped_storage"})
 
 #: Operations that place what they give by the size of what they are given.
 _STRETCHING = ("upsample_", "_upsample_", "grid_sampler", "affine_grid")
@@ -109,7 +109,7 @@ class _Methods(TorchFunctionMode):
     ) -> Any:
         """Run one of torch's functions."""
         name = getattr(func, "__name__", "")
-        if name in _READING and args and self._operations.follows(args[0]):
+        if name in READING and args and self._operations.follows(args[0]):
             self._behaviour.decisions.add(name)
         return func(*args, **(kwargs or {}))
 

@@ -16,6 +16,8 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 from torch.utils._pytree import tree_leaves
 
+from erf_tools.features.behaviour import READING
+
 
 class UnsafeProbeError(Exception):
     """A network does something with its values that no NaN may be used for."""
@@ -36,9 +38,6 @@ _WITH_EXTRAS = (
     *("_scaled_dot_product", "_flash_attention", "_efficient_attention"),
     *("_batch_norm", "native_batch_norm", "cudnn_", "miopen_"),
 )
-
-#: Methods of tensors behind which nothing can be watched.
-_LEAVING = ("numpy", "tolist", "data_ptr", "__array__", "__dlpack__")
 
 #: Packages whose compiled code does not take tensors' memory.
 _HARMLESS = frozenset({*sys.stdlib_module_names, "torch", "numpy"})
@@ -101,7 +100,7 @@ def watched() -> Iterator[None]:
         if package not in _HARMLESS:
             raise UnsafeProbeError(f"{function} cannot be looked into")
         owner = getattr(function, "__self__", None)
-        if isinstance(owner, Tensor) and function.__name__ in _LEAVING:
+        if isinstance(owner, Tensor) and function.__name__ in READING:
             with _disable_current_modes():
                 if _hold_nan(owner):
                     raise UnsafeProbeError(f"{function.__name__} would be given NaN")

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 
 def state(value: Any) -> Any:
-    """All that an object holds, as values that can be compared."""
+    """Return all that an object holds: tensors as numbers, what is no value by its identity."""
     if isinstance(value, Tensor):
         numbers = value.detach().numpy().copy().tobytes()
         gradient = value.grad.sum().item() if value.is_leaf and value.grad is not None else None
@@ -26,10 +26,12 @@ def state(value: Any) -> Any:
 
 
 def identities(network: nn.Module) -> list[int]:
+    """Return which objects a network is made of."""
     held = [*network.modules(), *network.parameters(), *network.buffers()]
     return [id(value) for value in held]
 
 
 def random_states() -> list[Any]:
+    """Return the random states of Python, NumPy and torch."""
     numbers = np.random.get_state()
     return [random.getstate(), numbers[1].tobytes(), numbers[2:], state(torch.get_rng_state())]
