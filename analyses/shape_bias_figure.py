@@ -9,7 +9,7 @@ can be had, else read from ``--decisions`` (files of ``erf-tools shape-bias``, o
 published format); humans, ResNet-50 and ResNet-152 as published with Geirhos et al. RepLKNet-3 has
 no published weights: give a file of your own with ``--replknet3``. Networks that cannot be had are
 left out and named; an untrained network's few hits would be no evidence. Each ordering of the claim
-is answered by the paired difference, with a 95 % bootstrap over texture images.
+is answered by the paired difference, with its 95 % interval.
 
 Refuted by: intervals of those differences that lie below zero (or, for RepLKNet-3, leave it out).
 
@@ -184,8 +184,8 @@ def main(
         typer.echo(f"{name} is left out: {reason}", err=True)
     table = shape_bias_table(makers)
     remarks = [
-        "Shape bias: S / (S + T) on 1,200 cue-conflict stimuli, 95 %: bootstrap over texture "
-        "images.",
+        "Shape bias: S / (S + T) on 1,200 cue-conflict stimuli, with its 95 % interval over shape "
+        "and texture images.",
         *(_sentence(row) for row in answers(makers).itertuples()),
         f"Not computed, since weights or stimuli are missing: {', '.join(missing) or 'none'}.",
     ]

@@ -101,7 +101,7 @@ def compare(erf: Path, shape_bias: Path, output: Path) -> Comparison:
     other = joined.loc[differ, "model"].unique()
     remarks = [
         "Effective side: of the smallest centred square with half of the linear ERF, input pixels. "
-        "Shape bias: S / (S + T), 95 %: bootstrap over texture images.",
+        "Shape bias: S / (S + T), with its 95 % interval over shape and texture images.",
         *(f"Stimuli: {label}." for label in sorted(set(joined["stimuli"]) - {""})),
         *(f"{name}: the two halves were measured with different weights." for name in other),
     ]

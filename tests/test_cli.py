@@ -278,6 +278,37 @@ def test_misuse_of_the_new_options_exits_2(
     assert message in error
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["erf", "--model", "resnet18", "--seed", "-1"], "'--seed'"),
+        (["erf", "--model", "resnet18", "--device", "meta"], "--device meta"),
+        (["erf", "--model", "resnet18", "--resolution", "9" * 30], "--resolution"),
+        (["erf", "--model", "resnet18", "--images="], "--images is empty"),
+        (["erf", "--model", "resnet18", "--output="], "--output is empty"),
+        (["shape-bias", "--models", "resnet18", "--stimuli="], "--stimuli is empty"),
+        (["compare", "--erf=", "--shape-bias", "x"], "--erf is empty"),
+        (["report", "--output=", "x"], "--output is empty"),
+        (["sweep", "--address=", "x.toml"], "--address is empty"),
+        (["app", "--host="], "--host is empty"),
+    ],
+    ids=lambda value: " ".join(value)[:40] if isinstance(value, list) else "",
+)
+def test_values_that_cannot_be_are_refused_before_the_work(
+    arguments: list[str],
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    run_command: Command,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, _, error = run_command(*arguments, *["--weights=random"] * (arguments[0] == "erf"))
+    assert code == 2
+    assert message in error
+    assert "Traceback" not in error
+    assert not (tmp_path / "results" / "erf" / "resnet18").exists()
+
+
 def test_layers_lists_what_can_be_measured(run_command: Command) -> None:
     code, out, _ = run_command("layers", "resnet18")
     assert code == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from itertools import chain
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from erf_tools.errors import UsageError
 from erf_tools.images import Selection, select
 from erf_tools.models.requests import Request
 from erf_tools.sweep.dispatch import Queue
+from erf_tools.sweep.estimate import operations
 from erf_tools.sweep.plan import Measurement, Unit, make_plan
 from erf_tools.sweep.study import ErfProtocol, read_study
 from erf_tools.sweep.work import perform
@@ -215,6 +217,18 @@ def test_a_unit_whose_images_were_changed_after_planning_fails(study: Path) -> N
     assert {failure.reason for failure in failures} == {
         "0.png was changed after the images were chosen; leave it as it is, and run again"
     }
+
+
+def test_the_estimate_of_a_protocol_with_its_own_size_is_at_that_size(study: Path) -> None:
+    text = study.read_text().replace("networks:three", "resnet18")
+    text = text.replace("[[erf]]\n", '[[erf]]\nprotocol = "kim2023"\n', 1)
+    study.write_text(re.sub(r"^resolution = .*$", "", text, flags=re.MULTILINE))
+    units = make_plan(read_study(study)).units
+    measurement = next(
+        each.measurement for each in units if each.measurement.folder == "erf/kim2023/resnet18"
+    )
+    published = 1.82e9  # multiply-adds of a ResNet-18 at 224, without norms
+    assert operations(measurement) == pytest.approx(2 * published, rel=0.02)
 
 
 def test_labels_are_read_once_and_have_to_name_an_image(study: Path) -> None:

@@ -57,22 +57,26 @@ def estimate(units: Sequence[Unit], device: str, progress: bool = False) -> Esti
     images = Counter[str]()
     for unit in units:
         images[unit.measurement.id] += len(unit.images)
-    operations, not_counted = 0.0, {}
+    work, not_counted = 0.0, {}
     bar = tqdm(
         images.items(), "counting operations", unit="network", disable=None if progress else True
     )
     for identity, count in bar:
         measurement = measurements[identity]
         try:
-            operations += count * _operations(measurement)
+            work += count * operations(measurement)
         except ErfToolsError as error:
             not_counted[measurement.request.model] = str(error)
-    rate = _rate(device, units[0].measurement.threads) if operations else 1.0
-    return Estimate(operations / rate, len(images), not_counted)
+    rate = _rate(device, units[0].measurement.threads) if work else 1.0
+    return Estimate(work / rate, len(images), not_counted)
 
 
-def _operations(measurement: Measurement) -> float:
-    """Return the multiply-adds of one image: a forward pass and, for ERFs, as much back."""
+def operations(measurement: Measurement) -> float:
+    """Return the multiply-adds of one image: a forward pass and, for ERFs, as much back.
+
+    Raises:
+        ErfToolsError: they cannot be counted.
+    """
     name, protocol = measurement.request.model, measurement.protocol
     if is_factory(name):
         raise ErfToolsError("is known when it is built only")
