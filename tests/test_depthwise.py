@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from erf_tools.kernels import depthwise
+from erf_tools.kernels import banded, choosing, depthwise, fourier
 from erf_tools.kernels.depthwise import DepthwiseConv2d, exact_dependency
 
 ALGORITHMS = ("plain", "other layout", "transposed", "fft")
@@ -86,14 +86,14 @@ def _compare(conv: DepthwiseConv2d, features: Tensor) -> None:
 
 
 def _force(monkeypatch: pytest.MonkeyPatch, algorithm: str) -> None:
-    monkeypatch.setattr(depthwise, "_cpu_algorithm", lambda *_: algorithm)
+    monkeypatch.setattr(depthwise, "cpu_algorithm", lambda *_: algorithm)
 
 
 def _forbid_fft(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: Any) -> Tensor:
         raise AssertionError("the FFT was used")
 
-    monkeypatch.setattr(depthwise, "_by_fft", refuse)
+    monkeypatch.setattr(fourier, "convolve", refuse)
 
 
 @pytest.mark.parametrize("memory_format", FORMATS)
@@ -148,7 +148,7 @@ def test_any_shape_is_torchs_convolution(
 
 def test_the_fft_takes_channels_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     _force(monkeypatch, "fft")
-    monkeypatch.setattr(depthwise, "_CHUNK", 3 * 2 * 20 * 20)
+    monkeypatch.setattr(fourier, "_CHUNK", 3 * 2 * 20 * 20)
     _compare(*_make((2, 7, 14, 14, 13, 13), torch.float64))
 
 
@@ -239,9 +239,9 @@ def test_the_spectrum_is_kept_and_follows_the_size(monkeypatch: pytest.MonkeyPat
     _force(monkeypatch, "fft")
     conv, features = _make((1, 2, 20, 20, 15, 15))
     transforms = []
-    transform = depthwise._transform
+    transform = fourier.transform
     monkeypatch.setattr(
-        depthwise, "_transform", lambda *args: transforms.append(args[1]) or transform(*args)
+        fourier, "transform", lambda *args: transforms.append(args[1]) or transform(*args)
     )
     for _ in range(3):
         _compare(conv, features)
@@ -320,7 +320,7 @@ def test_half_precision_never_reaches_the_fft(
     for memory_format in FORMATS:
         own = features.contiguous(memory_format=memory_format).requires_grad_()
         conv(own).sum().backward()
-    assert "fft" not in depthwise._candidates(features, conv.weight, False)
+    assert "fft" not in choosing._candidates(features, conv.weight, False)
 
 
 @pytest.mark.parametrize("side", [5, 13, 31])
@@ -430,13 +430,13 @@ def test_the_fastest_that_is_right_is_kept(monkeypatch: pytest.MonkeyPatch) -> N
         "right": lambda: sleep(0.002, expected * 1.001),
         "slower": lambda: sleep(0.01, expected),
     }
-    assert depthwise._fastest(candidates) == "right"
+    assert choosing._fastest(candidates) == "right"
 
 
 @pytest.mark.parametrize("tf32", [True, False])
 def test_what_a_gpu_would_try(tf32: bool) -> None:
     conv, features = _make((1, 2, 20, 20, 15, 15))
-    candidates = depthwise._candidates(features, conv.weight, tf32)
+    candidates = choosing._candidates(features, conv.weight, tf32)
     # Products that are rounded to TF32 only where that is allowed.
     assert "triton" not in candidates or tf32
     expected = candidates["plain"]()
@@ -447,7 +447,7 @@ def test_what_a_gpu_would_try(tf32: bool) -> None:
 def test_tf32_is_read_from_both_of_torchs_switches(monkeypatch: pytest.MonkeyPatch) -> None:
     for allowed in (True, False):
         monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", allowed)
-        assert depthwise._allows_tf32() is allowed
+        assert choosing._allows_tf32() is allowed
 
 
 def test_triton_is_not_imported_with_the_module() -> None:
@@ -465,7 +465,7 @@ def test_triton_is_not_imported_with_the_module() -> None:
 INTERPRETED = """
 import json, torch
 from torch.nn import functional as F
-from erf_tools.kernels.depthwise import _by_triton
+from erf_tools.kernels import banded
 
 def rounded(tensor):
     if tensor.dtype != torch.float32:
@@ -480,7 +480,7 @@ for images, channels, height, width, side, dtype in CASES:
     maps = maps.contiguous(memory_format=torch.channels_last)
     kernel = torch.randn(channels, 1, side, side).to(dtype)
     for bias in (None, torch.randn(channels).to(dtype)):
-        out = _by_triton(maps, kernel, bias)
+        out = banded.convolve(maps, kernel, bias)
         assert out.dtype == dtype and out.stride() == maps.stride()
         expected = F.conv2d(
             rounded(maps).double(), rounded(kernel).double(),
@@ -491,7 +491,7 @@ for images, channels, height, width, side, dtype in CASES:
 # The NaN that CUDA makes; rounding it as a number would give zero.
 maps = torch.zeros(1, 1, 20, 20)
 maps.view(torch.int32)[0, 0, 9, 9] = 0x7FFFFFFF
-assert _by_triton(maps, torch.ones(1, 1, 3, 3), None)[0, 0, 8:11, 8:11].isnan().all()
+assert banded.convolve(maps, torch.ones(1, 1, 3, 3), None)[0, 0, 8:11, 8:11].isnan().all()
 print(json.dumps(errors))
 """
 
@@ -530,11 +530,11 @@ def test_the_triton_kernel_compiles_to_tensor_cores(
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
 
-    constants = depthwise.kernel_constants(torch.empty(1, 1, 31, 31), True, dtype == "fp32")
+    constants = banded.kernel_constants(torch.empty(1, 1, 31, 31), True, dtype == "fp32")
     signature = dict.fromkeys(("maps", "taps", "bias", "out"), f"*{dtype}")
     signature |= dict.fromkeys(("images", "channels", "height", "width"), "i32")
     signature |= dict.fromkeys(constants, "constexpr")
-    source = ASTSource(depthwise.triton_kernel(), signature, constants)
+    source = ASTSource(banded.triton_kernel(), signature, constants)
     ptx = triton.compile(source, target=GPUTarget("cuda", architecture, 32)).asm["ptx"]
     factors = {"fp32": "tf32", "bf16": "bf16", "fp16": "f16"}[dtype]
     assert re.search(rf"\b{re.escape(instruction)}\S*\.{factors}\.{factors}", ptx)

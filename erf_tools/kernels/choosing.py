@@ -1,0 +1,164 @@
+"""Which algorithm computes a depthwise convolution.
+
+On a CPU the algorithm depends on nothing but the shapes, the precision and the memory format, so
+that results are reproducible. The rule rests on these times of one AVX-512 core, in ms, batch 1 in
+channels_last (transposed: torch's transposed convolution with the flipped kernel; chunked: the FFT
+of a few channels at a time):
+
+| channels, side | kernel | NCHW | channels_last | transposed | FFT, chunked |
+|---|---|---|---|---|---|
+| 128, 128 | 7 / 9 / 13 | 5.9 / 15 / 14 | 3.9 / 6.1 / 29 | 5.4 / 6.0 / 12 | - |
+| 1024, 32 | 7 / 9 / 13 | 2.2 / 2.9 / 5.2 | 2.6 / 6.7 / 24 | 2.6 / 3.6 / 9.7 | - |
+| 1024, 16 | 9 / 13 / 15 | .6 / 1.0 / 29 | 1.1 / 7.7 / 1.4 | 1.0 / 2.4 / 3.6 | - |
+| 128, 128 | 31 | 800 | 49 | 68 | 19 |
+| 128, 256 | 31 | - | 240 | - | 99 |
+| 256, 64 | 29 | 266 | 21 | 29 | 11 |
+| 512, 32 | 27 | 83 | 9.5 | 18 | 10 |
+| 1024, 16 | 31 | 116 | 5.7 | 8.5 | 6 |
+| 256, 128 | 41 | - | 206 | - | 48 |
+
+oneDNN takes NCHW up to a side of 13 (above, torch falls back to im2col, 15 to 80 times slower), and
+its channels_last kernel is slow from 11 to 13, where that for gradients is not. NCHW there and back
+costs 1 to 12 ms. In float64 there is no oneDNN: at [128, 32, 32], NCHW takes 1.0, 4.9, 15 and 55 ms
+for kernels of 3, 7, 15 and 31, channels_last ten times as much, and the FFT 1.5, 2.4, 1.9 and 4.8.
+
+On a GPU the algorithms are timed once per shape and precision, and the fastest is kept.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from erf_tools.kernels import banded, direct, fourier
+
+#: The largest kernel side that oneDNN takes in NCHW.
+_LARGEST_NCHW = 13
+
+#: Kernel sides at which oneDNN is faster, in channels_last, as a transposed convolution.
+_TRANSPOSED = (9, 13)
+
+#: oneDNN's bfloat16 kernel for larger sides never returns for this many channels or fewer, in
+#: channels_last (seen in torch 2.15, on AVX-512).
+_HANGING = 16
+
+#: The FFT wins where a kernel has more taps than this, times the padded over the bare area: with
+#: oneDNN, and without it.
+_FFT_TAPS, _FFT_TAPS_SLOW = 450, 25
+
+#: Difference, relative to the norm, from which an algorithm is wrong rather than rounded.
+_WRONG = 0.02
+
+#: Runs in a timing on a GPU.
+_REPEATS = 3
+
+#: Algorithms by name, but for the FFT, which needs the spectrum of the kernel.
+DIRECT: dict[str, Callable[[Tensor, Tensor, Tensor | None], Tensor]] = {
+    "plain": direct.plain,
+    "other layout": direct.in_other_layout,
+    "transposed": direct.transposed,
+    "triton": banded.convolve,
+}
+
+
+def cpu_algorithm(features: Tensor, kernel: Tensor) -> str:
+    """Choose by the rule that the top of this module gives reasons for."""
+    height, width = kernel.shape[2:]
+    rows, columns = fourier.transform_size(kernel, (features.shape[2], features.shape[3]))
+    dearer = rows * columns / (features.shape[2] * features.shape[3])
+    single = features.dtype == torch.float32
+    onednn = torch.backends.mkldnn.is_available() and torch.backends.mkldnn.enabled
+    if features.dtype == torch.float64 or (single and not onednn):
+        if height * width > _FFT_TAPS_SLOW * dearer:
+            return "fft"
+        return "plain" if features.is_contiguous() else "other layout"
+    if single and height * width > _FFT_TAPS * dearer:
+        return "fft"
+    longest = max(height, width)
+    hanging = features.dtype == torch.bfloat16 and len(kernel) <= _HANGING
+    if features.is_contiguous():
+        return "plain" if longest <= _LARGEST_NCHW or hanging else "other layout"
+    if _TRANSPOSED[0] <= longest <= _TRANSPOSED[1]:
+        # Without AVX-512 the transposed kernel adds up in 16 bits, which is too coarse.
+        return "transposed" if single else "other layout"
+    return "other layout" if longest > _LARGEST_NCHW and hanging else "plain"
+
+
+def _allows_tf32() -> bool:
+    """Return whether cuDNN's convolutions may round factors to TF32."""
+    # The older of torch's two switches cannot be read after the newer was used.
+    precision = getattr(getattr(torch.backends.cudnn, "conv", None), "fp32_precision", None)
+    return torch.backends.cudnn.allow_tf32 if precision is None else precision == "tf32"
+
+
+_chosen: dict[tuple[object, ...], str] = {}
+
+
+def cuda_algorithm(features: Tensor, kernel: Tensor) -> str:
+    """Time the algorithms that fit, the first time, and choose the fastest."""
+    tf32 = features.dtype == torch.float32 and _allows_tf32()
+    key = (
+        features.shape,
+        kernel.shape,
+        features.dtype,
+        tf32,
+        direct.memory_format(features),
+        features.device,
+        torch.backends.cudnn.enabled,
+    )
+    if key not in _chosen:
+        if torch.are_deterministic_algorithms_enabled() or torch.cuda.is_current_stream_capturing():
+            return "plain"
+        _chosen[key] = _fastest(_candidates(features, kernel, tf32))
+    return _chosen[key]
+
+
+def _candidates(features: Tensor, kernel: Tensor, tf32: bool) -> dict[str, Callable[[], Tensor]]:
+    """Return what can compute this on a GPU, ready to be run on noise; torch's own is first."""
+    generator = torch.Generator(features.device).manual_seed(0)
+    noise = torch.empty_like(features).normal_(generator=generator)
+    names = ["plain", "other layout"]
+    # Products in full precision are for other units than tensor cores.
+    if (tf32 or features.dtype.itemsize == 2) and importlib.util.find_spec("triton"):
+        names.append("triton")
+    candidates: dict[str, Callable[[], Tensor]] = {
+        name: functools.partial(DIRECT[name], noise, kernel, None) for name in names
+    }
+    if features.dtype in fourier.TRANSFORMED:
+        size = (features.shape[2], features.shape[3])
+        spectrum = fourier.transform(kernel, size)
+        transform_size = fourier.transform_size(kernel, size)
+        candidates["fft"] = functools.partial(
+            fourier.convolve, noise, spectrum, transform_size, None, False
+        )
+    return candidates
+
+
+def _fastest(candidates: dict[str, Callable[[], Tensor]]) -> str:
+    """Time each on the GPU, and drop what fails or contradicts the first."""
+    best, expected = "", torch.empty(0)
+    least = float("inf")
+    for name, run in candidates.items():
+        try:
+            out = run()
+            if not best:
+                expected = out
+            elif not (out - expected).norm() <= _WRONG * expected.norm():
+                continue
+            start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+            start.record()
+            for _ in range(_REPEATS):
+                run()
+            end.record()
+            end.synchronize()
+        except Exception:  # out of memory, no compiler, a GPU that Triton does not know
+            if not best:
+                raise
+            continue
+        if start.elapsed_time(end) < least:
+            best, least = name, start.elapsed_time(end)
+    return best
