@@ -14,9 +14,15 @@ from torch import nn
 from typer import Typer
 from typer.testing import CliRunner
 
-from analyses import shape_texture_images, training_study
+from analyses import (
+    shape_texture_images,
+    trained_networks,
+    training_figure,
+    training_statistics,
+    training_study,
+)
 from analyses.shape_texture_images import ABSENT, CLASSES, CUES, SHAPES, Cue, Images, make_images
-from analyses.training_study import QUICK, RESNET, SWIN, WHOLE, Network, kernel
+from analyses.trained_networks import QUICK, RESNET, SWIN, WHOLE, Network, kernel
 from erf_tools.figures import save_figure
 
 CPU = torch.device("cpu")
@@ -177,7 +183,7 @@ def test_networks_differ_in_nothing_but_their_kernels() -> None:
 @pytest.mark.parametrize("side", [3, 7, 13, 31])
 def test_a_block_sees_as_far_as_its_kernel(side: int) -> None:
     torch.manual_seed(0)
-    block = training_study.DepthwiseBlock(32, kernel(side)).eval()
+    block = trained_networks.DepthwiseBlock(32, kernel(side)).eval()
     stream = torch.rand(1, 32, 41, 41, requires_grad=True)
     block(stream)[0, :, 20, 20].sum().backward()
     assert stream.grad is not None
@@ -188,7 +194,7 @@ def test_a_block_sees_as_far_as_its_kernel(side: int) -> None:
 
 @pytest.mark.parametrize("shortcut", [True, False])
 def test_only_the_shortcut_passes_a_silent_branch(shortcut: bool) -> None:
-    block = training_study.DepthwiseBlock(4, kernel(5, shortcut))
+    block = trained_networks.DepthwiseBlock(4, kernel(5, shortcut))
     nn.init.zeros_(block.leave[1].weight)
     stream = torch.rand(2, 4, 9, 9)
     assert torch.equal(block(stream), stream if shortcut else torch.zeros_like(stream))
@@ -196,7 +202,7 @@ def test_only_the_shortcut_passes_a_silent_branch(shortcut: bool) -> None:
 
 def test_the_parallel_kernel_is_a_branch_with_its_own_norm() -> None:
     torch.manual_seed(0)
-    block = training_study.DepthwiseBlock(4, kernel(13, True, 5)).eval()
+    block = trained_networks.DepthwiseBlock(4, kernel(13, True, 5)).eval()
     assert [branch[0].kernel_size for branch in block.kernels] == [(13, 13), (5, 5)]
     stream = torch.randn(2, 4, 16, 16)
     entered = torch.relu(block.enter(stream))
@@ -206,7 +212,7 @@ def test_the_parallel_kernel_is_a_branch_with_its_own_norm() -> None:
 
 def test_shifted_windows_see_beyond_their_window() -> None:
     torch.manual_seed(0)
-    blocks = [training_study.WindowBlock(8, 16, shifted) for shifted in (False, True)]
+    blocks = [trained_networks.WindowBlock(8, 16, shifted) for shifted in (False, True)]
     extents = []
     for network in (blocks[0], nn.Sequential(*blocks)):  # the second's windows are 6 to 9, 10 to 13
         stream = torch.randn(1, 8, 16, 16, requires_grad=True)
@@ -344,13 +350,13 @@ def runs() -> pd.DataFrame:
 
 
 def test_intervals_are_students() -> None:
-    found = training_study.over_seeds([0.5, 0.7, float("nan")])
+    found = training_statistics.over_seeds([0.5, 0.7, float("nan")])
     assert found.value == pytest.approx(0.6)
     assert found.high - found.value == pytest.approx(12.7062 * 0.1, rel=1e-4)
     assert found.value - found.low == pytest.approx(found.high - found.value)
-    alone = training_study.over_seeds([0.5])
+    alone = training_statistics.over_seeds([0.5])
     assert (alone.value, np.isnan(alone.low)) == (0.5, True)
-    assert np.isnan(training_study.over_seeds([float("nan")]).value)
+    assert np.isnan(training_statistics.over_seeds([float("nan")]).value)
 
 
 def test_table_has_sums_and_means(runs: pd.DataFrame) -> None:
@@ -394,9 +400,9 @@ def test_findings_are_sentences(runs: pd.DataFrame) -> None:
 
 def test_rank_correlation_follows_the_ranks(runs: pd.DataFrame) -> None:
     ordered = runs.assign(shape_bias=runs["effective_side"] ** 2)
-    assert training_study.rank_correlation(ordered).value == pytest.approx(1)
+    assert training_statistics.rank_correlation(ordered).value == pytest.approx(1)
     ordered["shape_bias"] *= -1
-    assert training_study.rank_correlation(ordered).value == pytest.approx(-1)
+    assert training_statistics.rank_correlation(ordered).value == pytest.approx(-1)
 
 
 def test_figure_shows_every_network(runs: pd.DataFrame, tmp_path: Path) -> None:
@@ -421,8 +427,8 @@ def test_figure_shows_every_network(runs: pd.DataFrame, tmp_path: Path) -> None:
 def test_all_designs_have_a_name_and_a_mark_of_their_own() -> None:
     for plan in (QUICK, WHOLE):
         assert len({design.name for design in plan.designs}) == len(plan.designs)
-        assert all(training_study._marker(design)["marker"] for design in plan.designs)
-        assert plan.side % (4 * training_study._STRIDE) == 0  # four windows to a side
+        assert all(training_figure.marker(design)["marker"] for design in plan.designs)
+        assert plan.side % (4 * trained_networks.STRIDE) == 0  # four windows to a side
 
 
 def test_it_is_a_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,133 @@
+"""What the runs of :mod:`analyses.training_study` say: means, differences, sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from itertools import product
+from math import isnan, nan, sqrt
+
+import numpy as np
+import pandas as pd
+from scipy.stats import spearmanr
+from scipy.stats import t as student
+
+from analyses.trained_networks import SIDES, Design, kernel
+from erf_tools.statistics import CONFIDENCE, Estimate
+from erf_tools.tables import NONE
+
+#: What is averaged over seeds, how it is shown, and its name for people.
+MEASURES = {
+    "accuracy_own": ("{:.2f}", "accuracy"),
+    "accuracy_silhouette": ("{:.2f}", "shape alone"),
+    "accuracy_swatch": ("{:.2f}", "texture alone"),
+    "effective_side": ("{:.1f}", "effective side"),
+    "coverage": ("{:.2f}", "coverage"),
+    "shape_bias": ("{:.2f}", "shape bias"),
+}
+
+
+def over_seeds(values: Iterable[float]) -> Estimate:
+    """Return the mean with Student's interval; none for fewer than two values. NaN are left out."""
+    finite = np.array([value for value in values if np.isfinite(value)])
+    if len(finite) < 2:
+        return Estimate(float(finite[0]) if len(finite) else nan)
+    mean, error = float(finite.mean()), float(finite.std(ddof=1)) / sqrt(len(finite))
+    half = float(student.ppf((1 + CONFIDENCE) / 2, len(finite) - 1)) * error
+    return Estimate(mean, mean - half, mean + half)
+
+
+def summarise(runs: pd.DataFrame) -> pd.DataFrame:
+    """Return a row per network and setting: sums of S, T and N, means with their intervals."""
+    rows = []
+    for (cue, design), own in runs.groupby(["cue", "design"], sort=False):
+        row = {"network": design, "setting": cue, "seeds": len(own)}
+        row |= {"parameters": own["parameters"].iloc[0], **own[["S", "T", "N"]].sum()}
+        for measure in MEASURES:
+            found = over_seeds(own[measure])
+            row |= {
+                measure: found.value,
+                f"{measure}_low": found.low,
+                f"{measure}_high": found.high,
+            }
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def as_text(table: pd.DataFrame) -> pd.DataFrame:
+    """Return what :func:`summarise` gives as text for people."""
+    shown = table[["network", "setting", "parameters"]].copy()
+    shown["parameters"] = shown["parameters"].map("{:,}".format)
+    for measure, (form, label) in MEASURES.items():
+        if measure == "coverage":
+            shown["S / T / N"] = [f"{r.S} / {r.T} / {r.N}" for r in table.itertuples()]
+        bounds = (table[f"{measure}{end}"] for end in ("", "_low", "_high"))
+        shown[label] = [_interval(Estimate(*found), form) for found in zip(*bounds, strict=True)]
+    return shown
+
+
+def _interval(found: Estimate, form: str) -> str:
+    if isnan(found.value):
+        return NONE
+    value, low, high = map(form.format, (found.value, found.low, found.high))
+    return value if isnan(found.low) else f"{value} [{low}, {high}]"
+
+
+def pairs_of(designs: Sequence[Design]) -> list[tuple[str, Design, Design]]:
+    """Return what the claims compare: a question, the design with, and the design without."""
+    asked = [("a larger kernel", kernel(SIDES[-1]), kernel(SIDES[0]))]
+    for design in designs:
+        asked.append(("the shortcut", design, replace(design, shortcut=False)))
+        asked.append(("the parallel kernel", design, replace(design, small_kernel=None)))
+    return [
+        (question, larger, smaller)
+        for question, larger, smaller in asked
+        if larger != smaller and larger in designs and smaller in designs
+    ]
+
+
+def compare(runs: pd.DataFrame, designs: Sequence[Design]) -> pd.DataFrame:
+    """Return the differences that the claims are about, paired by seed, with their intervals."""
+    rows = []
+    for cue, own in runs.groupby("cue", sort=False):
+        for (question, larger, smaller), measure in product(
+            pairs_of(designs), ("accuracy_own", "effective_side", "shape_bias")
+        ):
+            values = own.pivot(index="seed", columns="design", values=measure)
+            found = over_seeds(values[larger.name] - values[smaller.name])
+            names = (question, cue, larger.name, smaller.name, measure)
+            rows.append((*names, found.value, found.low, found.high))
+    columns = ["what", "setting", "network", "minus", "measure", "difference", "low", "high"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def rank_correlation(runs: pd.DataFrame) -> Estimate:
+    """Return Spearman's correlation of effective side and shape bias over networks.
+
+    It is computed for each seed, and its interval is over the seeds.
+    """
+    return over_seeds(
+        float(spearmanr(own["effective_side"], own["shape_bias"]).statistic)
+        for _, own in runs.groupby("seed")
+    )
+
+
+def findings(runs: pd.DataFrame, differences: pd.DataFrame) -> list[str]:
+    """Return the differences and the correlations as sentences."""
+    said = []
+    columns = ["what", "setting", "network", "minus"]
+    for (what, cue, larger, smaller), own in differences.groupby(columns, sort=False):
+        parts = []
+        for row in own.itertuples():
+            form, label = MEASURES[row.measure]
+            found = Estimate(row.difference, row.low, row.high)
+            parts.append(f"{label} {_interval(found, form.replace(':', ':+'))}")
+        said.append(
+            f"What {what} adds ({larger} minus {smaller}, label from {cue}): {', '.join(parts)}."
+        )
+    for cue, own in runs.groupby("cue", sort=False):
+        said.append(
+            f"Rank correlation of effective side and shape bias over the {own['design'].nunique()} "
+            f"networks (label from {cue}): {_interval(rank_correlation(own), '{:+.2f}')}."
+        )
+    return said
