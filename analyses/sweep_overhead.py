@@ -40,7 +40,7 @@ from erf_tools.sweep.folder import SweepFolder
 from erf_tools.sweep.local import run_locally
 from erf_tools.sweep.outcome import Outcome
 from erf_tools.sweep.plan import Unit
-from erf_tools.sweep.study import ErfProtocol, Images, Models, StudyFile
+from erf_tools.sweep.study import read_study
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -55,6 +55,22 @@ _TOLD = (1.0, 10.0, 60.0)
 
 _ROW = "row.parquet"
 
+_STUDY = """
+output = "{output}"
+
+[[models]]
+names = {names}
+weights = "random"
+
+[images]
+source = "{source}"
+count = {count}
+
+[[erf]]
+name = "naps"
+resolution = 1024
+"""
+
 
 def nap(unit: Unit, output: Path, device: str, seconds: float) -> Outcome:
     """Sleep instead of measuring, and leave as many files as measuring does."""
@@ -62,11 +78,11 @@ def nap(unit: Unit, output: Path, device: str, seconds: float) -> Outcome:
     folder, measurement = SweepFolder(output), unit.measurement
     write_text(folder.part(unit.id), "")
     if folder.has_parts(measurement):
-        file = f"{measurement.folder}/erf.npz"
+        file = str(Path(measurement.marker).with_name("erf.npz"))
         write_text(output / file, "")
         row = pd.read_parquet(output / _ROW)
         folder.finish(measurement, row.assign(model=measurement.request.model, file=file))
-    return Outcome(unit.id, len(unit.images), seconds)
+    return Outcome(unit.id, len(unit.names), seconds)
 
 
 def _measure(path: Path) -> None:
@@ -100,13 +116,15 @@ def simulate(seconds: float, models: int, images: int, workers: int, folder: Pat
         Image.fromarray(pixels).save(pictures / f"{number:04d}.png")
     with ProcessPoolExecutor(1, get_context("spawn")) as elsewhere:  # the coordinator measures none
         elsewhere.submit(_measure, output / _ROW).result()
-    names = tuple(f"model{number}" for number in range(models))
-    study = StudyFile(
-        output=str(output),
-        models=(Models(names=names, weights="random"),),
-        images=Images(source=str(pictures), count=images),
-        erf=(ErfProtocol(name="naps", resolution=1024),),
+    (folder / "study.toml").write_text(
+        _STUDY.format(
+            output=output,
+            names=[f"model{number}" for number in range(models)],
+            source=pictures,
+            count=images,
+        )
     )
+    study = read_study(folder / "study.toml")
     first: list[float] = []
     last: list[float] = []
 

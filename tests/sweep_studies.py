@@ -121,7 +121,7 @@ def note(unit: Unit, output: Path, device: str) -> Outcome:
     with (output / unit.id).open("a") as stream:
         stream.write(f"{os.getpid()} {device}\n")
     time.sleep(0.05)
-    return Outcome(unit.id, len(unit.images), 0.05)
+    return Outcome(unit.id, len(unit.names), 0.05)
 
 
 def note_and_wait_for_another(unit: Unit, output: Path, device: str) -> Outcome:
@@ -155,7 +155,7 @@ def note_slowly(unit: Unit, output: Path, device: str) -> Outcome:
         note(unit, output, device)
         time.sleep(2)
         done.touch()
-    return Outcome(unit.id, len(unit.images), 2)
+    return Outcome(unit.id, len(unit.names), 2)
 
 
 def sleep(unit: Unit, output: Path, device: str) -> Outcome:

@@ -146,7 +146,8 @@ def test_studies_that_come_along_are_in_order(file: Path) -> None:
 def test_the_study_in_the_readme_is_in_order(tmp_path: Path) -> None:
     (shown,) = re.findall(r"```toml\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     (tmp_path / "study.toml").write_text(shown)
-    assert [each.name for each in read_study(tmp_path / "study.toml").erf] == ["ding2022", "stages"]
+    tasks = read_study(tmp_path / "study.toml").tasks
+    assert [task.title for task in tasks] == ["ding2022", "stages", "shape-bias direct"]
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,8 @@ from erf_tools.models.requests import Request
 from erf_tools.sweep.dispatch import Queue
 from erf_tools.sweep.estimate import operations
 from erf_tools.sweep.plan import Measurement, Unit, make_plan
-from erf_tools.sweep.study import ErfProtocol, read_study
+from erf_tools.sweep.study import read_study
+from erf_tools.sweep.tasks.erf import ErfTask, Share
 from erf_tools.sweep.work import perform
 
 
@@ -74,7 +75,7 @@ def test_a_study_that_is_not_there_or_measures_nothing(study: Path) -> None:
 
 def test_units_are_models_by_protocols_by_shards(study: Path) -> None:
     plan = make_plan(read_study(study))
-    assert [(each.protocol_name, each.request.model) for each in plan.measurements] == [
+    assert [(each.task.title, each.request.model) for each in plan.measurements] == [
         ("ding2022", "networks:three"),
         ("ding2022", "networks:seven"),
         ("layers", "networks:three"),
@@ -92,10 +93,8 @@ def test_units_are_models_by_protocols_by_shards(study: Path) -> None:
 @given(images=st.integers(1, 3000), about=st.integers(1, 400), side=st.integers(8, 2048))
 def test_shards_are_of_whole_groups(images: int, about: int, side: int) -> None:
     """The groups that intervals are made of do not depend on how the work is divided."""
-    from erf_tools.sweep import plan
-
     selection = Selection(tuple(range(images)), "numbers")  # type: ignore[arg-type]
-    shards = plan._erf_shards(selection, ErfProtocol(resolution=side), about)
+    shards = ErfTask(resolution=side).shares(selection, about)
     assert list(chain.from_iterable(own.images for own, _ in shards)) == list(range(images))
     lengths = tuple(chain.from_iterable(lengths for _, lengths in shards))
     assert lengths == group_lengths(images, (side, side))
@@ -161,9 +160,8 @@ def test_weights_of_a_file_are_known_by_their_content(study: Path) -> None:
 
 
 def unit(measurement: str, shard: int, shards: int) -> Unit:
-    protocol, request = ErfProtocol(), Request("model")
-    whole = Measurement(measurement, request, protocol, 0, 1, shards, shards, {}, "erf")
-    return Unit(whole, shard, Selection((), "none"))
+    whole = Measurement(measurement, Request("model"), ErfTask(), 0, 1, shards, shards, {})
+    return Unit(whole, shard, Share(Selection((), "none"), ()))
 
 
 @given(
@@ -228,7 +226,9 @@ def test_the_estimate_of_a_protocol_with_its_own_size_is_at_that_size(study: Pat
     study.write_text(re.sub(r"^resolution = .*$", "", text, flags=re.MULTILINE))
     units = make_plan(read_study(study)).units
     measurement = next(
-        each.measurement for each in units if each.measurement.folder == "erf/kim2023/resnet18"
+        each.measurement
+        for each in units
+        if each.measurement.marker == "erf/kim2023/resnet18/measured.parquet"
     )
     published = 1.82e9  # multiply-adds of a ResNet-18 at 224, without norms
     assert operations(measurement) == pytest.approx(2 * published, rel=0.02)
@@ -243,7 +243,7 @@ def test_labels_are_read_once_and_have_to_name_an_image(study: Path) -> None:
     labels.write_text("image,label\n0.png,1\n5.png,2\n")
     found: dict[str, int] = {}
     for unit in make_plan(read_study(study)).units:
-        assert unit.labels is not None
-        assert set(unit.labels) <= set(unit.names)
-        found |= unit.labels
+        assert unit.share.labels is not None
+        assert set(unit.share.labels) <= set(unit.names)
+        found |= unit.share.labels
     assert found == {"0.png": 1, "5.png": 2}

@@ -74,7 +74,7 @@ def sweep(
             folder.forget_failures([unit.id for unit in plan.units])
         todo = folder.pending(plan)
         bar = tqdm(
-            total=sum(len(unit.images) for unit in todo),
+            total=sum(len(unit.names) for unit in todo),
             desc=output.name,
             unit="image",
             disable=None if progress else True,

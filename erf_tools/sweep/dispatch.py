@@ -79,7 +79,7 @@ class Queue:
         self._deaths[unit.id] += 1
         if self._deaths[unit.id] == TRIES:
             failure = Failure(f"{reason}, {TRIES} times; it may need more memory than there is")
-            return Outcome(unit.id, len(unit.images), 0, failure)
+            return Outcome(unit.id, len(unit.names), 0, failure)
         self._waiting.setdefault(unit.measurement.id, deque()).appendleft(unit)
         return None
 

@@ -11,7 +11,6 @@ import torch
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
-from erf_tools.cue_conflict.stimuli import SIDE
 from erf_tools.erf.measuring import prepared
 from erf_tools.erf.procedure import Procedure
 from erf_tools.errors import ErfToolsError
@@ -20,7 +19,6 @@ from erf_tools.models.loading import load_model, own_preprocessing, without_valu
 from erf_tools.models.operations import multiply_adds
 from erf_tools.models.requests import is_factory
 from erf_tools.sweep.plan import Measurement, Unit
-from erf_tools.sweep.study import ErfProtocol
 
 #: What is timed, and at what size.
 _PROBE, _PROBE_SIDE = "resnet18", 224
@@ -33,7 +31,7 @@ class Estimate:
     Attributes:
         seconds: for those whose operations could be counted; reading images and preparing networks
             not included.
-        networks: that have to be loaded and prepared, once per worker and protocol.
+        networks: that have to be loaded and prepared, once per worker and task.
         not_counted: models whose operations could not be counted, with the reason.
     """
 
@@ -56,7 +54,7 @@ def estimate(units: Sequence[Unit], device: str, progress: bool = False) -> Esti
     measurements = {unit.measurement.id: unit.measurement for unit in units}
     images = Counter[str]()
     for unit in units:
-        images[unit.measurement.id] += len(unit.images)
+        images[unit.measurement.id] += len(unit.names)
     work, not_counted = 0.0, {}
     bar = tqdm(
         images.items(), "counting operations", unit="network", disable=None if progress else True
@@ -72,20 +70,16 @@ def estimate(units: Sequence[Unit], device: str, progress: bool = False) -> Esti
 
 
 def operations(measurement: Measurement) -> float:
-    """Return the multiply-adds of one image: a forward pass and, for ERFs, as much back.
+    """Return the multiply-adds of one image: of the task's passes, each as much as one forward.
 
     Raises:
         ErfToolsError: they cannot be counted.
     """
-    name, protocol = measurement.request.model, measurement.protocol
+    name = measurement.request.model
     if is_factory(name):
         raise ErfToolsError("is known when it is built only")
-    own = own_preprocessing(name)
-    if isinstance(protocol, ErfProtocol):
-        size = protocol.procedure().size(own)
-        return 2.0 * multiply_adds(without_values(name, size), size)
-    side = SIDE if protocol.preset == "mvh" else own.size
-    return multiply_adds(without_values(name, (side, side)), (side, side))
+    size = measurement.task.size(own_preprocessing(name))
+    return float(measurement.task.passes * multiply_adds(without_values(name, size), size))
 
 
 def _rate(device: str, threads: int) -> float:

@@ -20,6 +20,7 @@ from erf_tools.files import atomic_path, read_json, remove_partial_files, write_
 from erf_tools.sweep.outcome import Failure
 from erf_tools.sweep.plan import Measurement, Plan, Unit
 from erf_tools.sweep.study import MOST_THREADS
+from erf_tools.sweep.tasks import KINDS
 
 
 class SweepFolder:
@@ -40,9 +41,9 @@ class SweepFolder:
     def remove_partial_files(self) -> None:
         """Remove what writers that were killed have left; nobody else may be at work."""
         remove_partial_files([self.path, self._units, self._failures])
-        for place in ("erf", "shape_bias"):
-            remove_partial_files(path for path in (self.path / place).rglob("*/") if path.is_dir())
-            remove_partial_files([self.path / place])
+        for place in (self.path / kind.table for kind in KINDS):
+            remove_partial_files(path for path in place.rglob("*/") if path.is_dir())
+            remove_partial_files([place])
 
     def part(self, unit: str) -> Path:
         """Return where a unit's part of the result goes."""
@@ -118,7 +119,7 @@ class SweepFolder:
         """
         record = {
             "model": unit.measurement.request.model,
-            "protocol": unit.measurement.protocol_name,
+            "protocol": unit.measurement.task.title,
             "images": [unit.names[0], unit.names[-1]],
             "reason": failure.reason,
             "host": socket.gethostname(),

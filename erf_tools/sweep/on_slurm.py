@@ -114,7 +114,7 @@ def run_on_slurm(
                     lost = [unit for unit in left if deaths[unit.id] == TRIES]
                     finished = [unit for unit in chunk if unit not in left]
                     yield from (_lost(unit, job, error) for unit in lost)
-                    yield from (Outcome(unit.id, len(unit.images), 0) for unit in finished)
+                    yield from (Outcome(unit.id, len(unit.names), 0) for unit in finished)
                     continue
                 if isinstance(result, OutputError):
                     raise result
@@ -151,7 +151,7 @@ def _lost(unit: Unit, job: Any, error: Exception) -> Outcome:
         f"it may need more memory or time than there is; its logs are in {job.paths.folder}",
         str(error),
     )
-    return Outcome(unit.id, len(unit.images), 0, failure)
+    return Outcome(unit.id, len(unit.names), 0, failure)
 
 
 def divide(units: Sequence[Unit], jobs: int) -> list[list[Unit]]:

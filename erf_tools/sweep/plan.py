@@ -8,70 +8,57 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
-from itertools import pairwise
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from erf_tools.addresses import is_address
-from erf_tools.cue_conflict.stimuli import StimulusSet, open_stimuli
-from erf_tools.erf.parts import group_lengths
-from erf_tools.erf.procedure import DEFAULT_RESOLUTION
-from erf_tools.errors import ErfToolsError, UsageError
+from erf_tools.errors import ErfToolsError
 from erf_tools.files import canonical_json, file_sha256
-from erf_tools.images import Selection, select
+from erf_tools.images import Selection
 from erf_tools.models import weight_files
 from erf_tools.models.catalogue import ENTRIES, weights_file
-from erf_tools.models.requests import Request, folder_name
+from erf_tools.models.requests import Request
 from erf_tools.provenance import versions
-from erf_tools.sweep.study import ErfProtocol, ShapeBias, StudyFile
+from erf_tools.sweep.sources import Sources
+from erf_tools.sweep.study import StudyFile
+from erf_tools.sweep.task import Task
 
 _FORMAT = 1
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """One network under one protocol.
+    """One network under one task.
 
     Attributes:
         id: digest of all that its result depends on, but for weights that a model hub decides on.
         request: the network.
-        protocol: an ERF protocol, or how it decides on stimuli.
+        task: what is measured of it.
         seed: of random weights.
         threads: of the process on a CPU.
         shards: number of its units.
-        images: number of images or stimuli in all of them.
-        stimuli: what the decisions say of the whole set of stimuli; empty for ERFs.
-        folder: where its results go, below the sweep's folder.
+        images: number of images in all of them.
+        whole: what the result says of all of them together.
     """
 
     id: str
     request: Request
-    protocol: ErfProtocol | ShapeBias
+    task: Task
     seed: int
     threads: int
     shards: int
     images: int
-    stimuli: Mapping[str, Any]
-    folder: str
-
-    @property
-    def protocol_name(self) -> str:
-        """The protocol in a word."""
-        if isinstance(self.protocol, ErfProtocol):
-            return self.protocol.name
-        return f"shape-bias {self.protocol.preset}"
+    whole: Mapping[str, Any]
 
     @property
     def marker(self) -> str:
         """Where the rows of its result go, below the sweep's folder."""
-        if isinstance(self.protocol, ErfProtocol):
-            return f"{self.folder}/measured.parquet"
-        return f"{self.folder}/decisions/{folder_name(self.request.model)}.parquet"
+        return self.task.marker(self.request).as_posix()
 
     @property
     def units(self) -> list[str]:
@@ -84,7 +71,7 @@ class Measurement:
             "id": self.id,
             "model": self.request.model,
             "weights": self.request.weights,
-            "protocol": self.protocol_name,
+            "protocol": self.task.title,
             "images": self.images,
             "units": self.units,
             "marker": self.marker,
@@ -93,23 +80,17 @@ class Measurement:
 
 @dataclass(frozen=True)
 class Unit:
-    """What is handed to a worker: a shard of a measurement's images.
+    """What is handed to a worker: a share of a measurement's images.
 
     Attributes:
         measurement: what it belongs to.
         shard: its place among the measurement's units.
-        images: its images or stimuli.
-        lengths: of the groups of images whose sums are kept for intervals; for ERFs.
-        labels: classes of its images that a table gives; ``None`` without one.
-        labels_file: that table.
+        share: its images, with all that the task needs to measure them.
     """
 
     measurement: Measurement
     shard: int
-    images: Selection | StimulusSet
-    lengths: tuple[int, ...] = ()
-    labels: Mapping[str, int] | None = None
-    labels_file: Path | None = None
+    share: Any
 
     @property
     def id(self) -> str:
@@ -118,10 +99,8 @@ class Unit:
 
     @property
     def names(self) -> list[str]:
-        """Names of its images or stimuli."""
-        images = self.images
-        listed = images.images if isinstance(images, Selection) else images.stimuli
-        return [each.name for each in listed]
+        """Names of its images."""
+        return self.measurement.task.names(self.share)
 
 
 @dataclass(frozen=True)
@@ -129,9 +108,9 @@ class Plan:
     """All there is to do.
 
     Attributes:
-        measurements: by protocol, then in the order of the models.
+        measurements: by task, then in the order of the models.
         units: by measurement; a measurement's in the order of its images.
-        selection: the images, of which the units have shards; ``None`` without ERFs.
+        selection: the images, of which the units have shares; ``None`` where no task asks for them.
         threads: of each process on a CPU.
     """
 
@@ -178,107 +157,25 @@ def make_plan(study: StudyFile, threads: int | None = None, progress: bool = Fal
         "versions": versions(),
     }
     requests = [(request, {**common, **_identity(request)}) for request in wanted]
-    selection, units = None, []
-    if study.erf:
-        images = study.images
-        selection = select(images.source, images.count, images.order, study.seed)
-        for protocol in study.erf:
-            units += _erf_units(study, threads, requests, protocol, selection)
-    if study.shape_bias:
-        units += _decision_units(study.shape_bias, study.seed, threads, requests, progress)
+    sources = Sources(study, progress)
+    units: list[Unit] = []
+    for task in study.tasks:
+        opened = task.opened(sources)
+        settings = {"table": task.table, "task": msgspec.to_builtins(task), **opened.identity}
+        for request, known in requests:
+            measurement = Measurement(
+                _digest({**known, **settings, "marker": task.marker(request).as_posix()}),
+                request,
+                task,
+                study.seed,
+                threads,
+                len(opened.shares),
+                opened.images,
+                opened.whole,
+            )
+            units += [Unit(measurement, *share) for share in enumerate(opened.shares)]
     measurements = {unit.measurement.id: unit.measurement for unit in units}
-    return Plan(tuple(measurements.values()), tuple(units), selection, threads)
-
-
-def _erf_units(
-    study: StudyFile,
-    threads: int,
-    requests: Sequence[tuple[Request, Mapping[str, Any]]],
-    protocol: ErfProtocol,
-    selection: Selection,
-) -> list[Unit]:
-    shards = _erf_shards(selection, protocol, study.images.shard)
-    labels = _labels(study, selection)
-    file = Path(study.images.labels) if study.images.labels else None
-    units = []
-    for request, known in requests:
-        folder = f"erf/{folder_name(protocol.name)}/{request.folder}"
-        identity = _digest(
-            {
-                **known,
-                "protocol": msgspec.to_builtins(protocol),
-                "folder": folder,
-                "images": [[image.name, image.sha256] for image in selection.images],
-                "shards": [lengths for _, lengths in shards],
-                "labels": labels,
-            }
-        )
-        measurement = Measurement(
-            identity,
-            request,
-            protocol,
-            study.seed,
-            threads,
-            len(shards),
-            len(selection),
-            {},
-            folder,
-        )
-        units += [
-            Unit(measurement, shard, images, lengths, _of(images, labels), file)
-            for shard, (images, lengths) in enumerate(shards)
-        ]
-    return units
-
-
-def _labels(study: StudyFile, selection: Selection) -> dict[str, int] | None:
-    """Return the classes of images that the study's table gives, read once for all units."""
-    if not study.images.labels:
-        return None
-    labels = Path(study.images.labels)
-    if not labels.is_file():
-        raise UsageError(f"images.labels {labels}: there is no such file")
-    from erf_tools.models.accuracy import find_labels  # with torch, which no plan needs otherwise
-
-    return find_labels(selection.images, labels)
-
-
-def _of(images: Selection, labels: Mapping[str, int] | None) -> dict[str, int] | None:
-    if labels is None:
-        return None
-    return {image.name: labels[image.name] for image in images.images if image.name in labels}
-
-
-def _decision_units(
-    protocol: ShapeBias,
-    seed: int,
-    threads: int,
-    requests: Sequence[tuple[Request, Mapping[str, Any]]],
-    progress: bool,
-) -> list[Unit]:
-    stimuli = open_stimuli(protocol.stimuli, protocol.allow_partial, progress)
-    if not stimuli.conflict:
-        raise UsageError(
-            f"{stimuli.source} holds single-cue stimuli, which have no shape bias; use "
-            "erf-tools shape-bias"
-        )
-    whole, count = {**stimuli.record(), "label": stimuli.label}, len(stimuli)
-    shards = _stimulus_shards(stimuli, protocol.shard)
-    units = []
-    for request, known in requests:
-        identity = _digest(
-            {
-                **known,
-                "protocol": msgspec.to_builtins(protocol),
-                "stimuli": stimuli.sha256,
-                "shards": [len(shard) for shard in shards],
-            }
-        )
-        measurement = Measurement(
-            identity, request, protocol, seed, threads, len(shards), count, whole, "shape_bias"
-        )
-        units += [Unit(measurement, shard, images) for shard, images in enumerate(shards)]
-    return units
+    return Plan(tuple(measurements.values()), tuple(units), sources.selected, threads)
 
 
 def _identity(request: Request) -> dict[str, Any]:
@@ -310,35 +207,3 @@ def _weights_digest(request: Request) -> str | None:
         return file_sha256(found) if found else None
     file = Path(request.weights).expanduser()
     return file_sha256(file) if request.weights != "random" and file.is_file() else None
-
-
-def _erf_shards(
-    selection: Selection, protocol: ErfProtocol, about: int
-) -> list[tuple[Selection, tuple[int, ...]]]:
-    """Return the images of each unit, and the lengths of the groups that they make.
-
-    Units are made of whole groups, which do not depend on the units' size.
-    """
-    side = protocol.resolution or DEFAULT_RESOLUTION
-    lengths = group_lengths(len(selection), (side, side))
-    shards: list[tuple[Selection, tuple[int, ...]]] = []
-    start = 0
-    for first, last in _runs(lengths, about):
-        own = lengths[first:last]
-        images = selection.images[start : start + sum(own)]
-        shards.append((replace(selection, images=images), own))
-        start += sum(own)
-    return shards
-
-
-def _runs(lengths: tuple[int, ...], about: int) -> Iterator[tuple[int, int]]:
-    """Yield slices of ``lengths`` whose sums are as near to ``about`` as they can evenly be."""
-    count = min(max(round(sum(lengths) / about), 1), len(lengths))
-    yield from pairwise(len(lengths) * index // count for index in range(count + 1))
-
-
-def _stimulus_shards(stimuli: StimulusSet, about: int) -> list[StimulusSet]:
-    return [
-        replace(stimuli, stimuli=stimuli.stimuli[start:end])
-        for start, end in _runs((1,) * len(stimuli), about)
-    ]

@@ -1,4 +1,4 @@
-"""Study files: which models, images, protocols and stimuli a sweep measures, in TOML.
+"""Study files: which models a sweep measures, over which images, and what of them, in TOML.
 
 Names and meanings are those of the options of ``erf-tools erf`` and ``erf-tools shape-bias``; paths
 are relative to the folder in which the command is run.
@@ -8,16 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from types import GenericAlias
+from typing import Annotated, Any
 
 import msgspec
-from msgspec import Meta, Struct, structs
+from msgspec import Meta, Struct
 
-from erf_tools.erf.procedure import Precision, Procedure, Square
-from erf_tools.erf.protocols import RGB, Display, Gradient, Scalar, Transform, find_protocol
 from erf_tools.errors import UsageError
 from erf_tools.images import Order
 from erf_tools.models.requests import Request, check_folders, requests
+from erf_tools.sweep.task import Task
+from erf_tools.sweep.tasks import KINDS
 
 _Positive = Annotated[int, Meta(ge=1)]
 _Text = Annotated[str, Meta(pattern=r"\S")]
@@ -59,80 +60,13 @@ class Images(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     shard: _Positive = 50
 
 
-class ErfProtocol(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A table ``[[erf]]``: a protocol, and of which layers.
-
-    Attributes:
-        name: of its results; the protocol's by default.
-        protocol: and what follows until ``precision``: as the options.
-        layers: as ``--layer``.
-        stages: as ``--stages``.
-        output_key: as ``--output-key``.
-        exact: as ``--exact``.
-    """
-
-    name: str = ""
-    protocol: str = "ding2022"
-    scalar: Scalar | None = None
-    gradient: Gradient | None = None
-    rgb: RGB | None = None
-    transform: Transform | None = None
-    display: Display | None = None
-    unit: str = "center"
-    square: Square = "center"
-    resolution: _Positive | None = None
-    precision: Precision = "fp32"
-    layers: tuple[_Text, ...] = ()
-    stages: bool = False
-    output_key: _Text | None = None
-    exact: bool = False
-
-    def procedure(self) -> Procedure:
-        """Return what is measured.
-
-        Raises:
-            UsageError: there is no such protocol, or its choices exclude each other.
-        """
-        varied = find_protocol(
-            self.protocol,
-            scalar=self.scalar,
-            gradient=self.gradient,
-            rgb=self.rgb,
-            transform=self.transform,
-            display=self.display,
-        )
-        return Procedure(varied, self.unit, self.square, self.resolution, self.precision)
-
-
-class ShapeBias(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """The table ``[shape_bias]``.
-
-    Attributes:
-        stimuli: as ``--stimuli``; cue conflict only.
-        allow_partial: as ``--allow-partial``.
-        preset: as ``--preset``.
-        aggregation: as ``--aggregation``.
-        output_key: as ``--output-key``.
-        shard: about how many stimuli make a unit of work.
-    """
-
-    stimuli: _Text = "cue-conflict"
-    allow_partial: bool = False
-    preset: str = "direct"
-    aggregation: Literal["mean", "sum", "max"] = "mean"
-    output_key: str | None = None
-    shard: _Positive = 320
-
-
 class StudyFile(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A study as its file describes it.
+    """A study as its file describes it, but for the tables of its tasks.
 
     Attributes:
         output: folder for the results.
         models: networks with their weights.
-        images: for ERFs.
-        erf: what is measured of each network's ERFs.
-        shape_bias: on what each network decides; ``None`` for nothing.
+        images: for the tasks that are measured over images.
         seed: of random weights and of the order of images.
         threads: of each process on a CPU; ``None`` for as many as there are cores. The last bits
             of results can depend on it.
@@ -143,12 +77,21 @@ class StudyFile(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     output: _Text
     models: tuple[Models, ...]
     images: Images = Images()
-    erf: tuple[ErfProtocol, ...] = ()
-    shape_bias: ShapeBias | None = None
     seed: Annotated[int, Meta(ge=0)] = 0
     threads: Annotated[int, Meta(ge=1, le=MOST_THREADS)] | None = None
     slurm: Mapping[str, Any] = msgspec.field(default_factory=dict)
     ray: Mapping[str, float] = msgspec.field(default_factory=dict)
+
+    @property
+    def tasks(self) -> list[Task]:
+        """What is measured of each network."""
+        tables = [getattr(self, kind.table, None) for kind in KINDS]
+        return [
+            task
+            for table in tables
+            if table is not None
+            for task in (table if isinstance(table, tuple) else [table])
+        ]
 
     @property
     def requests(self) -> list[Request]:
@@ -160,6 +103,23 @@ class StudyFile(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         names = [name for table in self.models for name in table.names]
         weights = [table.weights for table in self.models for _ in table.names]
         return requests(names, weights)
+
+
+def _table(kind: type[Task]) -> tuple[str, Any, Any]:
+    """Return name, type and default of a kind's table in a study file."""
+    several = GenericAlias(tuple, (kind, ...))
+    return (kind.table, several, ()) if kind.repeatable else (kind.table, kind | None, None)
+
+
+#: A study file with the tables of all kinds of tasks.
+_WHOLE: type = msgspec.defstruct(
+    "StudyFile",
+    [_table(kind) for kind in KINDS],
+    bases=(StudyFile,),
+    frozen=True,
+    forbid_unknown_fields=True,
+    kw_only=True,
+)
 
 
 def read_study(path: Path) -> StudyFile:
@@ -176,7 +136,7 @@ def read_study(path: Path) -> StudyFile:
             content = stream.read(_LONGEST + 1)
         if len(content) > _LONGEST:
             raise UsageError(f"{path} is not a study file: it is longer than {_LONGEST} bytes")
-        study = msgspec.toml.decode(content.decode("utf-8-sig"), type=StudyFile)
+        study: StudyFile = msgspec.toml.decode(content.decode("utf-8-sig"), type=_WHOLE)
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror or error}") from error
     except UnicodeDecodeError as error:
@@ -184,32 +144,26 @@ def read_study(path: Path) -> StudyFile:
     except (msgspec.DecodeError, RecursionError) as error:  # errors of validation are of this kind
         raise UsageError(f"{path} is not a study file: {error}") from error
     try:
-        return _checked(study)
+        _check(study)
     except UsageError as error:
         raise UsageError(f"{path}: {error}") from error
+    return study
 
 
-def _checked(study: StudyFile) -> StudyFile:
-    """Return the study with its protocols named.
+def _check(study: StudyFile) -> None:
+    """See that a study makes sense as a whole.
 
     Raises:
-        UsageError: something in it makes no sense.
+        UsageError: something in it does not.
     """
-    if not study.erf and study.shape_bias is None:
-        raise UsageError("it measures nothing; add a table [[erf]] or [shape_bias]")
+    if not study.tasks:
+        tables = (f"[[{kind.table}]]" if kind.repeatable else f"[{kind.table}]" for kind in KINDS)
+        raise UsageError(f"it measures nothing; add a table {' or '.join(tables)}")
     study.requests  # noqa: B018 - raises
-    named = tuple(_named(entry) for entry in study.erf)
-    names = [entry.name for entry in named]
-    if twice := next((name for name in names if names.count(name) > 1), None):
-        raise UsageError(f"two tables [[erf]] are called {twice}; give them different names")
-    check_folders(names, "[[erf]]")
-    return structs.replace(study, erf=named)
-
-
-def _named(entry: ErfProtocol) -> ErfProtocol:
-    procedure = entry.procedure()
-    if entry.stages and entry.layers:
-        raise UsageError(f"[[erf]] {entry.name}: stages and layers exclude each other")
-    if entry.output_key and not entry.layers:
-        raise UsageError(f"[[erf]] {entry.name}: output_key is for a layer; name it with layers")
-    return structs.replace(entry, name=entry.name or procedure.protocol.name)
+    for kind in KINDS:
+        titles = [task.title for task in study.tasks if isinstance(task, kind)]
+        if twice := next((title for title in titles if titles.count(title) > 1), None):
+            raise UsageError(
+                f"two tables [[{kind.table}]] are called {twice}; give them different names"
+            )
+        check_folders(titles, f"[[{kind.table}]]")

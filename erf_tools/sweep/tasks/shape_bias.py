@@ -1,0 +1,174 @@
+"""Decisions in a sweep: the table ``[shape_bias]`` of its study."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+
+from msgspec import Meta
+
+from erf_tools.cue_conflict.stimuli import SIDE, StimulusSet, open_stimuli
+from erf_tools.errors import UsageError
+from erf_tools.failures import Failures
+from erf_tools.files import read_archive, write_archive
+from erf_tools.images import Preprocessing
+from erf_tools.models.requests import Request, folder_name
+from erf_tools.sweep.sources import Sources, divided
+from erf_tools.sweep.task import Opened, Published, Task, removed_if_damaged
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from erf_tools.models.loading import Model
+    from erf_tools.sweep.plan import Measurement
+
+_Positive = Annotated[int, Meta(ge=1)]
+_Text = Annotated[str, Meta(pattern=r"\S")]
+
+
+class ShapeBiasTask(Task, frozen=True, kw_only=True):
+    """The table ``[shape_bias]``.
+
+    Attributes:
+        stimuli: as ``--stimuli``; cue conflict only.
+        allow_partial: as ``--allow-partial``.
+        preset: as ``--preset``.
+        aggregation: as ``--aggregation``.
+        output_key: as ``--output-key``.
+        shard: about how many stimuli make a unit of work.
+    """
+
+    table: ClassVar[str] = "shape_bias"
+
+    stimuli: _Text = "cue-conflict"
+    allow_partial: bool = False
+    preset: str = "direct"
+    aggregation: Literal["mean", "sum", "max"] = "mean"
+    output_key: str | None = None
+    shard: _Positive = 320
+
+    @property
+    def title(self) -> str:
+        """What is measured, and by which preset."""
+        return f"shape-bias {self.preset}"
+
+    def opened(self, sources: Sources) -> Opened:
+        """Return the stimuli in shares."""
+        stimuli = open_stimuli(self.stimuli, self.allow_partial, sources.progress)
+        if not stimuli.conflict:
+            raise UsageError(
+                f"{stimuli.source} holds single-cue stimuli, which have no shape bias; use "
+                "erf-tools shape-bias"
+            )
+        shares = [
+            replace(stimuli, stimuli=stimuli.stimuli[start:end])
+            for start, end in divided((1,) * len(stimuli), self.shard)
+        ]
+        identity = {"stimuli": stimuli.sha256, "shards": [len(share) for share in shares]}
+        whole = {"stimuli": {**stimuli.record(), "label": stimuli.label}}
+        return Opened(shares, len(stimuli), identity, whole)
+
+    def names(self, share: StimulusSet) -> list[str]:
+        """Return the names of the stimuli of a share."""
+        return [stimulus.name for stimulus in share.stimuli]
+
+    def marker(self, request: Request) -> Path:
+        """Return where the rows go: beside the network's decisions."""
+        return Path(self.table, "decisions", f"{folder_name(request.model)}.parquet")
+
+    def size(self, own: Preprocessing) -> tuple[int, int]:
+        """Return height and width of the input."""
+        side = SIDE if self.preset == "mvh" else own.size
+        return side, side
+
+    def network(self, request: Request, seed: int, device: str, held: ExitStack) -> Model:
+        """Return a network for the size at which it is shown stimuli."""
+        from erf_tools.studies.shape_bias import load_deciding
+
+        return load_deciding(request, self.preset, seed)
+
+    def measure(self, network: Model, share: StimulusSet, device: str, part: Path) -> None:
+        """Write the decisions on a share, and how they were made."""
+        from erf_tools.cue_conflict.classify import decide
+
+        made = decide(
+            network,
+            share,
+            self.preset,
+            self.aggregation,
+            device=device,
+            output_key=self.output_key,
+        )
+        frame = made.frame.reset_index()
+        arrays = {column: frame[column].to_numpy(dtype=str) for column in frame}
+        write_archive(part, arrays, {"name": made.name, "provenance": dict(made.provenance)})
+
+    def join(self, measurement: Measurement, parts: Sequence[Path], output: Path) -> pd.DataFrame:
+        """Write the decisions on all stimuli in the published format."""
+        import pandas as pd
+
+        from erf_tools.cue_conflict.decisions import Decisions, decision_frame
+        from erf_tools.studies.shape_bias import save_decisions
+
+        arrays: dict[str, list[str]] = {}
+        records = []
+        for part in parts:
+            with removed_if_damaged(part):
+                own, record = read_archive(part)
+            for column, values in own.items():
+                arrays.setdefault(column, []).extend(values.tolist())
+            records.append(record)
+        provenance = {**records[0]["provenance"], **measurement.whole}
+        model = provenance["model"]
+        if any(record["provenance"]["model"] != model for record in records):
+            raise UsageError(
+                f"{measurement.request.model} had other weights for some of its stimuli; remove "
+                f"{output / 'units'} to decide again"
+            )
+        frame = decision_frame(
+            arrays["stimulus"], arrays["shape"], arrays["texture"], arrays["response"]
+        )
+        if not frame.index.is_unique:
+            raise UsageError("a stimulus is in two parts, which would count it twice")
+        path = self.marker(measurement.request).with_suffix(".csv")
+        save_decisions(Decisions(records[0]["name"], frame, provenance), output / path)
+        return pd.DataFrame(
+            {
+                "model": [measurement.request.model],
+                "weights": [model["weights"]["label"]],
+                "weights_sha256": [model["weights"]["sha256"]],
+                "file": [path.as_posix()],
+            }
+        )
+
+    def publish(self, rows: pd.DataFrame, output: Path, failures: Failures) -> Published:
+        """Write the tables and figures of ``erf-tools shape-bias``."""
+        from erf_tools.cue_conflict.makers import decision_makers
+        from erf_tools.studies.shape_bias import load_decisions, write_shape_bias
+
+        decided, files = [], []
+        for file in rows["file"]:
+            with failures.alone(file):
+                decided.append(load_decisions(output / file))
+                files.append(file)
+        written = write_shape_bias(decision_makers(decided), output / self.table, failures)
+        names = {
+            "name": "model",
+            "total": "images",
+            "ci_low": "shape_bias_low",
+            "ci_high": "shape_bias_high",
+        }
+        own = [made.name for made in decided]
+        networks = written.table.set_index("name").loc[own].reset_index()
+        table = networks.rename(columns=names).assign(
+            layer="",
+            resolution=["x".join(map(str, made.provenance["input"])) for made in decided],
+            file=files,
+        )
+        return Published(table, ("shape_bias", "coverage", "mean_of_categories"), written.files)
+
+
+KIND = ShapeBiasTask
