@@ -4,11 +4,12 @@
 ``identity_shortcut``, ``training_study`` and ``downstream`` examine what the RepLKNet paper says;
 ``coverage`` simulates how often intervals hold the truth; ``sweep_cost`` plans the ERFs of all of
 timm, ``sweep_overhead`` and ``benchmark`` time the library.
-Each writes a table, a figure and provenance below ``results/``.
+Each writes a table, a figure and provenance below ``results/``. ``fuzz`` compares random networks
+with the literal loop, and prints.
 
 They share :mod:`analyses.programs` (options, kept parts, written results), the networks of
 :mod:`analyses.depthwise_networks` and :mod:`analyses.narrow_replknet`, and the images of
-:mod:`analyses.shape_texture_images`.
+:mod:`analyses.shape_texture_images`. All else is a part of the program it is named after.
 """
 
 #: What the notebook of the claims remakes.

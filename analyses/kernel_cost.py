@@ -47,6 +47,7 @@ from erf_tools.errors import ErfToolsError
 from erf_tools.figures import COLOURS, PAGE, draw_grid, line_styles, own_style
 from erf_tools.kernels.devices import choose_device, device_name, ready
 from erf_tools.models.replknet import VARIANTS, RepLKNet
+from erf_tools.tables import write_csv
 
 #: Kernel sizes of the four stages; those of the paper, then those of SLaK (Liu et al., ICLR 2023).
 _STAGES = (
@@ -283,14 +284,8 @@ def _draw_times(axes: Axes, times: pd.DataFrame) -> None:
     own = times[times["side"] == side]
     for way, line, marker in zip(_WAYS, line_styles(len(_WAYS)), "osD^", strict=True):
         rows = own[own["way"] == way]
-        axes.loglog(
-            rows["kernel_size"],
-            1e3 * rows["seconds"],
-            label=way,
-            marker=marker,
-            markersize=3.5,
-            **line,
-        )
+        drawn = {"label": way, "marker": marker, "markersize": 3.5, **line}
+        axes.loglog(rows["kernel_size"], 1e3 * rows["seconds"], **drawn)
     kernels = own["kernel_size"].drop_duplicates()
     start = 1e3 * own[own["way"] == _WAYS[0]]["seconds"].iloc[0]
     axes.plot(kernels, start * (kernels / 3) ** 2, color="#555555", linestyle=":", label="as $k^2$")
@@ -384,10 +379,11 @@ def main(
     with ready(nn.Identity(), target):
         times = time_layers(shapes, target)
     name = device_name(target)
+    write_csv(times, output / "kernel_times.csv")
     publish(
         output,
         "kernel_cost",
-        pd.concat([counted, times]),
+        counted,
         readable(counted),
         remarks(times, name),
         draw(counted, times),

@@ -29,8 +29,6 @@ mixed.
 
 from __future__ import annotations
 
-import heapq
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -43,39 +41,27 @@ import timm
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from tqdm import tqdm
 
-import erf_tools
 from analyses.programs import Output, Quick, kept, publish, run
-from analyses.timing import processor_time
+from analyses.sweep_plan import (
+    BANDWIDTH,
+    GPUS,
+    IMAGES,
+    PEAK,
+    PRICE,
+    RATES,
+    THREADS,
+    Plan,
+    plan,
+    readable,
+)
+from analyses.sweep_times import TIMED_SIDE, costs, sample, time_networks, weigh
 from analyses.timm_operations import FAMILIES, count, family, operations
-from erf_tools.erf.contributions import Contributions
-from erf_tools.erf.measures.frame import Frame
-from erf_tools.erf.measures.sample import Sample, image_sums
-from erf_tools.erf.procedure import DEFAULT_RESOLUTION, Procedure
+from erf_tools.erf.procedure import DEFAULT_RESOLUTION
 from erf_tools.figures import COLOURS, PAGE, draw_grid, line_styles, own_style
-from erf_tools.images import Preprocessing, decode, select
-from erf_tools.kernels.devices import floating_type, normalise, ready
-from erf_tools.models.loading import Model, load_model
-
-#: The plan: images of each network, and GPUs.
-_IMAGES, _GPUS = 1000, 8
-
-#: Sustained rates of a GPU in TFLOP/s, float32: assumed, and the peak on NVIDIA's data sheets.
-_RATES, _PEAK = (5, 10, 20), 67
-
-#: Assumed: US dollars for an hour of one GPU, bytes per second from the model hub, and threads that
-#: make images ready for one GPU.
-_PRICE, _BANDWIDTH, _THREADS = 3.0, 125e6, 4
 
 #: Bytes of GPU memory: H100, H200.
 _MEMORY = {"H100": 80e9, "H200": 141e9}
-
-#: Networks whose results are weighed: with a bounded field, and with attention.
-_WEIGHED = ("resnet18", "vit_tiny_patch16_224")
-
-#: Networks that are timed: their own side, the most parameters, images in a batch, passes.
-_TIMED_SIDE, _TIMED_PARAMETERS, _TIMED_IMAGES, _TIMED_PASSES = 224, 200_000_000, 2, 2
 
 #: Why there is no map, by what stands in a failure; the first that fits.
 _REASONS = {
@@ -107,180 +93,6 @@ class Size:
 
 
 QUICK = Size(every=50, timed=6, photographs=2, groups=8)
-
-
-@dataclass(frozen=True)
-class Costs:
-    """What the library takes beside the passes, in seconds of one processor.
-
-    Attributes:
-        start: by family: building a network and preparing it.
-        ready: making an image ready at 1024.
-        finish: the intervals and the file of a result.
-    """
-
-    start: Mapping[str, float]
-    ready: float
-    finish: float
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What a sweep takes.
-
-    Attributes:
-        rate: sustained on a GPU, TFLOP/s.
-        passes: GPU hours of forward and backward passes.
-        waiting: GPU hours in which images are not ready.
-        starting: GPU hours of building and preparing networks.
-        finishing: GPU hours of intervals and files.
-        wall: hours on all GPUs.
-    """
-
-    rate: float
-    passes: float
-    waiting: float
-    starting: float
-    finishing: float
-    wall: float
-
-    @property
-    def gpu_hours(self) -> float:
-        """All hours in which a GPU is taken up."""
-        return self.passes + self.waiting + self.starting + self.finishing
-
-    @property
-    def excess(self) -> float:
-        """By how much the last GPU ends after an even share of the hours, relative to it."""
-        return self.wall * _GPUS / self.gpu_hours - 1
-
-
-def sample(counted: pd.DataFrame, number: int) -> list[str]:
-    """Return networks to be timed, of each family alike, evenly spaced in the order of their work.
-
-    They are among those whose own size is 224 and that have at most 200 million parameters.
-    """
-    fit = counted["own_failure"].isna() & (counted["side"] == _TIMED_SIDE)
-    fit &= counted["parameters"] <= _TIMED_PARAMETERS
-    chosen: list[str] = []
-    for name in FAMILIES:
-        own = counted[fit & (counted["family"] == name)].sort_values("own_forward")
-        wanted = min(number // len(FAMILIES), len(own))
-        ranks = [int((place + 0.5) * len(own) / wanted) for place in range(wanted)]
-        chosen += own["network"].iloc[ranks].tolist()
-    return chosen
-
-
-def time_network(name: str) -> dict[str, float]:
-    """Time the library on an untrained network at 224, on this machine's CPU.
-
-    Returns:
-        Seconds of a processor: ``build``; ``prepare`` (folding, the search for theoretical
-        fields); and ``image``, the map of an image in a batch, the less of two times.
-    """
-    cpu, size = torch.device("cpu"), (_TIMED_SIDE, _TIMED_SIDE)
-    models: list[Model] = []
-    build = processor_time(lambda: models.append(load_model(name, "random")))
-    (model,) = models
-    procedure, own = Procedure(resolution=_TIMED_SIDE), model.preprocessing
-    pixels = list(decode(select("builtin", _TIMED_IMAGES).images, procedure.view(own)))
-    made: list[Contributions] = []
-    with ready(model.module, cpu) as network:
-        fixed = model.input_size is not None
-        contributions = partial(
-            Contributions, network, [model.tap], procedure, size, fixed, fast=True
-        )
-        prepare = processor_time(lambda: made.append(contributions()))
-        inputs = normalise(np.stack(pixels), own.mean, own.std, cpu, floating_type(network))
-        made[0].maps(inputs)  # finds the layer's shape
-        maps = partial(made[0].maps, inputs, made[0].fastest)
-        image = min(processor_time(maps) for _ in range(_TIMED_PASSES)) / len(pixels)
-    return {"build": build, "prepare": prepare, "image": image}
-
-
-def time_networks(names: Sequence[str], output: Path) -> pd.DataFrame:
-    """Return a row per network; see :func:`time_network`."""
-    rows = []
-    for name in tqdm(names, unit="network", disable=None):
-        setting = {"network": name, "side": _TIMED_SIDE, "threads": torch.get_num_threads()}
-        found = kept(output / "times" / f"{name}.json", setting, partial(time_network, name))
-        rows.append({"network": name, **found})
-    return pd.DataFrame(rows)
-
-
-def weigh(size: Size) -> dict[str, Any]:
-    """Time and weigh what a result at 1024 takes beside the passes.
-
-    Returns:
-        Seconds of a processor: ``ready`` (making an image ready), ``intervals`` (of a result),
-        ``write`` (the file that takes longer). ``bytes`` of the file, by network.
-    """
-    selection, view = select("builtin", size.photographs), Procedure().view(Preprocessing())
-    images = selection.images
-    making = processor_time(lambda: [np.asarray(view(image.open())) for image in images])
-    sides = (DEFAULT_RESOLUTION, DEFAULT_RESOLUTION)
-    groups = np.random.default_rng(0).random((size.groups, *sides), dtype=np.float32)
-    frame, ones = Frame(sides), [1] * size.groups
-    sums = image_sums(groups, frame)
-    total = groups.sum(axis=0, dtype=np.float64)
-    intervals = processor_time(partial(Sample.of_groups, total, groups, ones, sums, frame))
-    weights, write = {}, 0.0
-    for name in _WEIGHED:
-        model = load_model(name, "random", resolution=DEFAULT_RESOLUTION)
-        erf = erf_tools.effective_receptive_field(model, selection)
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "erf.npz"
-            write = max(write, processor_time(partial(erf.save, path)))
-            weights[name] = path.stat().st_size
-    return {
-        "ready": making / len(images),
-        "intervals": intervals,
-        "write": write,
-        "bytes": weights,
-    }
-
-
-def costs(times: pd.DataFrame, weighed: Mapping[str, Any]) -> Costs:
-    """Return what stands beside the passes: means of the timed networks of each family."""
-    start = (times["build"] + times["prepare"]).groupby(times["family"]).mean()
-    return Costs(start.to_dict(), weighed["ready"], weighed["intervals"] + weighed["write"])
-
-
-def makespan(durations: Sequence[float], machines: int) -> float:
-    """Return when the last of several jobs ends that go to equal machines longest first.
-
-    At most 4/3 - 1/(3 machines) of the shortest possible (Graham 1969).
-    """
-    ends = [0.0] * machines
-    for length in sorted(durations, reverse=True):
-        heapq.heapreplace(ends, ends[0] + length)
-    return max(ends)
-
-
-def plan(counted: pd.DataFrame, costs: Costs, rate: float) -> Plan:
-    """Plan a sweep over all networks that have a map at 1024.
-
-    As in ``erf-tools sweep``, a network is built and prepared once, by the worker that goes on with
-    all of its units, and its parts are joined once.
-
-    Args:
-        counted: from :func:`analyses.timm_operations.count`, with ``family``.
-        costs: of what stands beside the passes.
-        rate: that a GPU sustains, TFLOP/s.
-    """
-    counted = counted[counted["large_failure"].isna()]
-    passes = operations(counted) / (1e12 * rate)
-    image = np.maximum(passes, costs.ready / _THREADS)
-    start = counted["family"].map(costs.start).fillna(max(costs.start.values()))
-    lengths = start + _IMAGES * image + costs.finish
-    return Plan(
-        rate=rate,
-        passes=_IMAGES * passes.sum() / 3600,
-        waiting=_IMAGES * (image - passes).sum() / 3600,
-        starting=start.sum() / 3600,
-        finishing=len(counted) * costs.finish / 3600,
-        wall=makespan(lengths.tolist(), _GPUS) / 3600,
-    )
 
 
 def largest(counted: pd.DataFrame) -> pd.Series:
@@ -345,47 +157,27 @@ def _draw_times(axes: Axes, times: pd.DataFrame) -> None:
     axes.set_yticks([0.01, 0.1, 1, 10], ["0.01", "0.1", "1", "10"])
     axes.set_xlabel("operations of a pass, GFLOP")
     axes.set_ylabel("processor seconds an image")
-    axes.set_title(f"at {_TIMED_SIDE} (measured)")
+    axes.set_title(f"at {TIMED_SIDE} (measured)")
 
 
 def _draw_plans(axes: Axes, plans: Sequence[Plan]) -> None:
     rates = [each.rate for each in plans]
     walls = [each.wall for each in plans]
-    passes = [each.passes / _GPUS for each in plans]
+    passes = [each.passes / GPUS for each in plans]
     axes.loglog(rates, walls, "o-", markersize=3.5, color=COLOURS[0], label="all of it")
     axes.plot(rates, passes, color="#555555", linestyle=":", label="the passes alone")
-    axes.set_xticks([*_RATES, _PEAK])
-    axes.set_xticklabels([*map(str, _RATES), f"peak {_PEAK}"])
+    axes.set_xticks([*RATES, PEAK])
+    axes.set_xticklabels([*map(str, RATES), f"peak {PEAK}"])
     ticks = [0.1, 0.3, 1, 3, 10, 30, 100, 300]
     axes.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
     axes.set_ylim(0.8 * min(passes), 1.25 * max(walls))
     axes.set_xlabel("TFLOP/s that a GPU sustains")
-    axes.set_ylabel(f"hours on {_GPUS} GPUs")
+    axes.set_ylabel(f"hours on {GPUS} GPUs")
     axes.set_title("the plan (no GPU was timed)")
 
 
 def _first(shares: pd.Series, share: float) -> int:
     return int((shares >= share).idxmax())
-
-
-def readable(plans: Sequence[Plan]) -> pd.DataFrame:
-    """Return the plans as text for people."""
-    return pd.DataFrame(
-        [
-            {
-                "TFLOP/s": f"{each.rate:g}" + (" (peak)" if each.rate == _PEAK else ""),
-                "GPU hours: passes": f"{each.passes:.0f}",
-                "waiting for images": f"{each.waiting:.1f}",
-                "building, preparing": f"{each.starting:.1f}",
-                "intervals, files": f"{each.finishing:.1f}",
-                "in all": f"{each.gpu_hours:.0f}",
-                f"hours on {_GPUS} GPUs": f"{each.wall:.1f}",
-                "over an even share": f"{each.excess:.1%}",
-                f"at {_PRICE:g} USD a GPU hour": f"{_PRICE * each.gpu_hours:,.0f}",
-            }
-            for each in plans
-        ]
-    )
 
 
 def remarks(
@@ -408,9 +200,9 @@ def remarks(
     start = times.groupby("family")[["build", "prepare"]].mean()
     return [
         "The rate of a GPU was NOT measured; the hours are operations divided by assumed rates. "
-        f"{_PEAK} TFLOP/s is the float32 peak of NVIDIA's data sheets for H100 and H200, an upper "
-        f"bound. Assumed, too: {_PRICE:g} USD a GPU hour, {_THREADS} threads per GPU that make "
-        f"images ready, {8 * _BANDWIDTH / 1e9:g} Gbit/s.",
+        f"{PEAK} TFLOP/s is the float32 peak of NVIDIA's data sheets for H100 and H200, an upper "
+        f"bound. Assumed, too: {PRICE:g} USD a GPU hour, {THREADS} threads per GPU that make "
+        f"images ready, {8 * BANDWIDTH / 1e9:g} Gbit/s.",
         f"Counted, and planned for: {len(counted)} of {names} networks. A map at "
         f"{DEFAULT_RESOLUTION}: {len(measurable)}. No map there: {len(counted) - len(measurable)}"
         + "".join(f"; {number} {reason}" for reason, number in lost.items())
@@ -433,8 +225,8 @@ def remarks(
         )
         + "; fused attention needs less.",
         f"Weights: {len(published)} have published ones, {download / 1e9:.0f} GB in float32: "
-        f"{download / _BANDWIDTH / 3600:.1f} hours, and the same on disk.",
-        f"Measured on a CPU at {_TIMED_SIDE}, in processor time ({torch.get_num_threads()} "
+        f"{download / BANDWIDTH / 3600:.1f} hours, and the same on disk.",
+        f"Measured on a CPU at {TIMED_SIDE}, in processor time ({torch.get_num_threads()} "
         "threads, all together), GFLOP/s, median (quartiles): "
         + ", ".join(
             f"{name} {row[0.5]:.0f} ({row[0.25]:.0f} to {row[0.75]:.0f})"
@@ -469,9 +261,11 @@ def main(quick: Quick = False, output: Output = Path("results/sweep_cost")) -> N
     times = time_networks(sample(counted, size.timed), output).merge(counted, on="network")
     times["operations"] = operations(times, "own")
     times["rate"] = times["operations"] / times["image"]
-    weighed = kept(output / "results.json", vars(size), partial(weigh, size))
+    weighed = kept(
+        output / "results.json", vars(size), partial(weigh, size.photographs, size.groups)
+    )
     beside = costs(times, weighed)
-    plans = [plan(counted, beside, rate) for rate in (*_RATES, _PEAK)]
+    plans = [plan(counted, beside, rate) for rate in (*RATES, PEAK)]
     publish(
         output,
         "sweep_cost",
@@ -481,8 +275,8 @@ def main(quick: Quick = False, output: Output = Path("results/sweep_cost")) -> N
         draw(counted, times, plans),
         {
             **vars(size),
-            "images": _IMAGES,
-            "gpus": _GPUS,
+            "images": IMAGES,
+            "gpus": GPUS,
             "costs": {**vars(beside), "start": dict(beside.start)},
             "plans": [vars(each) for each in plans],
         },

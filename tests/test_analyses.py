@@ -12,7 +12,7 @@ from torch import nn
 from typer import Typer
 from typer.testing import CliRunner
 
-from analyses import benchmark
+from analyses import benchmark, comparisons
 from erf_tools.cue_conflict.stimuli import open_stimuli
 from erf_tools.errors import ErfToolsError
 from erf_tools.figures import save_figure
@@ -31,7 +31,7 @@ def small_replknet() -> nn.Module:
 
 
 def test_published_procedure_uses_torch_alone(small_replknet: nn.Module) -> None:
-    published = benchmark.as_published(small_replknet)
+    published = comparisons.as_published(small_replknet)
     assert not any(isinstance(part, DepthwiseConv2d) for part in published.modules())
     assert any(isinstance(part, DepthwiseConv2d) for part in small_replknet.modules())
     assert all(parameter.requires_grad for parameter in published.parameters())
@@ -39,7 +39,7 @@ def test_published_procedure_uses_torch_alone(small_replknet: nn.Module) -> None
 
 def test_both_sides_give_the_same_map(small_replknet: nn.Module) -> None:
     model = as_model(small_replknet)
-    against_published, without_cone = benchmark.compare_maps(model, 128, CPU, 1, "fp32")
+    against_published, without_cone = comparisons.compare_maps(model, 128, CPU, 1, "fp32")
     assert against_published.difference < 1e-3
     assert without_cone.difference < 1e-3
     assert against_published.pairs == 1
@@ -54,13 +54,13 @@ def test_nothing_is_timed_where_the_maps_differ() -> None:
         return torch.ones(3)
 
     with pytest.raises(ErfToolsError, match="differ by"):
-        benchmark._compare("x", "a", ours, "b", lambda: torch.zeros(3) + 2, CPU, 3, 0.1)
+        comparisons.compare("x", "a", ours, "b", lambda: torch.zeros(3) + 2, CPU, 3, 0.1)
     assert calls == ["ours"]
 
 
 def test_openerf_beside_ours() -> None:
     pytest.importorskip("openerf", reason="the extra `test` is missing")
-    (found,) = benchmark.compare_openerf(load_model("resnet18", "random"), 2, CPU, 1)
+    (found,) = comparisons.compare_openerf(load_model("resnet18", "random"), 2, CPU, 1)
     assert found.difference < 1e-2
 
 
@@ -71,7 +71,7 @@ def test_decisions_equal_those_of_a_plain_loop(cue_conflict: Path, tmp_path: Pat
         target.parent.mkdir(parents=True, exist_ok=True)
         target.symlink_to(path)
     stimuli = open_stimuli(folder, allow_partial=True)
-    found = benchmark.compare_decisions(load_model("efficientnet_lite0"), stimuli, CPU, 1)
+    found = comparisons.compare_decisions(load_model("efficientnet_lite0"), stimuli, CPU, 1)
     assert found.difference == 0
 
 

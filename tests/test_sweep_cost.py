@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from analyses import sweep_cost, timm_operations
-from analyses.sweep_cost import Costs, makespan
+from analyses import sweep_cost, sweep_plan, sweep_times, timm_operations
+from analyses.sweep_plan import Costs, makespan
 from erf_tools.features.reading import read_features
 from erf_tools.features.taps import default_tap
 
@@ -99,10 +99,10 @@ def test_the_sample_is_spread_over_the_work_of_each_family() -> None:
         for family, work in product(timm_operations.FAMILIES, range(10))
     ]
     counted = pd.DataFrame(rows).assign(side=224, parameters=10, own_failure=None)
-    chosen = sweep_cost.sample(counted, 6)
+    chosen = sweep_times.sample(counted, 6)
     assert chosen == [f"{family}-{work}" for family in timm_operations.FAMILIES for work in (2, 7)]
     counted.loc[counted["own_forward"] > 4, "side"] = 384
-    assert sweep_cost.sample(counted, 3) == [f"{family}-2" for family in timm_operations.FAMILIES]
+    assert sweep_times.sample(counted, 3) == [f"{family}-2" for family in timm_operations.FAMILIES]
 
 
 # --- the plan ---
@@ -154,7 +154,7 @@ def test_a_plan_by_hand() -> None:
         }
     )
     costs = Costs({"attention": 10.0, "convolutional": 10.0}, ready=1.2, finish=5.0)
-    found = sweep_cost.plan(counted, costs, rate=1.0)
+    found = sweep_plan.plan(counted, costs, rate=1.0)
     assert found.passes == pytest.approx(1000 * (2 + 0.2) / 3600)
     assert found.waiting == pytest.approx(1000 * (0.3 - 0.2) / 3600)
     assert found.starting == pytest.approx(20 / 3600)
