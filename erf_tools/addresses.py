@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from erf_tools.errors import UsageError
 
@@ -13,6 +13,11 @@ from erf_tools.errors import UsageError
 def is_address(place: str | Path) -> bool:
     """Tell whether a place is named by a web address rather than as a file."""
     return str(place).startswith(("https://", "http://"))
+
+
+def name_at(place: str | Path) -> str:
+    """Return the name of the file at an address or a path; empty if an address names none."""
+    return Path(unquote(urlsplit(str(place)).path) if is_address(place) else place).name
 
 
 def check_address(address: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import socket
 import struct
 import threading
@@ -18,16 +17,10 @@ class Answer:
 
     Attributes:
         body: the file.
-        status: sent with the body; for 200, ranges are looked at first.
+        status: sent with the body.
         location: where a redirect leads.
         content_type: none is sent where it is empty.
-        etag: the file's version; none is sent where it is empty.
-        last_modified: the same, as a date.
         length: ``stated`` beforehand, not at all (``closing`` ends the body), or ``chunked``.
-        ranges: answer Range with 206.
-        shift: how many bytes before the one asked for a range begins.
-        range_limit: the most bytes that a 206 brings.
-        if_range: look at If-Range; without, the rest of any version is sent.
         stops: how many answers stop early.
         stop_at: after how many bytes of the body; ``None`` is before the status line.
         stop_by: ``closing`` or ``resetting`` the connection, or ``holding`` it until
@@ -38,13 +31,7 @@ class Answer:
     status: int = 200
     location: str = ""
     content_type: str = "application/octet-stream"
-    etag: str = '"one"'
-    last_modified: str = ""
     length: Literal["stated", "closing", "chunked"] = "stated"
-    ranges: bool = True
-    shift: int = 0
-    range_limit: int = 1 << 30
-    if_range: bool = True
     stops: int = 0
     stop_at: int | None = None
     stop_by: Literal["closing", "resetting", "holding"] = "closing"
@@ -53,7 +40,6 @@ class Answer:
 @dataclass(frozen=True)
 class Request:
     path: str
-    headers: dict[str, str]
 
 
 class Loopback:
@@ -76,10 +62,6 @@ class Loopback:
 
     def address(self, path: str) -> str:
         return f"http://127.0.0.1:{self._server.server_port}{path}"
-
-    def ranges(self) -> list[str]:
-        """Return the Range header of each request, empty where it had none."""
-        return [request.headers.get("Range", "") for request in self.requests]
 
     def __enter__(self) -> Loopback:
         self._thread.start()
@@ -107,7 +89,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         loopback = self.server_of_test
-        loopback.requests.append(Request(self.path, dict(self.headers)))
+        loopback.requests.append(Request(self.path))
         answer = loopback.answers.get(self.path, Answer(status=404))
         stops = answer.stops > 0
         answer.stops -= stops
@@ -115,7 +97,8 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             if stops and answer.stop_at is None:
                 self._stop(answer)
-            body = self._send_head(answer)
+            self._send_head(answer)
+            body = answer.body
             stop_at = answer.stop_at if stops and answer.stop_at is not None else len(body)
             self._send(answer, body[:stop_at])
             if stop_at < len(body):
@@ -126,37 +109,20 @@ class _Handler(BaseHTTPRequestHandler):
         except (_StopError, ConnectionError):
             pass
 
-    def _send_head(self, answer: Answer) -> bytes:
-        """Send status and headers; return the bytes of the file that have to follow."""
-        first, status, size = 0, answer.status, len(answer.body)
-        body = answer.body
-        asked = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
-        version = self.headers.get("If-Range")
-        same = version in (None, answer.etag, answer.last_modified) or not answer.if_range
-        if asked and answer.ranges and same and status == 200:
-            first = int(asked[1]) - answer.shift
-            status = 206 if first < size else 416
-            body = body[first:][: answer.range_limit]
-        self.send_response(status)
-        if status == 206:
-            self.send_header("Content-Range", f"bytes {first}-{first + len(body) - 1}/{size}")
-        if status == 416:
-            self.send_header("Content-Range", f"bytes */{size}")
+    def _send_head(self, answer: Answer) -> None:
+        self.send_response(answer.status)
         for name, value in (
             ("Location", answer.location),
             ("Content-Type", answer.content_type),
-            ("ETag", answer.etag),
-            ("Last-Modified", answer.last_modified),
         ):
             if value:
                 self.send_header(name, value)
         if answer.length == "stated":
-            self.send_header("Content-Length", str(len(body)))
+            self.send_header("Content-Length", str(len(answer.body)))
         if answer.length == "chunked":
             self.send_header("Transfer-Encoding", "chunked")
         self.send_header("Connection", "close")
         self.end_headers()
-        return body
 
     def _send(self, answer: Answer, data: bytes) -> None:
         if data and answer.length == "chunked":

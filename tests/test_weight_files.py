@@ -27,11 +27,14 @@ from reference import randomise_norms
 from timm.utils import reparameterize_model
 from torch import Tensor, nn
 
+from erf_tools.addresses import name_at
 from erf_tools.errors import ErfToolsError, UsageError
 from erf_tools.models import catalogue, weight_files
-from erf_tools.models.catalogue import WeightSource
 from erf_tools.models.loading import load_model
 from erf_tools.models.replknet import VARIANTS, RepLKNet
+from erf_tools.models.requests import Request
+from erf_tools.models.sources import GoogleDriveFile, PublishedFile
+from erf_tools.models.weights import Weights
 
 TINY = replace(
     VARIANTS["31b"], kernel_sizes=(9, 7, 7, 5), channels=(8, 12, 16, 20), layers=(1, 1, 2, 1)
@@ -89,12 +92,11 @@ def publish(server: Loopback, cache: Path, monkeypatch: pytest.MonkeyPatch) -> P
         base = server.address("/replknet/")
         file = f"tiny-{prefix}.pth"
         server.answers[f"/replknet/{file}"] = Answer(body)
-        monkeypatch.setattr(catalogue, "_OPENMMLAB", base)
         entry = replace(
             catalogue.ENTRIES["replknet31b"],
             name="tiny",
             architecture="tiny",
-            weights=WeightSource("file", file=file, address=base + file),
+            weights=PublishedFile(base + file, file, prefix),
         )
         monkeypatch.setitem(catalogue.ENTRIES, "tiny", entry)
         monkeypatch.setitem(VARIANTS, "tiny", TINY)
@@ -124,6 +126,68 @@ def test_weights_are_fetched_once_verified_and_named_in_the_record(
     assert len(server.requests) == requests
     (listed,) = weight_files.cached_files()
     assert (listed.models, listed.sha256) == (("tiny",), hashlib.sha256(body).hexdigest())
+
+
+def test_a_command_hashes_a_file_that_is_here_once(
+    publish: Publish,
+    network: RepLKNet,
+    cache: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    run_command: Command,
+    tmp_path: Path,
+) -> None:
+    body = as_bytes(network.state_dict())
+    cache.mkdir(parents=True)
+    (cache / publish(body)).write_bytes(body)
+    hashed, sha256 = [], hashlib.sha256
+
+    def counted(data: bytes = b"", **options: bool) -> object:
+        digest = sha256(data, **options)
+
+        class Counted:
+            def update(self, more: bytes) -> None:
+                hashed.append(len(more))
+                digest.update(more)
+
+            def __getattr__(self, name: str) -> object:
+                return getattr(digest, name)
+
+        return Counted()
+
+    monkeypatch.setattr(hashlib, "sha256", counted)
+    command = ("erf", "--model", "tiny", "--num-images", 1, "--resolution", 32)
+    assert run_command(*command, "--output", tmp_path / "erf")[0] == 0
+    assert hashed.count(len(body)) == 1  # smaller than a block
+
+
+def test_another_file_than_the_one_first_seen_is_refused(
+    publish: Publish, network: RepLKNet, server: Loopback, cache: Path
+) -> None:
+    publish(b"unused")
+    server.answers["/net.pth"] = Answer(as_bytes(network.state_dict()))
+    load_model("tiny", server.address("/net.pth"))
+    (file,) = cache.glob("*.pth")
+    file.write_bytes(as_bytes({**network.state_dict(), "more": torch.ones(1)}))
+    with pytest.raises(ErfToolsError, match=f"first seen .* `erf-tools weights remove {file.name}"):
+        load_model("tiny", server.address("/net.pth"))
+
+
+@pytest.mark.parametrize(
+    ("place", "name"),
+    [
+        ("https://host/a/net.pth?download=1#top", "net.pth"),
+        ("https://host/my%20net.pth", "my net.pth"),
+        ("https://host/", ""),
+        ("runs/net#2.pth", "net#2.pth"),
+        ("runs/net?.pth", "net?.pth"),
+        ("runs/50%25.pth", "50%25.pth"),
+        ("c:net.pth", "c:net.pth"),
+    ],
+)
+def test_names_at_places(place: str, name: str) -> None:
+    assert name_at(place) == name
+    assert Request("resnet18", place).weights_label == name
+    assert Weights("file", place, "").label == name
 
 
 def test_a_wrong_digest_never_enters_the_cache(publish: Publish, cache: Path) -> None:
@@ -164,7 +228,7 @@ def test_a_wrong_file_put_there_by_hand_is_refused(publish: Publish, cache: Path
     file = publish(as_bytes({"weight": torch.ones(3)}))
     cache.mkdir(parents=True)
     (cache / file).write_bytes(b"something else")
-    with pytest.raises(ErfToolsError, match="delete it"):
+    with pytest.raises(ErfToolsError, match=f"erf-tools weights remove {file}"):
         load_model("tiny")
 
 
@@ -292,21 +356,25 @@ def test_offline_opens_no_connection(
 
 
 @pytest.mark.parametrize("variable", ["HF_HUB_OFFLINE", "ERF_TOOLS_OFFLINE"])
+@pytest.mark.parametrize(
+    "name", ["test_resnet.r160_in1k", "test_resnet", "hf-hub:timm/test_resnet.r160_in1k"]
+)
 def test_weights_of_the_hub_that_are_here_are_used_offline(
-    variable: str, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, variable: str, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The hub's own library would ask whether there is a newer version."""
     from huggingface_hub import constants
     from safetensors.torch import save_file
 
-    name = "test_resnet.r160_in1k"
-    state = timm.create_model(name).state_dict()
-    folder = tmp_path / "hub" / f"models--timm--{name}"
+    repository = "test_resnet.r160_in1k"
+    state = timm.create_model(repository).state_dict()
+    folder = tmp_path / "hub" / f"models--timm--{repository}"
     snapshot = folder / "snapshots" / ("0" * 40)
     snapshot.mkdir(parents=True)
     (folder / "refs").mkdir()
     (folder / "refs" / "main").write_text("0" * 40)
     save_file(state, snapshot / "model.safetensors")
+    (snapshot / "config.json").write_text('{"architecture": "test_resnet"}')
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setenv(variable, "1")
     touched = []
@@ -331,7 +399,6 @@ def test_the_option_offline_is_the_same(
 def test_missing_weights_are_one_message_with_all_that_can_be_done(
     cache: Path, monkeypatch: pytest.MonkeyPatch, run_command: Command
 ) -> None:
-    monkeypatch.setattr(catalogue, "_OPENMMLAB", "http://127.0.0.1:9/")
     entry = catalogue.ENTRIES["replknet31b"]
     closed = replace(entry.weights, address="http://127.0.0.1:9/" + entry.weights.file)
     monkeypatch.setitem(catalogue.ENTRIES, "replknet31b", replace(entry, weights=closed))
@@ -350,10 +417,7 @@ def test_google_drive_through_gdown(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     publish(b"unused")
-    monkeypatch.setattr(weight_files, "_SMALLEST", 1000)
-    monkeypatch.setattr(catalogue, "_GOOGLE_DRIVE", server.address("/drive"))
-    address = server.address("/drive/net")
-    source = WeightSource("file", file="drive.pth", address=address)
+    source = GoogleDriveFile(server.address("/drive/net"), "drive.pth")
     entry = replace(catalogue.ENTRIES["tiny"], weights=source)
     monkeypatch.setitem(catalogue.ENTRIES, "tiny", entry)
     server.answers["/drive/net"] = Answer(b"<html>too many downloads</html>")
@@ -445,4 +509,6 @@ def test_published_digests_are_in_the_names() -> None:
         assert source.sha256_prefix == prefix
         assert source.address.startswith("https://download.openmmlab.com/mmclassification/v0/")
     for name in ("replknet13_120e", "replknet31_120e"):
-        assert catalogue.ENTRIES[name].weights.google_drive
+        source = catalogue.ENTRIES[name].weights
+        assert isinstance(source, GoogleDriveFile)
+        assert source.address.startswith("https://drive.google.com/uc?id=")

@@ -34,7 +34,7 @@ def wanted_models(models: list[str], weights: list[str], offline: bool) -> list[
         for name in others:
             if not is_factory(name):
                 resolve(name)
-    weight_files.prefetch({request.model: request.weights for request in wanted}, progress=True)
+    weight_files.prefetch(wanted, progress=True)
     return wanted
 
 

@@ -11,21 +11,12 @@ from erf_tools.cli.outcomes import print_table, say
 
 def models() -> None:
     """List the models known by name; every timm model works as well."""
-    from urllib.parse import urlsplit
-
-    from erf_tools.models import catalogue
+    from erf_tools.models.catalogue import ENTRIES
+    from erf_tools.models.weight_folder import weights_folder
 
     rows = []
-    for entry in catalogue.ENTRIES.values():
-        kind = entry.weights.kind
-        found = catalogue.weights_file(entry)
+    for entry in ENTRIES.values():
         size = entry.preprocessing.size
-        source = {
-            "file": urlsplit(entry.weights.address).hostname,
-            "timm": f"timm {entry.architecture}",
-            "package": f"package {entry.weights.package.replace('_', '-')}",
-            "none": "never published",
-        }[kind]
         rows.append(
             [
                 entry.name,
@@ -34,8 +25,8 @@ def models() -> None:
                 f"{size}x{size}",
                 entry.training,
                 f"{entry.accuracy:.1f}" if entry.accuracy else "",
-                "yes" if found else "no",
-                source,
+                "yes" if entry.weights.find() else "no",
+                entry.weights.place,
                 entry.weights.licence,
             ]
         )
@@ -44,7 +35,7 @@ def models() -> None:
     print_table(rows, headers)
     say()
     say(
-        f"Weight files are looked for in {catalogue.weights_folder()} "
+        f"Weight files are looked for in {weights_folder()} "
         "(ERF_TOOLS_CACHE moves it). Any timm name works too, and package.module:factory."
     )
 

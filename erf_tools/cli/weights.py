@@ -18,8 +18,8 @@ app = typer.Typer(
 @app.command("list")
 def list_files() -> None:
     """List the weight files in the cache."""
-    from erf_tools.models.catalogue import weights_folder
     from erf_tools.models.weight_files import cached_files
+    from erf_tools.models.weight_folder import weights_folder
 
     rows = [
         [file.path.name, f"{file.size / 1e6:.1f} MB", ", ".join(file.models), file.sha256[:16]]
@@ -37,17 +37,17 @@ def fetch(
 ) -> None:
     """Fetch the trained weights of models, for machines that have no network later."""
     from erf_tools.models.catalogue import ENTRIES
-    from erf_tools.models.weight_files import obtain
 
     failures, names = Failures(), split_names(models)
     for name in names:
         with failures.alone(name):
-            if name in ENTRIES and ENTRIES[name].weights.kind != "timm":
-                say(f"{name}: {obtain(ENTRIES[name], progress=True)}")
+            if name in ENTRIES:
+                entry = ENTRIES[name]
             else:
-                from erf_tools.models.loading import load_model
+                from erf_tools.models.loading import resolve
 
-                say(f"{name}: {load_model(name).weights.source}")
+                entry = resolve(name)
+            say(f"{name}: {entry.weights.fetch(name, progress=True) or entry.weights.place}")
     raise_failures(failures, asked=len(names))
 
 
@@ -68,8 +68,8 @@ def path(
     name: Annotated[str, typer.Argument(help="A model or a file; without, the folder.")] = "",
 ) -> None:
     """Print where a weight file lies, or the folder of all."""
-    from erf_tools.models.catalogue import weights_folder
     from erf_tools.models.weight_files import find_file
+    from erf_tools.models.weight_folder import weights_folder
 
     say(str(find_file(name).path if name else weights_folder()))
 

@@ -78,7 +78,7 @@ class Session:
 
     def weights_here(self, name: str) -> bool:
         """Tell whether a model's trained weights are on this machine."""
-        return catalogue.weights_file(resolve(name)) is not None
+        return resolve(name).weights.find() is not None
 
     def layers(self, name: str, weights: str) -> list[str]:
         """Return the layers of a network that can be looked from, the default one first.

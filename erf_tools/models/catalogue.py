@@ -8,45 +8,23 @@ Parameter counts are those of the training form and are checked against the real
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
-from erf_tools.downloads import cache_folder
 from erf_tools.images import Preprocessing
+from erf_tools.models.hub import HubWeights
+from erf_tools.models.requests import is_factory
+from erf_tools.models.sources import (
+    GoogleDriveFile,
+    PackageFile,
+    PublishedFile,
+    Unpublished,
+    WeightSource,
+    own_source,
+)
 
 _OPENMMLAB = "https://download.openmmlab.com/mmclassification/v0/replknet/"
 _GOOGLE_DRIVE = "https://drive.google.com/uc?id="
-
-
-@dataclass(frozen=True)
-class WeightSource:
-    """Where a model's trained weights come from.
-
-    Attributes:
-        kind: ``file`` (looked for in :func:`weights_folder`), ``timm`` (timm finds them itself),
-            ``package`` (they lie in an installed Python package) or ``none`` (never published).
-        file: the file's name, for ``file``.
-        address: where that file is published, for ``file``.
-        package: the importable package, for ``package``.
-        licence: of the weights, as an SPDX identifier where there is one.
-    """
-
-    kind: Literal["file", "timm", "package", "none"]
-    file: str = ""
-    address: str = ""
-    package: str = ""
-    licence: str = ""
-
-    @property
-    def sha256_prefix(self) -> str:
-        """The eight digits that OpenMMLab puts into a file's name; empty elsewhere."""
-        return self.file[-12:-4] if self.address.startswith(_OPENMMLAB) else ""
-
-    @property
-    def google_drive(self) -> bool:
-        """Whether the address is a Google Drive file."""
-        return self.address.startswith(_GOOGLE_DRIVE)
 
 
 @dataclass(frozen=True)
@@ -76,24 +54,25 @@ class Entry:
     preprocessing: Preprocessing = field(default_factory=Preprocessing)
 
 
-def _openmmlab(file: str) -> WeightSource:
-    return WeightSource("file", file=file, address=_OPENMMLAB + file, licence="MIT")
+def _openmmlab(file: str) -> PublishedFile:
+    # OpenMMLab puts eight digits of the digest into a file's name.
+    return PublishedFile(_OPENMMLAB + file, file, file[-12:-4], licence="MIT")
 
 
-def _google_drive(file: str, identifier: str) -> WeightSource:
-    return WeightSource("file", file=file, address=_GOOGLE_DRIVE + identifier, licence="MIT")
+def _google_drive(file: str, identifier: str) -> GoogleDriveFile:
+    return GoogleDriveFile(_GOOGLE_DRIVE + identifier, file, licence="MIT")
 
 
-def _package(package: str) -> WeightSource:
-    return WeightSource("package", package=package, licence="Apache-2.0")
+def _package(package: str) -> PackageFile:
+    return PackageFile(package, licence="Apache-2.0")
+
+
+def _hub(architecture: str, licence: str) -> HubWeights:
+    return HubWeights(architecture, f"timm/{architecture}", licence=licence)
 
 
 _HALF = (0.5, 0.5, 0.5)
 _AT_384 = Preprocessing(size=384, crop_fraction=None)
-
-
-def _timm(licence: str) -> WeightSource:
-    return WeightSource("timm", licence=licence)
 
 
 ENTRIES: dict[str, Entry] = {
@@ -183,7 +162,7 @@ ENTRIES: dict[str, Entry] = {
             "replknet",
             "3",
             71_906_408,
-            WeightSource("none"),
+            Unpublished(),
             training="never published",
         ),
         Entry(
@@ -192,7 +171,7 @@ ENTRIES: dict[str, Entry] = {
             "timm",
             "resnet101.tv_in1k",
             44_549_160,
-            _timm("BSD-3-Clause"),
+            _hub("resnet101.tv_in1k", "BSD-3-Clause"),
             accuracy=77.37,
             preprocessing=Preprocessing(interpolation="bilinear"),
         ),
@@ -202,7 +181,7 @@ ENTRIES: dict[str, Entry] = {
             "timm",
             "resnet152.tv_in1k",
             60_192_808,
-            _timm("BSD-3-Clause"),
+            _hub("resnet152.tv_in1k", "BSD-3-Clause"),
             accuracy=78.31,
             preprocessing=Preprocessing(interpolation="bilinear"),
         ),
@@ -212,7 +191,7 @@ ENTRIES: dict[str, Entry] = {
             "timm",
             "swin_tiny_patch4_window7_224.ms_in1k",
             28_288_354,
-            _timm("MIT"),
+            _hub("swin_tiny_patch4_window7_224.ms_in1k", "MIT"),
             accuracy=81.2,
             preprocessing=Preprocessing(crop_fraction=0.9),
         ),
@@ -222,7 +201,7 @@ ENTRIES: dict[str, Entry] = {
             "timm",
             "swin_small_patch4_window7_224.ms_in1k",
             49_606_258,
-            _timm("MIT"),
+            _hub("swin_small_patch4_window7_224.ms_in1k", "MIT"),
             accuracy=83.2,
             preprocessing=Preprocessing(crop_fraction=0.9),
         ),
@@ -232,7 +211,7 @@ ENTRIES: dict[str, Entry] = {
             "timm",
             "swin_base_patch4_window7_224.ms_in1k",
             87_768_224,
-            _timm("MIT"),
+            _hub("swin_base_patch4_window7_224.ms_in1k", "MIT"),
             accuracy=83.5,
             preprocessing=Preprocessing(crop_fraction=0.9),
         ),
@@ -270,40 +249,23 @@ ENTRIES: dict[str, Entry] = {
 }
 
 
-def weights_folder() -> Path:
-    """Return the folder where weight files are looked for.
+def source_of(model: str, weights: str | Path) -> WeightSource | None:
+    """Return where the weights asked for come from.
 
-    It is ``weights`` in :func:`erf_tools.downloads.cache_folder`.
+    Args:
+        model: a name, as for :func:`erf_tools.models.loading.load_model`.
+        weights: ``pretrained``, ``random``, a file or an address.
+
+    Returns:
+        ``None`` for those that come with the network: random ones, and a factory's own.
+
+    Raises:
+        UsageError: an address is not https.
     """
-    return cache_folder() / "weights"
-
-
-def package_weights(package: str) -> Path | None:
-    """Return the one ``.pth`` file that an installed package carries, without importing it."""
-    spec = find_spec(package)
-    if spec is None or spec.origin is None:
+    if weights == "random":
         return None
-    return next(iter(sorted(Path(spec.origin).parent.rglob("*.pth"))), None)
-
-
-def weights_file(entry: Entry) -> Path | None:
-    """Return where an entry's trained weights lie on this machine, or ``None``."""
-    source = entry.weights
-    if source.kind == "package":
-        return package_weights(source.package)
-    if source.kind == "file":
-        path = weights_folder() / source.file
-        return path if path.is_file() else None
-    if source.kind == "timm":
-        return _hub_file(f"timm/{entry.architecture}")
-    return None
-
-
-def _hub_file(repository: str) -> Path | None:
-    from huggingface_hub import try_to_load_from_cache
-
-    for file in ("model.safetensors", "pytorch_model.bin"):
-        found = try_to_load_from_cache(repository, file)
-        if isinstance(found, str):
-            return Path(found)
-    return None
+    if weights != "pretrained":
+        return own_source(weights)
+    if model in ENTRIES:
+        return ENTRIES[model].weights
+    return None if is_factory(model) else HubWeights(model)

@@ -12,7 +12,7 @@ import pathlib
 import pickle
 import re
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -104,10 +104,15 @@ def is_averaged(name: str) -> bool:
     return not _AVERAGED.isdisjoint(re.split(r"[^a-z]+", name.lower()))
 
 
-def read_checkpoint(path: Path) -> Checkpoint:
+def read_checkpoint(path: Path, check: Callable[[str], None] = lambda digest: None) -> Checkpoint:
     """Read a safetensors file or a PyTorch file, whatever its name.
 
     PyTorch files are read with ``weights_only=True``: nothing in them is executed.
+
+    Args:
+        path: the file.
+        check: called with the SHA-256 of the file before its content is read; raises if it is not
+            the right one.
 
     Raises:
         UsageError: there is no such file.
@@ -116,6 +121,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
     _check_file(path)
     before = path.stat()
     digest = file_sha256(path)
+    check(digest)
     content = _read(path)
     after = path.stat()
     if (before.st_mtime_ns, before.st_size) != (after.st_mtime_ns, after.st_size):

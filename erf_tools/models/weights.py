@@ -1,0 +1,37 @@
+"""Which weights a network has, as results say it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from erf_tools.addresses import name_at
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Which weights a network has.
+
+    Attributes:
+        kind: ``pretrained``, ``random``, ``file``, or ``given`` (as a user's network came).
+        source: file, hub name or package they came from, or how they were initialised.
+        sha256: of the file where there is one, else of the state dict.
+        notes: what had to be done so that they fit, in words.
+        head: whether the classifier is among them; without, the network gives no classes.
+    """
+
+    kind: Literal["pretrained", "random", "file", "given"]
+    source: str
+    sha256: str
+    notes: tuple[str, ...] = ()
+    head: bool = True
+
+    @property
+    def label(self) -> str:
+        """The weights in a word or two, for tables and titles."""
+        return {
+            "pretrained": "pretrained",
+            "random": "untrained",
+            "file": name_at(self.source),
+            "given": "as given",
+        }[self.kind]
