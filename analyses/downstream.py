@@ -48,9 +48,9 @@ _MARKERS = "osD"
 
 
 def published() -> pd.DataFrame:
-    """Return the published numbers: a row per backbone, scores in per cent.
+    """Return the published numbers: a row per model, scores in per cent.
 
-    Columns: ``group``, ``backbone``, ``kernels`` (side of the largest), ``training``, ``imagenet``
+    Columns: ``group``, ``model``, ``kernels`` (side of the largest), ``training``, ``imagenet``
     (top-1), ``ade20k`` (mIoU, single scale, UperNet), ``coco_box`` (AP, Cascade Mask R-CNN, 3x),
     ``source``, ``standing``.
     """
@@ -85,7 +85,7 @@ def measure(size: dict[str, int], output: Path) -> pd.DataFrame:
     """
     table = published()
     sides = {}
-    backbones = table.loc[table["group"] == _ABLATION, "backbone"]
+    backbones = table.loc[table["group"] == _ABLATION, "model"]
     for backbone in tqdm(list(backbones), unit="network", disable=None):
         kernels = backbone.rpartition(" ")[2]
         sides[backbone] = kept(
@@ -93,7 +93,7 @@ def measure(size: dict[str, int], output: Path) -> pd.DataFrame:
             {"kernels": kernels, **size},
             partial(measure_kernels, backbone, **size),
         )["effective_side"]
-    table["effective_side"] = table["backbone"].map(sides)
+    table["effective_side"] = table["model"].map(sides)
     return table
 
 
@@ -122,10 +122,10 @@ def _draw_scores(axes: Axes, table: pd.DataFrame, score: str, label: str) -> Non
             filled = colour if row.standing == "seen" else "white"
             axes.plot(*place, markerfacecolor=filled, **style)
             # Those of like training crowd: RepLKNets are named to the left, others to the right.
-            leftwards = row.backbone.startswith("RepLKNet") and row.imagenet < 85
+            leftwards = row.model.startswith("RepLKNet") and row.imagenet < 85
             kernels = f"{row.kernels:.0f}x{row.kernels:.0f}"
             axes.annotate(
-                kernels if group == _ABLATION else row.backbone,
+                kernels if group == _ABLATION else row.model,
                 place,
                 xytext=(-4 if leftwards else 4, -2),
                 textcoords="offset points",
@@ -171,7 +171,7 @@ def readable(table: pd.DataFrame) -> pd.DataFrame:
 
     return pd.DataFrame(
         {
-            "Backbone": table["backbone"],
+            "Model": table["model"],
             "Training": table["training"],
             "ImageNet, %": scores("imagenet"),
             "ADE20K mIoU, %": scores("ade20k"),

@@ -40,7 +40,7 @@ from erf_tools.images import select
 from erf_tools.models.loading import load_model
 from erf_tools.models.requests import Request
 from erf_tools.studies.erf import measure_erfs
-from erf_tools.tables import NONE
+from erf_tools.tables import intervals
 
 NETWORKS = ("resnet101", "resnet152", "replknet13_120e", "replknet31_120e")
 
@@ -70,8 +70,8 @@ def compared(results: tuple[ERF, ...]) -> pd.DataFrame:
     """Return a row per network and threshold: published and measured ratio, shares in (0, 1].
 
     Columns ``model``, ``weights``, ``threshold``, ``published``, ``standing`` (``seen`` or
-    ``recalled``), ``legacy`` (ours, by the paper's form) with ``low`` and ``high``, ``difference``
-    (ours minus published), and ``linear`` (on the map itself: independent of its scale).
+    ``recalled``), ``legacy`` (ours, by the paper's form) with its interval, ``difference`` (ours
+    minus published), and ``linear`` (on the map itself: independent of its scale).
     """
     rows = []
     for result in results:
@@ -84,11 +84,9 @@ def compared(results: tuple[ERF, ...]) -> pd.DataFrame:
                 "threshold": threshold,
                 "published": paper.ratios[threshold],
                 "standing": "seen" if threshold in paper.seen else "recalled",
-                "legacy": ours.value,
+                **ours.columns("legacy"),
                 "difference": ours.value - paper.ratios[threshold],
                 "linear": measures.estimate(f"linear_{100 * threshold:g}").value,
-                "low": ours.low,
-                "high": ours.high,
             }
             rows.append(row)
     return pd.DataFrame(rows)
@@ -124,7 +122,7 @@ def _draw_ratios(axes: Axes, table: pd.DataFrame) -> None:
         axes.plot(left, own["published"], label=f"{name}, published", fillstyle="none", **style)
         right = [place + 0.05 for place in left]
         axes.plot(right, own["legacy"], label=f"{name}, ours{trained}", **style)
-        axes.vlines(right, own["low"], own["high"], color=line["color"], linewidth=1)
+        axes.vlines(right, own["legacy_low"], own["legacy_high"], color=line["color"], linewidth=1)
     axes.set_yscale("log")
     axes.set_ylim(1e-3, 1.3)
     axes.set_yticks([0.001, 0.01, 0.1, 1], ["0.1", "1", "10", "100"])
@@ -140,7 +138,7 @@ def readable(table: pd.DataFrame) -> pd.DataFrame:
     seen = table["standing"] == "seen"
     return pd.DataFrame(
         {
-            "Network": table["model"],
+            "Model": table["model"],
             "Weights": table["weights"],
             "t, %": table["threshold"].map(lambda t: f"{100 * t:g}"),
             "Published r, %": [
@@ -148,10 +146,7 @@ def readable(table: pd.DataFrame) -> pd.DataFrame:
                 for r, mark in zip(table["published"], seen, strict=True)
             ],
             "Ours, %": (100 * table["legacy"]).map("{:.2f}".format),
-            "95 %": [
-                f"[{100 * low:.2f}, {100 * high:.2f}]" if low == low else NONE
-                for low, high in zip(table["low"], table["high"], strict=True)
-            ],
+            "95 %": intervals(table, "legacy", lambda share: f"{100 * share:.2f}"),
             "Difference": (100 * table["difference"]).map("{:+.2f}".format),
             "Linear r, %": (100 * table["linear"]).map("{:.2f}".format),
         }

@@ -187,7 +187,7 @@ def measure(size: Size, output: Path) -> list[dict[str, Any]]:
     parts: dict[str, tuple[dict[str, Any], Any]] = {}
     for wiring in WIRINGS:
         for small in (None, _SMALL):
-            setting = {"network": "depthwise", "wiring": wiring, "small_kernel": small is not None}
+            setting = {"model": "depthwise", "wiring": wiring, "small_kernel": small is not None}
             parts[f"depthwise_{wiring}_{small}"] = (
                 setting,
                 partial(measure_depthwise, wiring, small, size),
@@ -195,7 +195,7 @@ def measure(size: Size, output: Path) -> list[dict[str, Any]]:
     for shortcut in (False, True):
         for small_kernel in (False, True):
             wiring = "normalised" if shortcut else "plain"
-            setting = {"network": "replknet31b", "wiring": wiring, "small_kernel": small_kernel}
+            setting = {"model": "replknet31b", "wiring": wiring, "small_kernel": small_kernel}
             parts[f"replknet31b_{wiring}_{small_kernel}"] = (
                 setting,
                 partial(measure_replknet, shortcut, small_kernel, size),
@@ -214,12 +214,12 @@ def draw(records: list[dict[str, Any]]) -> Figure:
     with own_style():
         figure = Figure(figsize=(PAGE, PAGE * 0.5), layout="constrained")
         left, middle, right = figure.subplots(1, 3)
-        own = [record for record in records if record["network"] == "depthwise"]
+        own = [record for record in records if record["model"] == "depthwise"]
         _draw_distributions(left)
         _draw_profiles(
             middle, own, f"{_DEPTH} kernels of {_KERNEL}x{_KERNEL}\n(lines: closed form)"
         )
-        others = [record for record in records if record["network"] == "replknet31b"]
+        others = [record for record in records if record["model"] == "replknet31b"]
         _draw_profiles(right, others, "RepLKNet-31B, narrow\n(untrained)")
         for axes in (left, middle, right):
             draw_grid(axes)
@@ -269,7 +269,7 @@ def _draw_profiles(axes: Axes, records: list[dict[str, Any]], title: str) -> Non
 def tabulated(records: list[dict[str, Any]]) -> pd.DataFrame:
     """Return a row per network, without profiles."""
     table = pd.DataFrame(records).drop(columns=["profile", "expected_profile", "shares"])
-    blocks = table["network"].map({"depthwise": _DEPTH, "replknet31b": _BLOCKS})
+    blocks = table["model"].map({"depthwise": _DEPTH, "replknet31b": _BLOCKS})
     table.insert(3, "blocks", blocks)
     return table
 
@@ -278,7 +278,7 @@ def readable(table: pd.DataFrame) -> pd.DataFrame:
     """Return :func:`tabulated` as text for people."""
     return pd.DataFrame(
         {
-            "Network": table["network"],
+            "Model": table["model"],
             "Wiring": table["wiring"].map(WORDS),
             "5x5": table["small_kernel"].map({True: "yes", False: "no"}),
             "Blocks": table["blocks"].map(str),
@@ -294,7 +294,7 @@ def readable(table: pd.DataFrame) -> pd.DataFrame:
 
 def remarks(table: pd.DataFrame) -> list[str]:
     """Return what was found, in sentences."""
-    sides = table.set_index(["network", "wiring", "small_kernel"])["effective_side"]
+    sides = table.set_index(["model", "wiring", "small_kernel"])["effective_side"]
     return [
         "Kernels passed: expected number of large kernels on a path, weighted by the gradient's "
         "mean square. Central 5x5: of the total contribution, in units of the last map.",

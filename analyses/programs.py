@@ -16,7 +16,7 @@ from erf_tools.errors import ErfToolsError, UsageError
 from erf_tools.figures import save_figure
 from erf_tools.files import canonical_json, write_json
 from erf_tools.provenance import versions
-from erf_tools.tables import write_tables
+from erf_tools.tables import as_text, write_tables
 
 Quick = Annotated[
     bool, typer.Option("--quick", help="A smaller form, within three minutes on two cores.")
@@ -80,7 +80,7 @@ def publish(
     write_tables(output / name, table, shown, remarks)
     save_figure(figure, output / name, provenance)
     write_json(output / f"{name}.json", {**provenance, "remarks": list(remarks)})
-    typer.echo(shown.to_markdown(index=False, disable_numparse=True))
+    typer.echo(as_text(shown))
     typer.echo("")
     for remark in remarks:
         typer.echo(f"- {remark}")

@@ -36,6 +36,7 @@ from erf_tools.cue_conflict.stimuli import StimulusSet, open_stimuli
 from erf_tools.cue_conflict.tables import readable, shape_bias_table
 from erf_tools.errors import ErfToolsError, UsageError
 from erf_tools.models.requests import Request
+from erf_tools.statistics import Estimate
 from erf_tools.studies.shape_bias import measure_decisions
 
 NETWORKS = ("replknet31b", "replknet3", "swin_b", "resnet152", "resnet50.tv_in1k")
@@ -120,7 +121,7 @@ def _decide(request: Request, stimuli: StimulusSet | None, output: Path) -> list
 def answers(makers: list[DecisionMaker]) -> pd.DataFrame:
     """Return a row per ordering of the claim: the paired difference, and what it means.
 
-    Columns ``claim``, ``difference``, ``low``, ``high`` and ``verdict``; NaN and ``not measured``
+    Columns ``claim``, ``difference``, its interval and ``verdict``; NaN and ``not measured``
     where one of the two is missing.
     """
     names = {_plain(maker.name): maker.name for maker in makers}
@@ -131,15 +132,16 @@ def answers(makers: list[DecisionMaker]) -> pd.DataFrame:
         row = {"claim": f"{ordering.larger} {sign} {ordering.smaller}", "verdict": "not measured"}
         pair = [names.get(ordering.larger), names.get(ordering.smaller)]
         for found in table.itertuples():
-            if {found.one, found.other} != set(pair):
+            if {found.model, found.other} != set(pair):
                 continue
-            low, value, high = found.ci_low, found.difference, found.ci_high
-            if found.one != pair[0]:
+            low, value, high = found.difference_low, found.difference, found.difference_high
+            if found.model != pair[0]:
                 low, value, high = -high, -value, -low
-            verdict = ordering.verdict(value, low, high)
-            row |= {"difference": value, "low": low, "high": high, "verdict": verdict}
+            row |= Estimate(value, low, high).columns("difference")
+            row["verdict"] = ordering.verdict(value, low, high)
         rows.append(row)
-    return pd.DataFrame(rows, columns=["claim", "difference", "low", "high", "verdict"])
+    columns = ["claim", "difference", "difference_low", "difference_high", "verdict"]
+    return pd.DataFrame(rows, columns=columns)
 
 
 def _plain(name: str) -> str:
@@ -151,7 +153,7 @@ def _plain(name: str) -> str:
 def _sentence(row: Any) -> str:
     if row.difference != row.difference:
         return f"{row.claim}: {row.verdict}."
-    interval = f"{row.difference:+.3f} [{row.low:+.3f}, {row.high:+.3f}]"
+    interval = f"{row.difference:+.3f} [{row.difference_low:+.3f}, {row.difference_high:+.3f}]"
     return f"{row.claim}: {row.verdict}, {interval}."
 
 

@@ -142,7 +142,7 @@ def measure(size: Size, output: Path) -> pd.DataFrame:
             partial(measure_variant, variant, size),
         )
         table = pd.DataFrame({"resolution": _RESOLUTIONS, **found})
-        table.insert(0, "network", name)
+        table.insert(0, "model", name)
         tables.append(table)
     return pd.concat(tables, ignore_index=True)
 
@@ -179,7 +179,7 @@ def _draw_use(axes: Axes, use: pd.DataFrame) -> None:
 
 
 def _draw_fields(axes: Axes, fields: pd.DataFrame) -> None:
-    networks = list(fields.groupby("network", sort=False))
+    networks = list(fields.groupby("model", sort=False))
     for (name, own), line, marker in zip(
         networks, line_styles(len(networks)), _MARKERS, strict=False
     ):
@@ -200,7 +200,7 @@ def readable(use: pd.DataFrame, fields: pd.DataFrame) -> pd.DataFrame:
             label = f"{each.kernel_size}x{each.kernel_size}: map; touching / mean, %"
             row[label] = f"{each.map_side}; {100 * each.touching:.0f} / {100 * each.mean:.0f}"
         for each in fields[fields["resolution"] == resolution].itertuples():
-            label = f"{each.network}: side (unpadded), px; inside, %"
+            label = f"{each.model}: side (unpadded), px; inside, %"
             row[label] = f"{each.padded:.0f} ({each.unpadded:.0f}); {100 * each.inside:.0f}"
         rows.append(row)
     return pd.DataFrame(rows)
@@ -211,7 +211,7 @@ def remarks(use: pd.DataFrame, fields: pd.DataFrame) -> list[str]:
     never = use[use["touching"] < 1]
     smallest = use["resolution"] == _RESOLUTIONS[0]
     (last,) = use[smallest & (use["stage"] == len(_STRIDES))].itertuples()
-    first = next(fields[fields["network"] == _VARIANTS["31b"]].itertuples())
+    first = next(fields[fields["model"] == _VARIANTS["31b"]].itertuples())
     return [
         "touching: share of the kernel's weights that lie on the image from any unit; mean: over "
         "units. side: of the square with half of the ERF; unpadded: of the same part of the ERF on "
@@ -225,7 +225,7 @@ def remarks(use: pd.DataFrame, fields: pd.DataFrame) -> list[str]:
         f"At {last.resolution}, {last.kernel_size}x{last.kernel_size} on "
         f"{last.map_side}x{last.map_side}: {last.mean:.0%} of the weights lie on the image in the "
         f"mean over units; of a 15x15 kernel {touching_share(15, last.map_side):.0%} ever would.",
-        f"{first.network} at {first.resolution}: the image holds {first.inside:.0%} of the "
+        f"{first.model} at {first.resolution}: the image holds {first.inside:.0%} of the "
         "unpadded ERF.",
         "Networks are an eighth as wide as published, untrained, their norms settled on "
         "photographs.",
@@ -239,7 +239,7 @@ def main(quick: Quick = False, output: Output = Path("results/small_maps")) -> N
     publish(
         output,
         "small_maps",
-        use.merge(fields.pivot(index="resolution", columns="network").pipe(_flat), on="resolution"),
+        use.merge(fields.pivot(index="resolution", columns="model").pipe(_flat), on="resolution"),
         readable(use, fields),
         remarks(use, fields),
         draw(use, fields),

@@ -258,7 +258,7 @@ def main(quick: Quick = False, output: Output = Path("results/sweep_cost")) -> N
     names = timm.list_models()
     counted = count(names[:: size.every], output)
     counted["family"] = family(counted)
-    times = time_networks(sample(counted, size.timed), output).merge(counted, on="network")
+    times = time_networks(sample(counted, size.timed), output).merge(counted, on="model")
     times["operations"] = operations(times, "own")
     times["rate"] = times["operations"] / times["image"]
     weighed = kept(
@@ -269,7 +269,7 @@ def main(quick: Quick = False, output: Output = Path("results/sweep_cost")) -> N
     publish(
         output,
         "sweep_cost",
-        counted.merge(times[["network", "build", "prepare", "image"]], on="network", how="left"),
+        counted.merge(times[["model", "build", "prepare", "image"]], on="model", how="left"),
         readable(plans),
         remarks(counted, len(names), times, weighed),
         draw(counted, times, plans),

@@ -45,7 +45,7 @@ def sample(counted: pd.DataFrame, number: int) -> list[str]:
         own = counted[fit & (counted["family"] == name)].sort_values("own_forward")
         wanted = min(number // len(FAMILIES), len(own))
         ranks = [int((place + 0.5) * len(own) / wanted) for place in range(wanted)]
-        chosen += own["network"].iloc[ranks].tolist()
+        chosen += own["model"].iloc[ranks].tolist()
     return chosen
 
 
@@ -80,9 +80,9 @@ def time_networks(names: Sequence[str], output: Path) -> pd.DataFrame:
     """Return a row per network; see :func:`time_network`."""
     rows = []
     for name in tqdm(names, unit="network", disable=None):
-        setting = {"network": name, "side": TIMED_SIDE, "threads": torch.get_num_threads()}
+        setting = {"model": name, "side": TIMED_SIDE, "threads": torch.get_num_threads()}
         found = kept(output / "times" / f"{name}.json", setting, partial(time_network, name))
-        rows.append({"network": name, **found})
+        rows.append({"model": name, **found})
     return pd.DataFrame(rows)
 
 

@@ -100,7 +100,7 @@ def count_network(name: str) -> dict[str, Any]:
     cfg = get_pretrained_cfg(name)
     side = int(cfg.input_size[-1])
     row: dict[str, Any] = {
-        "network": name,
+        "model": name,
         "module": timm.model_entrypoint(name).__module__.rpartition(".")[2],
         "side": side,
         "one_size": bool(cfg.fixed_input_size),

@@ -14,7 +14,7 @@ from scipy.stats import t as student
 
 from analyses.trained_networks import SIDES, Design, kernel
 from erf_tools.statistics import CONFIDENCE, Estimate
-from erf_tools.tables import NONE
+from erf_tools.tables import NONE, with_intervals
 
 #: What is averaged over seeds, how it is shown, and its name for people.
 MEASURES = {
@@ -41,28 +41,22 @@ def summarise(runs: pd.DataFrame) -> pd.DataFrame:
     """Return a row per network and setting: sums of S, T and N, means with their intervals."""
     rows = []
     for (cue, design), own in runs.groupby(["cue", "design"], sort=False):
-        row = {"network": design, "setting": cue, "seeds": len(own)}
+        row = {"model": design, "setting": cue, "seeds": len(own)}
         row |= {"parameters": own["parameters"].iloc[0], **own[["S", "T", "N"]].sum()}
         for measure in MEASURES:
-            found = over_seeds(own[measure])
-            row |= {
-                measure: found.value,
-                f"{measure}_low": found.low,
-                f"{measure}_high": found.high,
-            }
+            row |= over_seeds(own[measure]).columns(measure)
         rows.append(row)
     return pd.DataFrame(rows)
 
 
 def as_text(table: pd.DataFrame) -> pd.DataFrame:
     """Return what :func:`summarise` gives as text for people."""
-    shown = table[["network", "setting", "parameters"]].copy()
+    shown = table[["model", "setting", "parameters"]].copy()
     shown["parameters"] = shown["parameters"].map("{:,}".format)
     for measure, (form, label) in MEASURES.items():
         if measure == "coverage":
             shown["S / T / N"] = [f"{r.S} / {r.T} / {r.N}" for r in table.itertuples()]
-        bounds = (table[f"{measure}{end}"] for end in ("", "_low", "_high"))
-        shown[label] = [_interval(Estimate(*found), form) for found in zip(*bounds, strict=True)]
+        shown[label] = with_intervals(table, measure, form.format)
     return shown
 
 
@@ -95,9 +89,10 @@ def compare(runs: pd.DataFrame, designs: Sequence[Design]) -> pd.DataFrame:
         ):
             values = own.pivot(index="seed", columns="design", values=measure)
             found = over_seeds(values[larger.name] - values[smaller.name])
-            names = (question, cue, larger.name, smaller.name, measure)
-            rows.append((*names, found.value, found.low, found.high))
-    columns = ["what", "setting", "network", "minus", "measure", "difference", "low", "high"]
+            names = {"what": question, "setting": cue, "model": larger.name, "other": smaller.name}
+            rows.append({**names, "measure": measure, **found.columns("difference")})
+    columns = ["what", "setting", "model", "other", "measure"]
+    columns += ["difference", "difference_low", "difference_high"]
     return pd.DataFrame(rows, columns=columns)
 
 
@@ -115,12 +110,12 @@ def rank_correlation(runs: pd.DataFrame) -> Estimate:
 def findings(runs: pd.DataFrame, differences: pd.DataFrame) -> list[str]:
     """Return the differences and the correlations as sentences."""
     said = []
-    columns = ["what", "setting", "network", "minus"]
+    columns = ["what", "setting", "model", "other"]
     for (what, cue, larger, smaller), own in differences.groupby(columns, sort=False):
         parts = []
         for row in own.itertuples():
             form, label = MEASURES[row.measure]
-            found = Estimate(row.difference, row.low, row.high)
+            found = Estimate(row.difference, row.difference_low, row.difference_high)
             parts.append(f"{label} {_interval(found, form.replace(':', ':+'))}")
         said.append(
             f"What {what} adds ({larger} minus {smaller}, label from {cue}): {', '.join(parts)}."

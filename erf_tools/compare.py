@@ -14,7 +14,7 @@ from erf_tools.errors import UsageError
 from erf_tools.figures import COLUMN, literal, own_style, save_figure
 from erf_tools.files import file_sha256
 from erf_tools.provenance import versions
-from erf_tools.tables import NONE, read_csv, write_tables
+from erf_tools.tables import NONE, intervals, read_csv, write_tables
 
 _ERF_COLUMNS = [
     "model",
@@ -32,10 +32,10 @@ _ERF_COLUMNS = [
     "radius",
 ]
 _BIAS_COLUMNS = [
-    "name",
+    "model",
     "shape_bias",
-    "ci_low",
-    "ci_high",
+    "shape_bias_low",
+    "shape_bias_high",
     "coverage",
     "low_coverage",
     "preset",
@@ -46,7 +46,7 @@ _BIAS_COLUMNS = [
 
 
 _WORDS = (
-    *("model", "weights", "weights_sha256", "layer", "protocol", "resolution", "name", "preset"),
+    *("model", "weights", "weights_sha256", "layer", "protocol", "resolution", "preset"),
     *("aggregation", "stimuli"),
 )
 
@@ -86,16 +86,16 @@ def compare(erf: Path, shape_bias: Path, output: Path) -> Comparison:
     sources = {"erf": erf / "erf_table.csv", "shape_bias": shape_bias / "shape_bias.csv"}
     left = _read(sources["erf"], _ERF_COLUMNS, "--erf")
     right = _read(sources["shape_bias"], _BIAS_COLUMNS, "--shape-bias")
-    decided = right.rename(columns={"name": "model"}).drop_duplicates()
+    decided = right.drop_duplicates()
     joined = _chosen(left, decided).merge(decided, on="model", suffixes=("", "_shape_bias"))
     if joined.empty:
         raise UsageError(
             f"no model is in both: {sources['erf']} has {', '.join(left['model'].unique())}, and "
-            f"{sources['shape_bias']} has {', '.join(right['name'])}"
+            f"{sources['shape_bias']} has {', '.join(right['model'])}"
         )
     both = set(joined["model"])
     left_out = [
-        name for name in dict.fromkeys([*left["model"], *right["name"]]) if name not in both
+        name for name in dict.fromkeys([*left["model"], *right["model"]]) if name not in both
     ]
     differ = joined["weights_sha256"] != joined["weights_sha256_shape_bias"]
     other = joined.loc[differ, "model"].unique()
@@ -142,11 +142,11 @@ def scatter(table: pd.DataFrame) -> Figure:
         axes = figure.add_subplot()
         for row in table.itertuples():
             untrained = row.weights == "untrained"
-            error = [[row.shape_bias - row.ci_low], [row.ci_high - row.shape_bias]]
+            below, above = row.shape_bias - row.shape_bias_low, row.shape_bias_high - row.shape_bias
             axes.errorbar(
                 row.effective_side,
                 row.shape_bias,
-                yerr=None if pd.isna(row.ci_low) else error,
+                yerr=None if pd.isna(below) else [[below], [above]],
                 marker="o",
                 color="#0072B2",
                 markerfacecolor="white" if untrained else "#0072B2",
@@ -192,10 +192,7 @@ def _readable(table: pd.DataFrame) -> pd.DataFrame:
             "linear r at 50 %, %": (100 * table["linear_50"]).map("{:.2f}".format),
             "linear r at 99 %, %": (100 * table["linear_99"]).map("{:.2f}".format),
             "Shape bias": table["shape_bias"].map(lambda v: f"{v:.4f}" if v == v else NONE),
-            "95 %": [
-                f"[{low:.3f}, {high:.3f}]"
-                for low, high in zip(table["ci_low"], table["ci_high"], strict=True)
-            ],
+            "95 %": intervals(table, "shape_bias", "{:.3f}".format),
             "Coverage": [
                 f"{value:.3f}{' LOW' if low else ''}"
                 for value, low in zip(table["coverage"], table["low_coverage"], strict=True)

@@ -21,6 +21,10 @@ class Estimate:
     low: float = nan
     high: float = nan
 
+    def columns(self, name: str) -> dict[str, float]:
+        """Return it as columns of a table: ``name``, ``name_low`` and ``name_high``."""
+        return {name: self.value, f"{name}_low": self.low, f"{name}_high": self.high}
+
 
 def wilson_interval(successes: int, trials: int) -> Estimate:
     """Return a proportion with Wilson's score interval (Wilson 1927), all in [0, 1].

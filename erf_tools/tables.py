@@ -16,6 +16,7 @@ from erf_tools.errors import UsageError
 from erf_tools.failures import reason
 from erf_tools.files import write_text
 from erf_tools.folders import read_file
+from erf_tools.statistics import Estimate
 from erf_tools.text import visible
 
 #: What stands where a value is missing.
@@ -29,6 +30,31 @@ _HARMLESS = re.compile(r"'+(?:[\t\r]|\s*[=+\-@\uff1d\uff0b\uff0d\uff20])")
 _MARKDOWN = {"&": "&amp;", "<": "&lt;", "|": "\\|", "](": "]\\(", "][": "]\\[", "`": "\\`"}
 
 _LATEX = {"sigma": r"$\sigma$", "†": r"$^\dagger$", "kappa": r"$\kappa$"}
+
+#: What a number in any table is of; ``layer`` is empty where it is of the whole network.
+SUBJECT = ("model", "weights", "layer")
+
+#: Columns of every table of differences: ``model`` minus ``other``.
+DIFFERENCES = (
+    *SUBJECT,
+    *("other", "other_weights", "other_layer"),
+    *("measure", "difference", "difference_low", "difference_high"),
+)
+
+
+def difference_row(
+    subject: Sequence[str], other: Sequence[str], measure: str, found: Estimate
+) -> dict[str, Any]:
+    """Return a row of a table of differences.
+
+    Args:
+        subject: the first one's :data:`SUBJECT`.
+        other: that of the one that is subtracted.
+        measure: its name.
+        found: the difference.
+    """
+    values = (*subject, *other, measure, found.value, found.low, found.high)
+    return dict(zip(DIFFERENCES, values, strict=True))
 
 
 def write_csv(table: pd.DataFrame, path: Path) -> Path:
@@ -83,11 +109,38 @@ def _with_words(table: pd.DataFrame, change: Callable[[str], str]) -> pd.DataFra
     return changed
 
 
+def intervals(table: pd.DataFrame, column: str, show: Callable[[float], str]) -> list[str]:
+    """Return the intervals of a column as text, ``[low, high]``; :data:`NONE` where there is none.
+
+    Args:
+        table: all values.
+        column: of which the ends lie in the columns ``column_low`` and ``column_high``.
+        show: makes text of a number.
+    """
+    ends = zip(table[f"{column}_low"], table[f"{column}_high"], strict=True)
+    return [f"[{show(low)}, {show(high)}]" if low == low else NONE for low, high in ends]
+
+
+def with_intervals(table: pd.DataFrame, column: str, show: Callable[[float], str]) -> list[str]:
+    """Return a column as text, ``value [low, high]``; the value alone where it has no interval.
+
+    For the arguments see :func:`intervals`.
+    """
+    ends = intervals(table, column, show)
+    return [
+        NONE if value != value else show(value) if interval == NONE else f"{show(value)} {interval}"
+        for value, interval in zip(table[column], ends, strict=True)
+    ]
+
+
 def as_text(shown: pd.DataFrame) -> str:
     """Return a table as text for a terminal."""
-    visible_words = _with_words(shown, visible)
+    return _tabulated(_with_words(shown, visible), "simple")
+
+
+def _tabulated(shown: pd.DataFrame, form: str, **options: Any) -> str:
     return tabulate(
-        visible_words, headers="keys", tablefmt="simple", showindex=False, disable_numparse=True
+        shown, headers="keys", tablefmt=form, showindex=False, disable_numparse=True, **options
     )
 
 
@@ -107,9 +160,7 @@ def write_tables(
     )
     write_csv(table, csv)
     shown, remarks = _with_words(shown, visible), [visible(remark) for remark in remarks]
-    body = _with_words(shown, _in_markdown).to_markdown(
-        index=False, disable_numparse=True, stralign="right"
-    )
+    body = _tabulated(_with_words(shown, _in_markdown), "pipe", stralign="right")
     below = [f"- {_in_markdown(line)}" for line in remarks]
     write_text(markdown, "\n".join([body, "", *below, ""]))
     columns = "ll" + "r" * (shown.shape[1] - 2)

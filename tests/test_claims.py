@@ -183,7 +183,7 @@ def test_shortcuts_are_drawn(tmp_path: Path) -> None:
     profile = list(np.exp(-np.arange(200) / 20))
     records = [
         {
-            "network": network,
+            "model": network,
             "wiring": wiring,
             "small_kernel": small,
             "effective_side": 10.0 + small,
@@ -308,7 +308,7 @@ def test_small_maps_are_drawn(tmp_path: Path) -> None:
         [
             pd.DataFrame(
                 {
-                    "network": name,
+                    "model": name,
                     "resolution": resolutions,
                     "padded": [r * 0.5 for r in resolutions],
                     "unpadded": [r * 0.6 for r in resolutions],
@@ -346,7 +346,7 @@ def test_the_table_has_published_and_measured_values(erf_of_resnet101: ERF, tmp_
     assert list(table["standing"]) == ["recalled"] * 3 + ["seen"]
     assert list(table["published"]) == list(PUBLISHED["resnet101"].ratios.values())
     assert (table["difference"] == table["legacy"] - table["published"]).all()
-    assert table[["low", "high"]].isna().all(axis=None)  # fewer than five images
+    assert table[["legacy_low", "legacy_high"]].isna().all(axis=None)  # fewer than five images
     shown = erf_table.readable(table)
     assert shown["Published r, %"].iloc[3] == "22.4†"
     assert (shown["Weights"] == "untrained").all()
@@ -370,7 +370,7 @@ def test_orderings_are_answered_by_paired_differences(published_decisions: Path)
     found = shape_bias_figure.answers(makers).set_index("claim")
     row = found.loc["humans more than resnet152"]
     assert row["difference"] == pytest.approx(0.9587 - 0.2562, abs=1e-4)
-    assert row["low"] < row["difference"] < row["high"]
+    assert row["difference_low"] < row["difference"] < row["difference_high"]
     assert row["verdict"] == "as claimed"
     assert found.loc["replknet31b more than swin_b", "verdict"] == "not measured"
 

@@ -25,10 +25,10 @@ ERF = {
     "radius": 10.0,
 }
 BIAS = {
-    "name": "net",
+    "model": "net",
     "shape_bias": 0.3,
-    "ci_low": 0.2,
-    "ci_high": 0.4,
+    "shape_bias_low": 0.2,
+    "shape_bias_high": 0.4,
     "coverage": 0.6,
     "low_coverage": False,
     "preset": "direct",

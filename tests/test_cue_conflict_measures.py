@@ -282,13 +282,13 @@ def test_a_part_is_compared_with_published_counts_of_the_same_stimuli() -> None:
         [name.rstrip("0123456789") for name in shapes],
     )
     rows = decision_makers([Decisions("part", frame)])
-    table = paired_differences(rows).set_index(["one", "other"])
+    table = paired_differences(rows).set_index(["model", "other"])
     share = published["shape"].sum() / published[["shape", "texture"]].to_numpy().sum()
     found = table.loc[("part", "ResNet-50 (published)"), "difference"]
     assert found == pytest.approx(1 - share)
     elsewhere = decision_frame(["cat91-dog1"], ["cat"], ["dog"], ["cat"])
     rows = decision_makers([Decisions("elsewhere", elsewhere)])
-    assert "elsewhere" not in set(paired_differences(rows)["one"])
+    assert "elsewhere" not in set(paired_differences(rows)["model"])
 
 
 def weighted_kappa(right: list[np.ndarray], weights: np.ndarray) -> float:

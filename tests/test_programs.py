@@ -86,7 +86,7 @@ def test_a_part_of_other_versions_is_computed_anew(
 
 
 def test_results_carry_their_provenance(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    table = pd.DataFrame({"network": ["a"], "side": [12.345]})
+    table = pd.DataFrame({"model": ["a"], "side": [12.345]})
     shown = pd.DataFrame({"Network": ["a"], "Side": ["12"]})
     figure = Figure()
     figure.add_subplot()

@@ -150,7 +150,7 @@ def test_layers_of_a_network_are_its_growth() -> None:
     assert growth["label"] == "net (untrained)"
     assert [point["layer"] for point in growth["points"]] == ["layer0", "layer1", "layer2"]
     sides = [result.measures.effective_side for result in results]
-    assert [point["side"] for point in growth["points"]] == sides
+    assert [point["effective_side"] for point in growth["points"]] == sides
     assert growth["points"][0]["theoretical"] == 41
 
 

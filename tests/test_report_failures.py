@@ -214,7 +214,7 @@ def test_one_decision_maker_is_one_failure(results: Path) -> None:
 def test_a_section_that_fails_leaves_the_others() -> None:
     results = [synthetic.erf("net", blob(32, 5 + n), layer=f"layer{n}") for n in range(2)]
     failures = Failures()
-    bias = ShapeBias(Path("bias"), pd.DataFrame({"name": []}), pd.DataFrame({"name": []}), {})
+    bias = ShapeBias(Path("bias"), pd.DataFrame({"model": []}), pd.DataFrame({"model": []}), {})
     content = collect(results, [bias], failures)
     assert [len(content[section]) for section in ("erfs", "growth", "bias_notes")] == [2, 1, 0]
     assert ["bias_notes" in str(failure) for failure in failures] == [True]

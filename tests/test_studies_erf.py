@@ -65,8 +65,10 @@ def test_every_file_says_that_the_networks_are_untrained(
 def test_json_has_the_measures_and_the_provenance(written: tuple[Path, study.Study]) -> None:
     output, outcome = written
     record = json.loads((output / "replknet3" / "erf.json").read_text())
-    assert set(record["measures"]["values"]) == {*MEASURES}
-    assert record["measures"]["values"]["effective_side"] == outcome.table["effective_side"][0]
+    row = outcome.table.iloc[0]
+    intervals = [f"{n}_{end}" for n, m in MEASURES.items() if m.interval for end in ("low", "high")]
+    assert set(record["measures"]) == {*MEASURES, *intervals, "without_intervals"}
+    assert record["measures"]["effective_side"] == row["effective_side"]
     assert record["measures"]["without_intervals"] == outcome.table["without_intervals"][0] != ""
     assert record["setting"]["model"]["weights"]["sha256"]
     assert [image["outcome"] for image in record["images"]] == ["counted", "counted"]
@@ -178,7 +180,7 @@ def test_an_all_zero_map_is_written_and_drawn(
     assert np.isnan(outcome.table["linear_50"][0])
     assert "2 images gave a map of zeros" in (tmp_path / "out" / "erf_table.md").read_text()
     measures = json.loads((tmp_path / "out" / "dead_network" / "erf.json").read_text())["measures"]
-    assert measures["values"]["linear_50"] is None
+    assert measures["linear_50"] is None
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:

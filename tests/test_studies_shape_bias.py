@@ -40,18 +40,19 @@ def test_published_decisions_without_a_model(
     assert code == 0
     assert "humans" in out
     assert "0.9587" in out
-    table = pd.read_csv(tmp_path / "shape_bias.csv").set_index("name")
+    table = pd.read_csv(tmp_path / "shape_bias.csv").set_index("model")
     assert table.loc["resnet50", ["shape", "texture", "total"]].tolist() == [162, 572, 1200]
     assert len(table) == 18  # humans pooled, ten observers, seven networks; no row twice
     columns = list(pd.read_csv(tmp_path / "shape_bias.csv").columns)[:15]
     assert columns == [
-        *("name", "shape", "texture", "total", "coverage", "shape_bias", "ci_low", "ci_high"),
-        *("mean_of_categories", "kappa_human", "kappa_low", "kappa_high"),
-        *("preset", "aggregation", "weights"),
+        *("model", "weights", "shape", "texture", "total", "coverage"),
+        *("shape_bias", "shape_bias_low", "shape_bias_high", "mean_of_categories"),
+        *("kappa_human", "kappa_human_low", "kappa_human_high"),
+        *("preset", "aggregation"),
     ]
-    differences = pd.read_csv(tmp_path / "differences.csv")
+    differences = pd.read_csv(tmp_path / "shape_bias_differences.csv")
     assert len(differences) == 18 * 17 / 2
-    assert (differences["ci_low"] <= differences["ci_high"]).all()
+    assert (differences["difference_low"] <= differences["difference_high"]).all()
     by_category = pd.read_csv(tmp_path / "shape_bias_by_category.csv")
     assert len(by_category) == 18 * 16
     assert "densenet121" in (tmp_path / "report.html").read_text()
@@ -77,13 +78,13 @@ def test_models_on_a_part_of_the_stimuli(
     code, out, err = run_command(*command, "--allow-partial")
     assert code == 0, err
     assert "CC BY 4.0" in err
-    table = pd.read_csv(output / "shape_bias.csv").set_index("name")
+    table = pd.read_csv(output / "shape_bias.csv").set_index("model")
     assert table.loc["resnet18", "total"] == 32
     assert table.loc["resnet18", "weights"] == "untrained"
     assert "its ratio means nothing" in out
     assert "humans (published)" in table.index
     written = ("shape_bias.md", "shape_bias.tex", "shape_bias.csv", "provenance.json")
-    for name in (*written, "shape_bias_by_category.csv", "differences.csv"):
+    for name in (*written, "shape_bias_by_category.csv", "shape_bias_differences.csv"):
         assert "PARTIAL: 32 of 1280 stimuli" in (output / name).read_text()
     record = json.loads((output / "decisions" / "resnet18.json").read_text())
     assert record["model"]["weights"]["sha256"]
@@ -98,7 +99,7 @@ def test_models_on_a_part_of_the_stimuli(
     code, _, err = run_command(*command, "--allow-partial", "--no-reference")
     assert code == 0
     assert err.count("decided before") == 2
-    assert "humans (published)" not in set(pd.read_csv(output / "shape_bias.csv")["name"])
+    assert "humans (published)" not in set(pd.read_csv(output / "shape_bias.csv")["model"])
 
     code, _, err = run_command(
         *command, "--allow-partial", "--preset", "mvh", "--aggregation", "max"
@@ -111,7 +112,7 @@ def test_models_on_a_part_of_the_stimuli(
     )
     assert code == 0
     assert "decided before" not in err
-    again = pd.read_csv(output / "shape_bias.csv").set_index("name")
+    again = pd.read_csv(output / "shape_bias.csv").set_index("model")
     assert again.loc["resnet18", ["preset", "aggregation"]].tolist() == ["mvh", "max"]
 
 
@@ -125,7 +126,7 @@ def test_single_cue_stimuli_give_accuracies(
     )
     assert code == 0
     row = pd.read_csv(tmp_path / "accuracy.csv").iloc[0]
-    assert row["stimuli"] == 160
+    assert (row["total"], row["stimuli"]) == (160, "160 single-cue stimuli")
     assert 1 / 16 < row["accuracy"] < 0.6  # above chance; networks are poor at edges
     assert row[list(CATEGORIES)].mean() == pytest.approx(row["accuracy"])
     assert "160 single-cue stimuli" in out

@@ -76,7 +76,11 @@ def test_a_trained_network_on_photographs_and_stimuli_is_measured_as_by_the_sing
     assert ours.images == single.images
     bias = ["--stimuli", "few", "--allow-partial", "--output", "decided"]
     assert run_command("shape-bias", *common, *bias)[0] == 0
-    for name in ("decisions/efficientnet_lite0.csv", "shape_bias.csv", "differences.csv"):
+    for name in (
+        "decisions/efficientnet_lite0.csv",
+        "shape_bias.csv",
+        "shape_bias_differences.csv",
+    ):
         assert Path("out/shape_bias", name).read_text() == Path("decided", name).read_text(), name
     assert run_command("report", "out", "--output", "report.html")[0] == 0
     compared = ["--erf", "out/erf/ding2022", "--shape-bias", "out/shape_bias"]

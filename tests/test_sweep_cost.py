@@ -95,7 +95,7 @@ def test_families_go_by_what_is_multiplied() -> None:
 
 def test_the_sample_is_spread_over_the_work_of_each_family() -> None:
     rows = [
-        {"family": family, "own_forward": work, "network": f"{family}-{work}"}
+        {"family": family, "own_forward": work, "model": f"{family}-{work}"}
         for family, work in product(timm_operations.FAMILIES, range(10))
     ]
     counted = pd.DataFrame(rows).assign(side=224, parameters=10, own_failure=None)

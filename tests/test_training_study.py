@@ -361,8 +361,8 @@ def test_intervals_are_students() -> None:
 
 def test_table_has_sums_and_means(runs: pd.DataFrame) -> None:
     table = training_study.summarise(runs)
-    assert list(table["network"]) == [design.name for design in DESIGNS]
-    row = table[table["network"] == "31x31"].iloc[0]
+    assert list(table["model"]) == [design.name for design in DESIGNS]
+    row = table[table["model"] == "31x31"].iloc[0]
     assert (row["S"], row["T"], row["N"], row["seeds"]) == (61, 20, 200, 2)
     assert row["shape_bias"] == pytest.approx(0.4)
     shown = training_study.as_text(table)
@@ -377,12 +377,12 @@ def test_differences_are_paired_by_seed(runs: pd.DataFrame) -> None:
     found = training_study.compare(shuffled, DESIGNS).set_index(["what", "measure"])
     assert len(found) == 9
     larger = found.loc[("a larger kernel", "effective_side")]
-    assert (larger["network"], larger["minus"]) == ("31x31", "3x3")
+    assert (larger["model"], larger["other"]) == ("31x31", "3x3")
     assert larger["difference"] == pytest.approx(12)
-    assert larger["high"] == pytest.approx(12 + 12.7062 * 2, rel=1e-4)
+    assert larger["difference_high"] == pytest.approx(12 + 12.7062 * 2, rel=1e-4)
     shortcut = found.loc[("the shortcut", "shape_bias")]
     assert shortcut["difference"] == pytest.approx(-0.2)
-    assert shortcut["high"] == pytest.approx(-0.2)  # both seeds alike
+    assert shortcut["difference_high"] == pytest.approx(-0.2)  # both seeds alike
     parallel = found.loc[("the parallel kernel", "effective_side")]
     assert parallel["difference"] == pytest.approx(-5)
 

@@ -24,7 +24,7 @@ def compare(
 
     outcome = join(erf, shape_bias, output)
     columns = ["model", "weights", "layer", "effective_side", "shape_bias"]
-    columns += ["ci_low", "ci_high", "coverage"]
+    columns += ["shape_bias_low", "shape_bias_high", "coverage"]
     typer.echo(as_text(outcome.table[columns].round(4)))
     if outcome.left_out:
         say(f"In one of the two only, or there of other checkpoints: {', '.join(outcome.left_out)}")

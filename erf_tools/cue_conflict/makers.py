@@ -16,6 +16,7 @@ from erf_tools.cue_conflict.measures import ConflictCounts
 from erf_tools.cue_conflict.published import KAPPA, SOURCE, published_counts, published_name
 from erf_tools.cue_conflict.stimuli import PARTIAL, TOTAL
 from erf_tools.statistics import Estimate
+from erf_tools.tables import DIFFERENCES, difference_row
 
 HUMANS = "humans"
 
@@ -152,8 +153,8 @@ def paired_differences(makers: Sequence[DecisionMaker]) -> pd.DataFrame:
     Pairs are compared on the stimuli that both have decided on, and left out where there are none.
 
     Returns:
-        Columns ``one``, ``other``, ``difference`` (one minus other), ``ci_low``, ``ci_high``,
-        ``stimuli`` (which, where that is recorded of either).
+        The columns :data:`~erf_tools.tables.DIFFERENCES`, and ``stimuli``: which, where that is
+        recorded of either.
     """
     rows = []
     for index, one in enumerate(makers):
@@ -163,15 +164,11 @@ def paired_differences(makers: Sequence[DecisionMaker]) -> pd.DataFrame:
             if common.empty:
                 continue
             estimate = measures.difference(*(each.of(common) for each in counts))
-            rows.append(
-                {
-                    "one": one.name,
-                    "other": other.name,
-                    "difference": estimate.value,
-                    "ci_low": estimate.low,
-                    "ci_high": estimate.high,
-                    "stimuli": "; ".join(sorted({one.stimuli, other.stimuli} - {""})),
-                }
-            )
-    columns = ["one", "other", "difference", "ci_low", "ci_high", "stimuli"]
-    return pd.DataFrame(rows, columns=columns)
+            row = difference_row(_subject(one), _subject(other), "shape_bias", estimate)
+            stimuli = "; ".join(sorted({one.stimuli, other.stimuli} - {""}))
+            rows.append({**row, "stimuli": stimuli})
+    return pd.DataFrame(rows, columns=[*DIFFERENCES, "stimuli"])
+
+
+def _subject(maker: DecisionMaker) -> tuple[str, str, str]:
+    return maker.name, maker.weights, ""  # it decides as a whole

@@ -11,16 +11,17 @@ from erf_tools.cue_conflict.categories import CATEGORIES
 from erf_tools.cue_conflict.decisions import Decisions
 from erf_tools.cue_conflict.makers import DecisionMaker
 from erf_tools.cue_conflict.stimuli import PARTIAL
-from erf_tools.tables import NONE
+from erf_tools.tables import NONE, intervals
 
 
 def shape_bias_table(makers: Sequence[DecisionMaker]) -> pd.DataFrame:
     """Return a row per decision maker.
 
     ``shape``, ``texture`` and ``total`` are counts; all else are shares in [0, 1], but
-    ``kappa_human`` in [-1, 1]. ``ci_low`` and ``ci_high`` take stimuli that share a shape image or
-    a texture image as dependent; ``texture_low`` and ``texture_high`` are a bootstrap over texture
-    images alone, ``wilson_low`` and ``wilson_high`` take all decisions as independent.
+    ``kappa_human`` in [-1, 1]. ``shape_bias_low`` and ``_high`` take stimuli that share a shape
+    image or a texture image as dependent; ``shape_bias_texture_low`` and ``_high`` are a bootstrap
+    over texture images alone, ``shape_bias_wilson_low`` and ``_high`` take all decisions as
+    independent.
     """
     return pd.DataFrame([_row(maker) for maker in makers])
 
@@ -31,25 +32,21 @@ def _row(maker: DecisionMaker) -> dict[str, object]:
     provenance = maker.provenance
     model = provenance.get("model", {})
     return {
-        "name": maker.name,
+        "model": maker.name,
+        "weights": maker.weights,
         "shape": maker.shape,
         "texture": maker.texture,
         "total": maker.total,
         "coverage": maker.coverage,
-        "shape_bias": maker.bias.value,
-        "ci_low": maker.bias.low,
-        "ci_high": maker.bias.high,
+        **maker.bias.columns("shape_bias"),
         "mean_of_categories": measures.mean_of_categories(maker.counts),
-        "kappa_human": maker.kappa_human.value,
-        "kappa_low": maker.kappa_human.low,
-        "kappa_high": maker.kappa_human.high,
+        **maker.kappa_human.columns("kappa_human"),
         "preset": provenance.get("preset", ""),
         "aggregation": provenance.get("aggregation", ""),
-        "weights": maker.weights,
-        "texture_low": by_texture.low,
-        "texture_high": by_texture.high,
-        "wilson_low": wilson.low,
-        "wilson_high": wilson.high,
+        "shape_bias_texture_low": by_texture.low,
+        "shape_bias_texture_high": by_texture.high,
+        "shape_bias_wilson_low": wilson.low,
+        "shape_bias_wilson_high": wilson.high,
         "low_coverage": maker.coverage < measures.LOW_COVERAGE,
         "kind": provenance.get("kind", ""),
         "stimuli": maker.stimuli,
@@ -65,27 +62,30 @@ def category_table(makers: Sequence[DecisionMaker]) -> pd.DataFrame:
         table = maker.counts.by_category.reset_index(names="category")
         table["shape_bias"] = measures.bias_by_category(maker.counts).to_numpy()
         table["stimuli"] = maker.stimuli
-        table.insert(0, "name", maker.name)
+        table.insert(0, "model", maker.name)
+        table.insert(1, "weights", maker.weights)
         tables.append(table)
     return pd.concat(tables, ignore_index=True)
 
 
 def accuracy_table(decisions: Sequence[Decisions]) -> pd.DataFrame:
-    """Return a row per network: accuracy over single-cue stimuli, all and by category."""
+    """Return a row per network: accuracy over single-cue stimuli, all and by category.
+
+    The interval is Wilson's; ``total`` is the number of stimuli.
+    """
     rows = []
     for made in decisions:
         estimate = measures.accuracy(made.frame)
         model = made.provenance["model"]
         rows.append(
             {
-                "name": made.name,
-                "stimuli": len(made.frame),
-                "accuracy": estimate.value,
-                "wilson_low": estimate.low,
-                "wilson_high": estimate.high,
+                "model": made.name,
+                "weights": model["weights"]["label"],
+                "total": len(made.frame),
+                **estimate.columns("accuracy"),
                 "preset": made.provenance["preset"],
                 "aggregation": made.provenance["aggregation"],
-                "weights": model["weights"]["label"],
+                "stimuli": made.provenance["stimuli"]["label"],
                 "weights_sha256": model["weights"]["sha256"],
                 **measures.accuracy_by_category(made.frame).to_dict(),
             }
@@ -97,7 +97,7 @@ def readable(table: pd.DataFrame) -> pd.DataFrame:
     """Return :func:`shape_bias_table` as text for people."""
     return pd.DataFrame(
         {
-            "Name": table["name"],
+            "Model": table["model"],
             "Weights": table["weights"],
             "Shape": table["shape"].map(str),
             "Texture": table["texture"].map(str),
@@ -107,10 +107,10 @@ def readable(table: pd.DataFrame) -> pd.DataFrame:
                 for value, low in zip(table["coverage"], table["low_coverage"], strict=True)
             ],
             "Shape bias": table["shape_bias"].map(lambda value: _share(value, 4)),
-            "95 %": _intervals(table, "ci"),
+            "95 %": intervals(table, "shape_bias", _share),
             "Mean of categories": table["mean_of_categories"].map(_share),
             "kappa, humans": table["kappa_human"].map(_share),
-            "kappa, 95 %": _intervals(table, "kappa"),
+            "kappa, 95 %": intervals(table, "kappa_human", _share),
             "Preset": table["preset"].replace("", NONE),
             "Aggregation": table["aggregation"].replace("", NONE),
         }
@@ -121,14 +121,11 @@ def readable_accuracy(table: pd.DataFrame) -> pd.DataFrame:
     """Return :func:`accuracy_table` as text for people."""
     shown = pd.DataFrame(
         {
-            "Name": table["name"],
+            "Model": table["model"],
             "Weights": table["weights"],
-            "Stimuli": table["stimuli"].map(str),
+            "Stimuli": table["total"].map(str),
             "Accuracy": table["accuracy"].map(_share),
-            "95 % (Wilson)": [
-                f"[{_share(low)}, {_share(high)}]"
-                for low, high in zip(table["wilson_low"], table["wilson_high"], strict=True)
-            ],
+            "95 % (Wilson)": intervals(table, "accuracy", _share),
             "Preset": table["preset"],
         }
     )
@@ -145,27 +142,22 @@ def notes(table: pd.DataFrame) -> list[str]:
         "as independent.",
     ]
     for label, rows in table[table["stimuli"] != ""].groupby("stimuli"):
-        of = f" ({', '.join(rows['name'])})" if str(label).startswith(PARTIAL) else ""
+        of = f" ({', '.join(rows['model'])})" if str(label).startswith(PARTIAL) else ""
         found.append(f"Stimuli: {label}{of}.")
     if table["low_coverage"].any():
-        names = ", ".join(table.loc[table["low_coverage"], "name"])
+        names = ", ".join(table.loc[table["low_coverage"], "model"])
         found.append(
             f"LOW coverage (below {measures.LOW_COVERAGE:g}, twice what guessing gives): the ratio "
             f"of {names} rests on few decisions."
         )
     if (table["weights"] == "untrained").any():
-        names = ", ".join(table.loc[table["weights"] == "untrained", "name"])
+        names = ", ".join(table.loc[table["weights"] == "untrained", "model"])
         found.append(f"untrained: {names} has random weights, and its ratio means nothing.")
     if (table["kind"] == "published counts").any():
         from erf_tools.cue_conflict.published import SOURCE
 
         found.append(f"(published): {SOURCE}.")
     return found
-
-
-def _intervals(table: pd.DataFrame, name: str) -> list[str]:
-    ends = zip(table[f"{name}_low"], table[f"{name}_high"], strict=True)
-    return [f"[{_share(low)}, {_share(high)}]" if low == low else NONE for low, high in ends]
 
 
 def _share(value: float, digits: int = 3) -> str:

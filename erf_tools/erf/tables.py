@@ -13,7 +13,15 @@ from erf_tools.erf.maps import ERF
 from erf_tools.erf.measures import MEASURES
 from erf_tools.erf.measures.squares import THRESHOLDS
 from erf_tools.erf.published import PUBLISHED, STANDING
-from erf_tools.tables import NONE, as_text, write_tables
+from erf_tools.tables import (
+    DIFFERENCES,
+    NONE,
+    SUBJECT,
+    as_text,
+    difference_row,
+    with_intervals,
+    write_tables,
+)
 
 #: Share of its own accuracy below which a network counts as no longer itself.
 COLLAPSE = 0.5
@@ -27,21 +35,19 @@ def erf_table(results: Sequence[ERF]) -> pd.DataFrame:
     Ratios are shares of the map's area in (0, 1]; lengths are input pixels; NaN where a measure
     has no value. ``theoretical_height`` and ``_width`` are infinite where global operations let
     every pixel reach the unit. ``MEASURE_low`` and ``_high`` are the ends of 95 % intervals, for
-    the measures that have them; ``without_intervals`` says why there are none.
+    the measures that may have them; ``without_intervals`` says why there are none.
     """
     return pd.DataFrame([_row(result) for result in results])
 
 
 def _row(result: ERF) -> dict[str, object]:
-    values = result.measures.values()
+    values = result.measures.columns()
     setting = result.setting
     model = setting["model"]
     height, width = setting["resolution"]
     theoretical_height, theoretical_width = result.theoretical_size
     row: dict[str, object] = {
-        "model": result.name,
-        "weights": model["weights"]["label"],
-        "layer": setting["tap"]["name"],
+        **dict(zip(SUBJECT, _subject(result), strict=True)),
         "default_layer": setting["tap"]["default"],
         "resolution": f"{height}x{width}",
         "images": result.count,
@@ -70,11 +76,12 @@ def _row(result: ERF) -> dict[str, object]:
     row["weights_source"] = model["weights"]["source"]
     row["weights_sha256"] = model["weights"]["sha256"]
     row["without_intervals"] = result.measures.without_intervals
-    for name, measure in MEASURES.items():
-        if measure.interval:
-            estimate = result.measures.estimate(name)
-            row[f"{name}_low"], row[f"{name}_high"] = estimate.low, estimate.high
     return row
+
+
+def _subject(result: ERF) -> tuple[str, str, str]:
+    setting = result.setting
+    return result.name, setting["model"]["weights"]["label"], setting["tap"]["name"]
 
 
 def difference_table(results: Sequence[ERF]) -> pd.DataFrame:
@@ -89,8 +96,8 @@ def difference_table(results: Sequence[ERF]) -> pd.DataFrame:
             continue
         for name in MEASURES:
             found = one.measures.difference(other.measures, name)
-            rows.append([one.label, other.label, name, found.value, found.low, found.high])
-    return pd.DataFrame(rows, columns=["model", "other", "measure", "difference", "low", "high"])
+            rows.append(difference_row(_subject(one), _subject(other), name, found))
+    return pd.DataFrame(rows, columns=list(DIFFERENCES))
 
 
 def _comparable(one: ERF, other: ERF) -> bool:
@@ -102,12 +109,13 @@ def _comparable(one: ERF, other: ERF) -> bool:
 
 def convergence_table(results: Sequence[ERF], measure: str = "effective_side") -> pd.DataFrame:
     """Return a measure against the number of images: median and 95 % range over samples."""
+    columns = [*SUBJECT, "images", "measure", "median", "median_low", "median_high"]
     rows = [
-        [result.label, images, measure, spread.value, spread.low, spread.high]
+        [*_subject(result), images, measure, spread.value, spread.low, spread.high]
         for result in results
         for images, spread in result.measures.convergence(measure)
     ]
-    return pd.DataFrame(rows, columns=["model", "images", "measure", "median", "low", "high"])
+    return pd.DataFrame(rows, columns=columns)
 
 
 def compact(table: pd.DataFrame) -> str:
@@ -120,7 +128,7 @@ def compact(table: pd.DataFrame) -> str:
             "images": table["images"],
             f"legacy r, % ({thresholds})": _joined(table, "legacy"),
             f"linear r, % ({thresholds})": _joined(table, "linear"),
-            "side, px": _with_intervals(table, "effective_side"),
+            "side, px": _side(table),
             "theoretical, px": _theoretical(table),
         }
     )
@@ -162,7 +170,7 @@ def readable(table: pd.DataFrame) -> pd.DataFrame:
     for name, measure in MEASURES.items():
         if measure.title:
             shown[measure.title] = table[name].map(_SHOWN[measure.unit])
-    shown["Effective side, px"] = _with_intervals(table, "effective_side")
+    shown["Effective side, px"] = _side(table)
     shown["Theoretical, px"] = _theoretical(table)
     shown["Side / theoretical"] = table["side_of_theoretical"].map(_two_decimals)
     if table["top1"].notna().any():
@@ -229,13 +237,8 @@ def write_erf_table(table: pd.DataFrame, stem: Path) -> list[Path]:
     return write_tables(stem, table, readable(table), [*notes(table), *hashes])
 
 
-def _with_intervals(table: pd.DataFrame, measure: str) -> list[str]:
-    """Return a column of lengths as text, with intervals where there are any."""
-    columns = (table[measure], table[f"{measure}_low"], table[f"{measure}_high"])
-    return [
-        f"{value:.0f} [{low:.0f}, {high:.0f}]" if low == low else _pixels(value)
-        for value, low, high in zip(*columns, strict=True)
-    ]
+def _side(table: pd.DataFrame) -> list[str]:
+    return with_intervals(table, "effective_side", "{:.0f}".format)
 
 
 def _theoretical(table: pd.DataFrame) -> list[str]:

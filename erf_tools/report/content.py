@@ -36,8 +36,9 @@ _LONGEST = 500
 
 #: Columns of ``shape_bias.csv`` that hold numbers.
 _NUMBERS = (
-    *("shape", "texture", "total", "coverage", "shape_bias", "ci_low", "ci_high"),
-    *("kappa_human", "kappa_low", "kappa_high"),
+    *("shape", "texture", "total", "coverage"),
+    *("shape_bias", "shape_bias_low", "shape_bias_high"),
+    *("kappa_human", "kappa_human_low", "kappa_human_high"),
 )
 
 #: Columns of :func:`erf_tools.erf.tables.erf_table` that the page's table has.
@@ -233,9 +234,7 @@ def _growth(shown: Sequence[_Shown]) -> list[dict[str, Any]]:
             "points": [
                 {
                     "layer": row["layer"],
-                    "side": row["effective_side"],
-                    "low": row["effective_side_low"],
-                    "high": row["effective_side_high"],
+                    **_columns(row, "effective_side"),
                     "theoretical": sqrt(np.prod(result.theoretical_size)),
                 }
                 for result, row in own
@@ -245,13 +244,18 @@ def _growth(shown: Sequence[_Shown]) -> list[dict[str, Any]]:
     ]
 
 
+def _columns(row: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """Return a value and its interval."""
+    return {column: row[column] for column in (name, f"{name}_low", f"{name}_high")}
+
+
 def _makers(biases: Sequence[ShapeBias], failures: Failures) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     for bias in biases:
         for row in bias.makers.to_dict("records"):
-            with failures.alone(f"{bias.folder}: {row['name']}"), understood(bias.folder):
-                own = bias.categories[bias.categories["name"] == row["name"]]
-                maker = _plain(_maker(row, own, bias.records.get(row["name"], {})))
+            with failures.alone(f"{bias.folder}: {row['model']}"), understood(bias.folder):
+                own = bias.categories[bias.categories["model"] == row["model"]]
+                maker = _plain(_maker(row, own, bias.records.get(row["model"], {})))
                 # Published rows stand in every folder.
                 if maker not in found:
                     found.append(maker)
@@ -276,12 +280,12 @@ def _maker(
     by_category = categories.set_index("category").reindex(list(CATEGORIES))
     counts = by_category[["shape", "texture", "shape_bias"]]
     return {
-        "name": row["name"],
-        "label": f"{row['name']} ({', '.join(notes)})" if notes else row["name"],
+        "model": row["model"],
+        "label": f"{row['model']} ({', '.join(notes)})" if notes else row["model"],
         "details": row["stimuli"],
         "human": human,
         # As in the matrix plot: observers stand pooled.
-        "observer": human and not row["name"].startswith(HUMANS),
+        "observer": human and not row["model"].startswith(HUMANS),
         "published": row["kind"] == "published counts",
         "untrained": untrained,
         "weights": row["weights"],
@@ -329,16 +333,12 @@ def _scatter(shown: Sequence[_Shown], makers: Sequence[Mapping[str, Any]]) -> li
             "label": label if label == maker["label"] else f"{label}; {maker['label']}",
             "resolution": row["resolution"],
             "trained": each.result.trained,
-            "side": row["effective_side"],
-            "side_low": row["effective_side_low"],
-            "side_high": row["effective_side_high"],
-            "shape_bias": maker["shape_bias"],
-            "ci_low": maker["ci_low"],
-            "ci_high": maker["ci_high"],
+            **_columns(row, "effective_side"),
+            **_columns(maker, "shape_bias"),
             "other_weights": row["weights_sha256"] != maker["weights_sha256"],
         }
         for each in shown
         for label, row in [(each.content["label"], each.row)]
         for maker in makers
-        if row["default_layer"] and _plain(each.result.name) == maker["name"]
+        if row["default_layer"] and _plain(each.result.name) == maker["model"]
     ]

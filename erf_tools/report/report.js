@@ -596,11 +596,11 @@
     show("growth", "Growth");
     const longest = Math.max(...data.growth.map(({ points }) => points.length));
     const all = data.growth.flatMap(({ points }) => points);
-    const sides = all.flatMap(({ side, theoretical }) => [side, theoretical]).filter((value) => value > 0);
+    const sides = all.flatMap(({ effective_side: side, theoretical }) => [side, theoretical]).filter((value) => value > 0);
     const low = Math.min(...sides) * 0.8;
     const high = Math.max(...sides) * 1.25;
     const said = (label, point) => [label, point.layer,
-      `side ${fixed(point.side, 0)}${range(point.low, point.high, 0)} px`,
+      `side ${fixed(point.effective_side, 0)}${range(point.effective_side_low, point.effective_side_high, 0)} px`,
       `theoretical ${known(point.theoretical) ? `${fixed(point.theoretical, 0)} px` : "not limited, or not known"}`];
     const draw = (width) => {
       const height = clamp(width * 0.55, 280, 440);
@@ -614,12 +614,12 @@
         const path = (key) => own.map((point, place) => [place, point[key]]).filter(([, value]) => value > 0)
           .map(([place, value], order) => `${order ? "L" : "M"}${grid.across(place)} ${grid.down(value)}`).join("");
         shapes.push(shape("path", { class: `stroke ${series(index)} dotted`, d: path("theoretical") }),
-          shape("path", { class: `stroke ${series(index)}`, d: path("side") }));
+          shape("path", { class: `stroke ${series(index)}`, d: path("effective_side") }));
         own.forEach((point, place) => {
-          if (!(point.side > 0)) return;
-          const [x, y] = [grid.across(place), grid.down(point.side)];
-          if (point.low > 0 && point.high > 0) {
-            shapes.push(line(x, grid.down(point.low), x, grid.down(point.high), `stroke ${series(index)}`));
+          if (!(point.effective_side > 0)) return;
+          const [x, y] = [grid.across(place), grid.down(point.effective_side)];
+          if (point.effective_side_low > 0 && point.effective_side_high > 0) {
+            shapes.push(line(x, grid.down(point.effective_side_low), x, grid.down(point.effective_side_high), `stroke ${series(index)}`));
           }
           shapes.push(symbol(SYMBOLS[index % 8], `solid ${series(index)}`, x, y));
           points.push({ x, y, lines: said(label, point) });
@@ -633,12 +633,12 @@
       asTable([
         { title: "Network", value: (row) => row.label },
         { title: "Layer", value: (row) => row.layer, word: true },
-        { title: "Side, px", text: (row) => `${fixed(row.side, 0)}${range(row.low, row.high, 0)}` },
+        { title: "Side, px", text: (row) => `${fixed(row.effective_side, 0)}${range(row.effective_side_low, row.effective_side_high, 0)}` },
         { title: "Theoretical, px", text: (row) => fixed(row.theoretical, 0) },
       ], data.growth.flatMap(({ label, points }) => points.map((point) => ({ label, ...point }))), "Growth through the layers"));
   }
 
-  const biasLine = (maker) => `shape bias ${fixed(maker.shape_bias, 3)}${range(maker.ci_low, maker.ci_high, 3)}`;
+  const biasLine = (maker) => `shape bias ${fixed(maker.shape_bias, 3)}${range(maker.shape_bias_low, maker.shape_bias_high, 3)}`;
   const coverageLine = (maker) =>
     `coverage ${fixed(maker.coverage, 3)}${maker.low_coverage ? ", LOW" : ""}: ${maker.shape} shape, ${maker.texture} texture, of ${maker.total}`;
 
@@ -656,8 +656,8 @@
       const points = order.map((maker, row) => {
         const [x, y] = [grid.across(maker.shape_bias), 16 + 24 * row];
         const own = maker.human ? "human" : "s0";
-        if (known(maker.ci_low)) {
-          shapes.push(line(grid.across(maker.ci_low), y, grid.across(maker.ci_high), y, `stroke ${own}`));
+        if (known(maker.shape_bias_low)) {
+          shapes.push(line(grid.across(maker.shape_bias_low), y, grid.across(maker.shape_bias_high), y, `stroke ${own}`));
         }
         const hollow = (maker.published && !maker.human) || maker.untrained;
         shapes.push(
@@ -729,12 +729,12 @@
     byId("bias-table").append(table([
       { title: "Decision maker", value: (maker) => maker.label },
       { title: "Weights", value: (maker) => maker.weights || null, word: true },
-      { title: "Shape bias", value: (maker) => maker.shape_bias, text: (maker) => `${fixed(maker.shape_bias, 3)}${range(maker.ci_low, maker.ci_high, 3)}` },
+      { title: "Shape bias", value: (maker) => maker.shape_bias, text: (maker) => `${fixed(maker.shape_bias, 3)}${range(maker.shape_bias_low, maker.shape_bias_high, 3)}` },
       { title: "Coverage", value: (maker) => maker.coverage, text: (maker) => `${fixed(maker.coverage, 3)}${maker.low_coverage ? " LOW" : ""}` },
       { title: "By shape", value: (maker) => maker.shape },
       { title: "By texture", value: (maker) => maker.texture },
       { title: "Of", value: (maker) => maker.total },
-      { title: "Errors as people's, kappa", value: (maker) => maker.kappa_human, text: (maker) => `${fixed(maker.kappa_human, 3)}${range(maker.kappa_low, maker.kappa_high, 3)}` },
+      { title: "Errors as people's, kappa", value: (maker) => maker.kappa_human, text: (maker) => `${fixed(maker.kappa_human, 3)}${range(maker.kappa_human_low, maker.kappa_human_high, 3)}` },
     ], data.makers, "Shape bias of each decision maker", true));
     buildIntervals();
     buildMatrix();
@@ -742,10 +742,10 @@
 
   function buildScatter() {
     show("scatter", "ERF and shape bias");
-    const shown = data.scatter.filter((point) => point.side > 0 && known(point.shape_bias));
-    const most = Math.max(...shown.map(({ side, side_high: high }) => Math.max(side, high || 0))) * 1.1;
+    const shown = data.scatter.filter((point) => point.effective_side > 0 && known(point.shape_bias));
+    const most = Math.max(...shown.map(({ effective_side: side, effective_side_high: high }) => Math.max(side, high || 0))) * 1.1;
     const said = (point) => [point.label,
-      `side ${fixed(point.side, 0)}${range(point.side_low, point.side_high, 0)} px of ${point.resolution}`,
+      `side ${fixed(point.effective_side, 0)}${range(point.effective_side_low, point.effective_side_high, 0)} px of ${point.resolution}`,
       biasLine(point),
       ...(point.other_weights ? ["the two were measured with different weights"] : [])];
     const draw = (width) => {
@@ -755,10 +755,10 @@
         { low: 0, high: 1, ticks: linearTicks(0, 1, 5), title: "shape bias" });
       const shapes = [...grid.shapes];
       const points = shown.map((point, index) => {
-        const [x, y] = [grid.across(point.side), grid.down(point.shape_bias)];
+        const [x, y] = [grid.across(point.effective_side), grid.down(point.shape_bias)];
         const own = series(index);
-        if (known(point.ci_low)) shapes.push(line(x, grid.down(point.ci_low), x, grid.down(point.ci_high), `stroke ${own}`));
-        if (known(point.side_low)) shapes.push(line(grid.across(point.side_low), y, grid.across(point.side_high), y, `stroke ${own}`));
+        if (known(point.shape_bias_low)) shapes.push(line(x, grid.down(point.shape_bias_low), x, grid.down(point.shape_bias_high), `stroke ${own}`));
+        if (known(point.effective_side_low)) shapes.push(line(grid.across(point.effective_side_low), y, grid.across(point.effective_side_high), y, `stroke ${own}`));
         const right = x > width * 0.6;
         shapes.push(symbol(SYMBOLS[index % 8], `${point.trained ? "solid" : "hollow"} ${own}`, x, y),
           text(right ? x - 10 : x + 10, y - 8, short(point.label, width * 0.5), right ? "end" : "start"));
@@ -770,8 +770,8 @@
     byId("scatter-plot").append(asTable([
       { title: "Network", value: (point) => point.label },
       { title: "Input", value: (point) => point.resolution },
-      { title: "Side, px", text: (point) => `${fixed(point.side, 0)}${range(point.side_low, point.side_high, 0)}` },
-      { title: "Shape bias", text: (point) => `${fixed(point.shape_bias, 3)}${range(point.ci_low, point.ci_high, 3)}` },
+      { title: "Side, px", text: (point) => `${fixed(point.effective_side, 0)}${range(point.effective_side_low, point.effective_side_high, 0)}` },
+      { title: "Shape bias", text: (point) => `${fixed(point.shape_bias, 3)}${range(point.shape_bias_low, point.shape_bias_high, 3)}` },
       { title: "Weights", text: (point) => (point.other_weights ? "different" : "the same"), word: true },
     ], data.scatter, "ERF and shape bias"));
   }

@@ -21,13 +21,14 @@ from erf_tools.tables import read_csv
 _ARCHIVE, _TABLE, _PROVENANCE = "erf.npz", "shape_bias.csv", "provenance.json"
 _COLUMNS = {
     _TABLE: [
-        *("name", "shape", "texture", "total", "coverage", "shape_bias", "ci_low", "ci_high"),
-        *("kappa_human", "kappa_low", "kappa_high", "weights", "low_coverage", "kind", "stimuli"),
-        "weights_sha256",
+        *("model", "weights", "shape", "texture", "total", "coverage", "low_coverage"),
+        *("shape_bias", "shape_bias_low", "shape_bias_high"),
+        *("kappa_human", "kappa_human_low", "kappa_human_high"),
+        *("kind", "stimuli", "weights_sha256"),
     ],
-    "shape_bias_by_category.csv": ["name", "category", "shape", "texture", "shape_bias"],
+    "shape_bias_by_category.csv": ["model", "category", "shape", "texture", "shape_bias"],
 }
-_WORDS = ("name", "weights", "kind", "stimuli", "weights_sha256", "category")
+_WORDS = ("model", "weights", "kind", "stimuli", "weights_sha256", "category")
 
 
 @dataclass(frozen=True, eq=False)

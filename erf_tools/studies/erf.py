@@ -314,8 +314,7 @@ def _write_together(
         drawn["erf_series"] = figures.series
     with failures.alone("erf_differences.csv"):
         paired = tables.difference_table(results)
-        if not paired.empty:
-            files.append(write_csv(paired, output / "erf_differences.csv"))
+        files.append(write_csv(paired, output / "erf_differences.csv"))
     for name, draw in drawn.items():
         with failures.alone(name):
             files += save_figure(draw(results), output / name, provenance)

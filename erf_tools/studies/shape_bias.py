@@ -187,7 +187,7 @@ def save_decisions(decisions: Decisions, path: Path) -> Decisions:
     """
     remove(path.with_suffix(".json"))  # it says that the file beside it is whole
     decisions.save(path)
-    record = {"name": decisions.name, **decisions.provenance, "sha256": file_sha256(path)}
+    record = {**decisions.provenance, "sha256": file_sha256(path)}
     write_json(path.with_suffix(".json"), record)
     return load_decisions(path)
 
@@ -202,7 +202,7 @@ def load_decisions(path: Path) -> Decisions:
     with understood(path):
         if record.pop("sha256") != file_sha256(path):
             raise ValueError("it is not the file of which the digest is kept")
-        return Decisions(record.pop("name"), load_frame(path), record)
+        return Decisions(record["model"]["name"], load_frame(path), record)
 
 
 @dataclass
@@ -245,8 +245,9 @@ def write_shape_bias(makers: Sequence[DecisionMaker], output: Path, failures: Fa
     with failures.alone("shape_bias_by_category.csv"):
         by_category = tables.category_table(makers)
         files.append(write_csv(by_category, output / "shape_bias_by_category.csv"))
-    with failures.alone("differences.csv"):
-        files.append(write_csv(paired_differences(makers), output / "differences.csv"))
+    with failures.alone("shape_bias_differences.csv"):
+        paired = paired_differences(makers)
+        files.append(write_csv(paired, output / "shape_bias_differences.csv"))
     # The interval plot's PNG and PDF share the table's stem.
     drawn = {"shape_bias_matrix": figures.matrix_plot, "shape_bias": figures.interval_plot}
     for name, draw in drawn.items():

@@ -20,7 +20,7 @@ from erf_tools.tables import write_csv
 
 COLUMNS = (
     *("model", "weights", "weights_sha256", "protocol", "layer", "resolution", "images"),
-    *("measure", "value", "low", "high", "status", "reason", "file"),
+    *("measure", "value", "value_low", "value_high", "status", "reason", "file"),
 )
 
 
@@ -89,8 +89,8 @@ def _tidy(table: pd.DataFrame, protocol: str, measures: Sequence[str]) -> pd.Dat
             protocol=protocol,
             measure=measure,
             value=table[measure],
-            low=table.get(f"{measure}_low", nan),
-            high=table.get(f"{measure}_high", nan),
+            value_low=table.get(f"{measure}_low", nan),
+            value_high=table.get(f"{measure}_high", nan),
             status="done",
             reason="",
         )
@@ -114,8 +114,8 @@ def _without_result(
                 "protocol": each.task.title,
                 "images": each.images,
                 "value": nan,
-                "low": nan,
-                "high": nan,
+                "value_low": nan,
+                "value_high": nan,
                 "status": "failed" if reasons else "missing",
                 "reason": f"{reasons[0]}{count}" if reasons else "",
                 **dict.fromkeys(("weights_sha256", "layer", "resolution", "measure", "file"), ""),

@@ -60,6 +60,14 @@ class Measures:
         """Return every value by its name."""
         return {name: self.estimate(name).value for name in MEASURES}
 
+    def columns(self) -> dict[str, float]:
+        """Return every value, and both ends of the intervals of measures that may have one."""
+        found: dict[str, float] = {}
+        for name, measure in MEASURES.items():
+            estimate = self.estimate(name)
+            found |= estimate.columns(name) if measure.interval else {name: estimate.value}
+        return found
+
     def estimate(self, name: str) -> Estimate:
         """Return a value with its 95 % interval over images; NaN where there is none."""
         measure, (family, place) = MEASURES[name], PLACES[name]
@@ -122,14 +130,7 @@ class Measures:
 
     def record(self) -> dict[str, Any]:
         """Return values and intervals as JSON values."""
-        found = {name: self.estimate(name) for name in MEASURES}
-        return {
-            "values": self.values(),
-            "intervals": {
-                name: [each.low, each.high] for name, each in found.items() if each.low == each.low
-            },
-            "without_intervals": self.without_intervals,
-        }
+        return {**self.columns(), "without_intervals": self.without_intervals}
 
     def _spread(self, family: Family) -> Spread:
         if family.name not in self._spreads:

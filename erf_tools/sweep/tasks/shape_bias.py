@@ -104,7 +104,7 @@ class ShapeBiasTask(Task, frozen=True, kw_only=True):
         )
         frame = made.frame.reset_index()
         arrays = {column: frame[column].to_numpy(dtype=str) for column in frame}
-        write_archive(part, arrays, {"name": made.name, "provenance": dict(made.provenance)})
+        write_archive(part, arrays, dict(made.provenance))
 
     def join(self, measurement: Measurement, parts: Sequence[Path], output: Path) -> pd.DataFrame:
         """Write the decisions on all stimuli in the published format."""
@@ -121,9 +121,9 @@ class ShapeBiasTask(Task, frozen=True, kw_only=True):
             for column, values in own.items():
                 arrays.setdefault(column, []).extend(values.tolist())
             records.append(record)
-        provenance = {**records[0]["provenance"], **measurement.whole}
+        provenance = {**records[0], **measurement.whole}
         model = provenance["model"]
-        if any(record["provenance"]["model"] != model for record in records):
+        if any(record["model"] != model for record in records):
             raise UsageError(
                 f"{measurement.request.model} had other weights for some of its stimuli; remove "
                 f"{output / 'units'} to decide again"
@@ -134,7 +134,7 @@ class ShapeBiasTask(Task, frozen=True, kw_only=True):
         if not frame.index.is_unique:
             raise UsageError("a stimulus is in two parts, which would count it twice")
         path = self.marker(measurement.request).with_suffix(".csv")
-        save_decisions(Decisions(records[0]["name"], frame, provenance), output / path)
+        save_decisions(Decisions(model["name"], frame, provenance), output / path)
         return pd.DataFrame(
             {
                 "model": [measurement.request.model],
@@ -155,15 +155,9 @@ class ShapeBiasTask(Task, frozen=True, kw_only=True):
                 decided.append(load_decisions(output / file))
                 files.append(file)
         written = write_shape_bias(decision_makers(decided), output / self.table, failures)
-        names = {
-            "name": "model",
-            "total": "images",
-            "ci_low": "shape_bias_low",
-            "ci_high": "shape_bias_high",
-        }
         own = [made.name for made in decided]
-        networks = written.table.set_index("name").loc[own].reset_index()
-        table = networks.rename(columns=names).assign(
+        networks = written.table.set_index("model").loc[own].reset_index()
+        table = networks.rename(columns={"total": "images"}).assign(
             layer="",
             resolution=["x".join(map(str, made.provenance["input"])) for made in decided],
             file=files,
