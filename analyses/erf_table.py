@@ -35,8 +35,9 @@ from erf_tools.erf.measures.squares import THRESHOLDS
 from erf_tools.erf.procedure import Procedure
 from erf_tools.erf.published import PUBLISHED, STANDING
 from erf_tools.errors import ErfToolsError
-from erf_tools.figures import PAGE, draw_grid, line_styles, own_style
+from erf_tools.figures import PAGE, draw_grid, line_styles, literal, own_style
 from erf_tools.images import select
+from erf_tools.labels import UNTRAINED, in_two_lines, labelled
 from erf_tools.models.loading import load_model
 from erf_tools.models.requests import Request
 from erf_tools.studies.erf import measure_erfs
@@ -102,7 +103,7 @@ def draw(results: tuple[ERF, ...], table: pd.DataFrame) -> Figure:
         for axes, result in zip(panels, results, strict=True):
             shown = displayed(result.map)
             image = axes.imshow(shown, cmap="magma", vmin=0, vmax=1, interpolation="antialiased")
-            axes.set_title(result.label.replace(" (", "\n("))
+            axes.set_title(in_two_lines(literal(result.label)))
             axes.locator_params(nbins=3, integer=True)
         panels[0].set_ylabel("input pixel")
         colour_bar = above.colorbar(image, ax=panels, shrink=0.8, pad=0.01)
@@ -118,10 +119,10 @@ def _draw_ratios(axes: Axes, table: pd.DataFrame) -> None:
     ):
         style = {"color": line["color"], "marker": marker, "markersize": 5, "linestyle": "none"}
         left = [place + 0.12 * index - 0.25 for place in range(len(own))]
-        trained = "" if (own["weights"] != "untrained").all() else " (untrained)"
+        ours = labelled(f"{name}, ours", (own["weights"] != UNTRAINED).all())
         axes.plot(left, own["published"], label=f"{name}, published", fillstyle="none", **style)
         right = [place + 0.05 for place in left]
-        axes.plot(right, own["legacy"], label=f"{name}, ours{trained}", **style)
+        axes.plot(right, own["legacy"], label=ours, **style)
         axes.vlines(right, own["legacy_low"], own["legacy_high"], color=line["color"], linewidth=1)
     axes.set_yscale("log")
     axes.set_ylim(1e-3, 1.3)

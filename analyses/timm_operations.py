@@ -21,6 +21,7 @@ from tqdm import tqdm
 from analyses.programs import kept
 from erf_tools.erf.procedure import DEFAULT_RESOLUTION
 from erf_tools.errors import UsageError
+from erf_tools.failures import reason
 from erf_tools.features.reading import read_features
 from erf_tools.features.taps import default_tap
 from erf_tools.models.loading import size_arguments
@@ -54,9 +55,9 @@ def count_pass(network: nn.Module, side: int) -> dict[str, Any]:
         try:
             read_features(network, default_tap(network), images)
         except UsageError as error:
-            failure = f"map: {_first_line(error)}"
+            failure = f"map: {reason(error)}"
         except Exception as error:  # networks refuse a size in any way they like
-            return {"failure": f"forward: {_first_line(error)}"}
+            return {"failure": f"forward: {reason(error)}"}
     return {"failure": failure, **_multiplications(counter), "kept_bytes": sum(held.values())}
 
 
@@ -118,17 +119,13 @@ def count_network(name: str) -> dict[str, Any]:
                     network, arguments = timm.create_model(name, **needed), needed
             found = count_pass(network, wanted)
         except Exception as error:
-            network, found = None, {"failure": f"build: {_first_line(error)}"}
+            network, found = None, {"failure": f"build: {reason(error)}"}
         if network is not None and "parameters" not in row:
             tensors = network.state_dict().values()
             row["parameters"] = sum(parameter.numel() for parameter in network.parameters())
             row["weight_bytes"] = sum(tensor.nbytes for tensor in tensors)
         row |= {f"{prefix}_{key}": value for key, value in found.items()}
     return row
-
-
-def _first_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
 
 
 def count(names: Sequence[str], output: Path) -> pd.DataFrame:

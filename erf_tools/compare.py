@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from erf_tools.errors import UsageError
 from erf_tools.figures import COLUMN, literal, own_style, save_figure
 from erf_tools.files import file_sha256
+from erf_tools.labels import UNTRAINED, labelled
 from erf_tools.provenance import versions
 from erf_tools.tables import NONE, intervals, read_csv, write_tables
 
@@ -132,7 +133,7 @@ def _chosen(left: pd.DataFrame, decided: pd.DataFrame) -> pd.DataFrame:
 
 def _label(row: Any) -> str:
     layer = "" if row.default_layer else f" {row.layer}"
-    return f"{row.model}{layer}{' (untrained)' if row.weights == 'untrained' else ''}"
+    return labelled(f"{row.model}{layer}", row.weights != UNTRAINED)
 
 
 def scatter(table: pd.DataFrame) -> Figure:
@@ -141,7 +142,7 @@ def scatter(table: pd.DataFrame) -> Figure:
         figure = Figure(figsize=(COLUMN, COLUMN * 0.85), layout="constrained")
         axes = figure.add_subplot()
         for row in table.itertuples():
-            untrained = row.weights == "untrained"
+            untrained = row.weights == UNTRAINED
             below, above = row.shape_bias - row.shape_bias_low, row.shape_bias_high - row.shape_bias
             axes.errorbar(
                 row.effective_side,

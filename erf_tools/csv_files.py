@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from erf_tools.errors import UsageError
-from erf_tools.folders import given_path, read_file, reason
+from erf_tools.folders import given_path, read_file, why_unreadable
 
 #: Bytes of a file, and characters of a value: more is no table of images or decisions.
 _MOST_BYTES, _MOST_CHARACTERS = 2**26, 1000
@@ -83,7 +83,7 @@ def _text(path: Path, place: str) -> str:
     try:
         data = read_file(path, _MOST_BYTES)
     except OSError as error:
-        raise UsageError(f"{place} cannot be read as CSV: {reason(error)}") from error
+        raise UsageError(f"{place} cannot be read as CSV: {why_unreadable(error)}") from error
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError:

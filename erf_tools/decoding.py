@@ -7,6 +7,8 @@ import io
 import numpy as np
 from PIL import Image
 
+from erf_tools.text import dimensions
+
 #: What is read, as Pillow names it. Others hold no photographs, or run other programs (EPS).
 FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
 
@@ -98,5 +100,6 @@ def check_size(width: int, height: int) -> None:
     """
     if width * height > MOST_PIXELS:
         raise PixelsError(
-            f"{width}x{height} pixels are too many; at most {MOST_PIXELS // 10**6} million are read"
+            f"{dimensions((height, width))} pixels are too many; at most {MOST_PIXELS // 10**6} "
+            "million are read"
         )

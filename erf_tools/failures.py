@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from erf_tools.errors import ErfToolsError, UsageError
+from erf_tools.text import first_line
 
 
 class FailuresError(ErfToolsError):
@@ -67,5 +68,5 @@ def reason(error: BaseException) -> str:
     """Return the kind of an error and the first line of its message."""
     if isinstance(error, MemoryError):
         return "there is not enough memory"
-    first_line = (str(error).splitlines() or [""])[0]
-    return f"{type(error).__name__}: {first_line}".removesuffix(": ")
+    kind, line = type(error).__name__, first_line(error)
+    return kind if line == kind else f"{kind}: {line}"

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from erf_tools.errors import UsageError
+from erf_tools.text import first_line
 
 #: Larger files are not read: no photograph and no table is.
 MOST_BYTES = 2**29
@@ -89,10 +90,10 @@ def find_files(folder: Path, nested: bool = True) -> Found:
         except OSError as error:
             if not name:
                 raise UsageError(
-                    f"the folder {folder} cannot be searched: {reason(error)}"
+                    f"the folder {folder} cannot be searched: {why_unreadable(error)}"
                 ) from error
             broken = isinstance(error, FileNotFoundError) and place.is_symlink()
-            left_out.append((name, "a broken link" if broken else reason(error)))
+            left_out.append((name, "a broken link" if broken else why_unreadable(error)))
             continue
         for entry in inside:
             found = f"{name}/{shown(entry.name)}".lstrip("/"), place / entry.name
@@ -129,7 +130,7 @@ def given_path(path: str | Path, option: str) -> Path:
         found = Path(path).expanduser()
         found.exists()
     except (OSError, RuntimeError, ValueError) as error:  # too long, no such user, a NUL
-        raise UsageError(f"{option} {shown(str(path))[:100]}: {reason(error)}") from error
+        raise UsageError(f"{option} {shown(str(path))[:100]}: {why_unreadable(error)}") from error
     return found
 
 
@@ -158,13 +159,12 @@ def _check_regular(status: os.stat_result, most: int) -> None:
         raise OSError(errno.EFBIG, f"{status.st_size} bytes; at most {most} are read")
 
 
-def reason(error: Exception) -> str:
+def why_unreadable(error: Exception) -> str:
     """Return in a few words why something could not be read."""
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     # Pillow names its in-memory buffer, which tells the user nothing.
-    first_line = (str(error).splitlines() or [""])[0]
-    return first_line.partition(" <_io")[0] or type(error).__name__
+    return first_line(error).partition(" <_io")[0]
 
 
 def listed(names: Sequence[str]) -> str:

@@ -24,7 +24,16 @@ from PIL import Image
 
 from erf_tools.decoding import check_size, decode_image, extensions, to_rgb
 from erf_tools.errors import ErfToolsError, UsageError
-from erf_tools.folders import Remark, find_files, given_path, listed, read_file, reason, shown
+from erf_tools.folders import (
+    Remark,
+    find_files,
+    given_path,
+    listed,
+    read_file,
+    shown,
+    why_unreadable,
+)
+from erf_tools.text import dimensions
 
 Order = Literal["spread", "sequential"]
 
@@ -114,7 +123,8 @@ class SourceImage:
         try:
             data = read_file(self.content)
         except OSError as error:
-            raise ErfToolsError(f"{self.name} can no longer be read: {reason(error)}") from error
+            why = why_unreadable(error)
+            raise ErfToolsError(f"{self.name} can no longer be read: {why}") from error
         if hashlib.sha256(data).hexdigest() != self.sha256:
             raise ErfToolsError(
                 f"{self.name} was changed after the images were chosen; leave it as it is, and run "
@@ -133,8 +143,8 @@ class SourceImage:
             return np.asarray(view(image))
         except (ValueError, MemoryError) as error:
             raise ErfToolsError(
-                f"{self.name} ({image.width}x{image.height} pixels) cannot be made ready: "
-                f"{reason(error)}; leave it out"
+                f"{self.name} ({dimensions((image.height, image.width))} pixels) cannot be made "
+                f"ready: {why_unreadable(error)}; leave it out"
             ) from error
 
 
@@ -215,7 +225,7 @@ def select(
         try:
             image, several = _read(name, content)
         except Exception as error:  # Pillow's decoders raise a dozen kinds, SyntaxError among them
-            unreadable.append((name, reason(error)))
+            unreadable.append((name, why_unreadable(error)))
             continue
         readable.append(image)
         if several:

@@ -1,6 +1,22 @@
-"""Text that is not ours, shown: names of files, of keys, of networks."""
+"""What is shown as text everywhere: sizes, errors, and names that are not ours."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+
+#: Characters of an error's message that are shown.
+_SHOWN = 200
+
+
+def dimensions(sides: Sequence[float], short: bool = False) -> str:
+    """Return the sides of an image, map or kernel as text, height before width: ``224x256``.
+
+    Args:
+        sides: height and width; before them there may be the number of channels.
+        short: of equal sides return one.
+    """
+    texts = [f"{side:.12g}" for side in sides]
+    return texts[0] if short and len({*texts}) == 1 else "x".join(texts)
 
 
 def visible(text: str) -> str:
@@ -14,3 +30,10 @@ def visible(text: str) -> str:
     return "".join(
         sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text
     )
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of what an error says, cut where long; its kind if it says nothing."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    line = lines[0] if lines else type(error).__name__
+    return line if len(line) <= _SHOWN else f"{line[:_SHOWN]}..."

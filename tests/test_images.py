@@ -302,7 +302,7 @@ def test_what_is_no_image_is_named_and_counted(image_folder: Path) -> None:
 
 
 def test_pictures_that_would_fill_the_memory_are_refused(tmp_path: Path) -> None:
-    """338 bytes that become 256 x 16,640,000 pixels when the short side is resized first."""
+    """338 bytes that become 16,640,000 x 256 pixels when the short side is resized first."""
     Image.new("RGB", (1, 65_000)).save(tmp_path / "narrow.png")
     Image.new("1", (20_000, 20_000)).save(tmp_path / "bomb.png")
     selection = select(tmp_path)
@@ -310,7 +310,7 @@ def test_pictures_that_would_fill_the_memory_are_refused(tmp_path: Path) -> None
     assert selection.unreadable[0][0] == "bomb.png"
     view = partial(evaluation_view, preprocessing=Preprocessing())
     with pytest.raises(
-        ErfToolsError, match=r"narrow\.png \(1x65000 pixels\).*256x16640000 pixels are too many"
+        ErfToolsError, match=r"narrow\.png \(65000x1 pixels\).*16640000x256 pixels are too many"
     ):
         list(decode(selection.images, view))
     # Warped, it is small.

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from erf_tools.cli.outcomes import print_table, say
+from erf_tools.text import dimensions
 
 
 def models() -> None:
@@ -22,7 +23,7 @@ def models() -> None:
                 entry.name,
                 entry.summary,
                 f"{entry.parameters / 1e6:.1f} M",
-                f"{size}x{size}",
+                dimensions((size, size)),
                 entry.training,
                 f"{entry.accuracy:.1f}" if entry.accuracy else "",
                 "yes" if entry.weights.find() else "no",
@@ -30,7 +31,7 @@ def models() -> None:
                 entry.weights.licence,
             ]
         )
-    headers = ["name", "model", "parameters", "input", "trained on", "top-1, %"]
+    headers = ["model", "what it is", "parameters", "input", "trained on", "top-1, %"]
     headers += ["weights here", "weights come from", "licence"]
     print_table(rows, headers)
     say()
@@ -59,7 +60,7 @@ def layers(
     weights = "pretrained" if ":" in model else "random"  # a factory initialises its own network
     loaded = load_model(model, weights, resolution=resolution)
     rows = [
-        [layer.tap.name, layer.kind, "x".join(map(str, layer.shape)), layer.stride, layer.reach]
+        [layer.tap.name, layer.kind, dimensions(layer.shape), layer.stride, layer.field.in_words]
         for layer in describe_layers(loaded, pattern, resolution)
     ]
     headers = ["layer", "module", "C x H x W", "stride, px", "theoretical receptive field, px"]

@@ -25,7 +25,7 @@ def list_files() -> None:
         [file.path.name, f"{file.size / 1e6:.1f} MB", ", ".join(file.models), file.sha256[:16]]
         for file in cached_files()
     ]
-    headers = ["file", "size", "of", "sha256 first seen"]
+    headers = ["file", "size", "models", "sha256 first seen"]
     print_table(rows, headers)
     say()
     say(f"{len(rows)} files in {weights_folder()}")

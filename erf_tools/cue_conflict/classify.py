@@ -45,6 +45,7 @@ from erf_tools.models.heads import (
 )
 from erf_tools.models.loading import Model, as_model
 from erf_tools.provenance import versions
+from erf_tools.text import dimensions
 
 Aggregation = Literal["mean", "sum", "max"]
 
@@ -239,7 +240,7 @@ def settings(
     size = SIDE if preset == "mvh" else model.preprocessing.size
     if model.input_size and tuple(model.input_size) != (size, size):
         raise UsageError(
-            f"{model.name} was built for {model.input_size[0]}x{model.input_size[1]} inputs, and "
+            f"{model.name} was built for {dimensions(model.input_size)} inputs, and "
             f"the preset {preset} gives it {size}x{size}: load_model(..., resolution={size})"
         )
     return {

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from erf_tools.cue_conflict.categories import CATEGORIES
-from erf_tools.cue_conflict.makers import HUMANS, DecisionMaker
+from erf_tools.cue_conflict.makers import HUMANS, DecisionMaker, maker_label
 from erf_tools.cue_conflict.measures import bias_by_category
 from erf_tools.figures import COLUMN, literal, own_style
 
@@ -103,9 +103,4 @@ def _look(index: int) -> tuple[str, str]:
 
 
 def _label(maker: DecisionMaker) -> str:
-    notes = []
-    if maker.weights == "untrained":
-        notes.append("untrained")
-    if maker.provenance.get("stimuli", {}).get("deviations"):
-        notes.append("partial stimuli")
-    return literal(f"{maker.name} ({', '.join(notes)})" if notes else maker.name)
+    return literal(maker_label(maker.name, maker.weights, maker.provenance))

@@ -15,6 +15,7 @@ from erf_tools.cue_conflict.decisions import Decisions
 from erf_tools.cue_conflict.measures import ConflictCounts
 from erf_tools.cue_conflict.published import KAPPA, SOURCE, published_counts, published_name
 from erf_tools.cue_conflict.stimuli import PARTIAL, TOTAL
+from erf_tools.labels import UNTRAINED, labelled
 from erf_tools.statistics import Estimate
 from erf_tools.tables import DIFFERENCES, difference_row
 
@@ -168,6 +169,12 @@ def paired_differences(makers: Sequence[DecisionMaker]) -> pd.DataFrame:
             stimuli = "; ".join(sorted({one.stimuli, other.stimuli} - {""}))
             rows.append({**row, "stimuli": stimuli})
     return pd.DataFrame(rows, columns=[*DIFFERENCES, "stimuli"])
+
+
+def maker_label(name: str, weights: str, provenance: Mapping[str, Any]) -> str:
+    """Return how a decision maker is named where it is shown: ``resnet50 (untrained)``."""
+    partial = provenance.get("stimuli", {}).get("deviations")
+    return labelled(name, weights != UNTRAINED, *(["partial stimuli"] if partial else []))
 
 
 def _subject(maker: DecisionMaker) -> tuple[str, str, str]:

@@ -36,9 +36,10 @@ from erf_tools.folders import (
     is_hidden,
     listed,
     read_file,
-    reason,
     shown,
+    why_unreadable,
 )
+from erf_tools.text import dimensions
 
 SIDE = 224
 PER_PAIR = 5
@@ -95,7 +96,7 @@ class Stimulus:
             pixels = _pixels(self.path)
         except Exception as error:  # Pillow's decoders raise a dozen kinds
             raise ErfToolsError(
-                f"the stimulus {self.name} can no longer be read: {reason(error)}"
+                f"the stimulus {self.name} can no longer be read: {why_unreadable(error)}"
             ) from error
         if _sha256(pixels) != self.sha256:
             raise ErfToolsError(
@@ -251,7 +252,7 @@ def _open_conflict(folder: Path, found: Found, allow_partial: bool) -> StimulusS
             broken.append(place)
             continue
         if pixels.shape[:2] != (SIDE, SIDE):
-            sized.append(f"{place} ({pixels.shape[0]}x{pixels.shape[1]})")
+            sized.append(f"{place} ({dimensions(pixels.shape[:2])})")
             continue
         stimuli.append(Stimulus(path.stem, *parsed, path, _sha256(pixels)))
     elsewhere = tuple(f"{category}{digit}" for category in absent for digit in range(1, 10))

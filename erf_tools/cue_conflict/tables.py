@@ -11,6 +11,7 @@ from erf_tools.cue_conflict.categories import CATEGORIES
 from erf_tools.cue_conflict.decisions import Decisions
 from erf_tools.cue_conflict.makers import DecisionMaker
 from erf_tools.cue_conflict.stimuli import PARTIAL
+from erf_tools.labels import UNTRAINED
 from erf_tools.tables import NONE, intervals
 
 
@@ -150,8 +151,8 @@ def notes(table: pd.DataFrame) -> list[str]:
             f"LOW coverage (below {measures.LOW_COVERAGE:g}, twice what guessing gives): the ratio "
             f"of {names} rests on few decisions."
         )
-    if (table["weights"] == "untrained").any():
-        names = ", ".join(table.loc[table["weights"] == "untrained", "model"])
+    if (table["weights"] == UNTRAINED).any():
+        names = ", ".join(table.loc[table["weights"] == UNTRAINED, "model"])
         found.append(f"untrained: {names} has random weights, and its ratio means nothing.")
     if (table["kind"] == "published counts").any():
         from erf_tools.cue_conflict.published import SOURCE

@@ -19,6 +19,8 @@ from erf_tools.erf.maps import ERF
 from erf_tools.erf.measures.radial import radial_profile
 from erf_tools.erf.measures.squares import smallest_square
 from erf_tools.figures import COLUMN, PAGE, label_lines, line_plot, line_styles, literal, own_style
+from erf_tools.labels import in_two_lines
+from erf_tools.text import dimensions
 
 _COLOUR_MAP = "magma"
 _DRAWN = {0.5: ("#56B4E9", "-"), 0.99: ("#FFFFFF", "--")}
@@ -44,7 +46,8 @@ def heatmap(result: ERF) -> Figure:
         image = axes.imshow(shown, cmap=_COLOUR_MAP, vmin=0, vmax=1, interpolation="antialiased")
         colour_bar = figure.colorbar(image, cax=axes.inset_axes((1.03, 0, 0.05, 1)))
         colour_bar.set_label(f"{_LABELS[display]} / max")
-        axes.set_title(f"{literal(result.label)}\n{_resolution(result)}, {_images(result)}")
+        size = dimensions(result.total.shape)
+        axes.set_title(f"{literal(result.label)}\n{size}, {_images(result)}")
         squared = shown if display == "log" else result.map
         ratios = _draw_squares(axes, squared, None if display == "log" else result.square_centre)
         handles = [*_square_handles(ratios), *_draw_unit(axes, result)]
@@ -86,9 +89,8 @@ def comparison(results: Sequence[ERF]) -> Figure:
             lines = [
                 f"{threshold * 100:g} %: r = {_per_cent(r)}" for threshold, r in ratios.items()
             ]
-            name = literal(result.label.replace(" (untrained)", ""))
-            trained = "" if result.trained else "(untrained)"
-            axes.set_title("\n".join([name, trained, *lines]), fontsize=7)
+            name = in_two_lines(literal(result.label))
+            axes.set_title("\n".join([name, *lines]), fontsize=7)
             _label_pixels(axes)
         for axes in grid.flat[len(results) :]:
             axes.set_axis_off()
@@ -133,8 +135,7 @@ def stage_growth(results: Sequence[ERF]) -> Figure:
         models = list(dict.fromkeys(result.name for result in results))
         for model, line in zip(models, line_styles(len(models)), strict=True):
             own = [result for result in results if result.name == model]
-            untrained = "" if own[0].trained else " (untrained)"
-            _draw_with_interval(axes, range(len(own)), own, literal(f"{model}{untrained}"), line)
+            _draw_with_interval(axes, range(len(own)), own, literal(own[0].network_label), line)
             bounds = [hypot(*result.theoretical_size) / sqrt(2) for result in own]
             finite = [bound if isfinite(bound) else np.nan for bound in bounds]
             axes.plot(range(len(own)), finite, color=line["color"], linestyle=":", linewidth=0.8)
@@ -286,11 +287,6 @@ def _label_pixels(axes: Axes) -> None:
 
 def _per_cent(ratio: float | None) -> str:
     return "none" if ratio is None else f"{100 * ratio:.3g} %"
-
-
-def _resolution(result: ERF) -> str:
-    height, width = result.total.shape
-    return f"{height}x{width}"
 
 
 def _images(result: ERF) -> str:

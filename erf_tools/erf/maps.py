@@ -18,6 +18,7 @@ from erf_tools.erf.units import central_unit
 from erf_tools.errors import UsageError
 from erf_tools.fields.receptive_field import ReceptiveField
 from erf_tools.files import read_archive, understood, write_archive
+from erf_tools.labels import labelled
 
 _KIND = "erf-tools ERF, version"
 _FORMAT = f"{_KIND} 3"
@@ -104,14 +105,21 @@ class ERF:
         return bool(self.setting["model"]["weights"]["kind"] != "random")
 
     @property
+    def network_label(self) -> str:
+        """The model, with what sets its weights apart: checkpoint, untrained."""
+        return labelled(self._checkpoint, self.trained)
+
+    @property
     def label(self) -> str:
-        """The model, with what sets this result apart: checkpoint, layer, untrained."""
-        parts = [self.name]
-        if self.setting["model"]["weights"]["kind"] == "file":
-            parts.append(str(self.setting["model"]["weights"]["label"]))
-        if not self.setting["tap"]["default"]:
-            parts.append(str(self.setting["tap"]["name"]))
-        return " ".join(parts) if self.trained else f"{' '.join(parts)} (untrained)"
+        """The same, with the layer where that is not the default one."""
+        tap = self.setting["tap"]
+        layer = "" if tap["default"] else f" {tap['name']}"
+        return labelled(f"{self._checkpoint}{layer}", self.trained)
+
+    @property
+    def _checkpoint(self) -> str:
+        weights = self.setting["model"]["weights"]
+        return f"{self.name} {weights['label']}" if weights["kind"] == "file" else self.name
 
     @property
     def units(self) -> list[tuple[int, int]]:

@@ -13,6 +13,7 @@ from erf_tools.erf.maps import ERF
 from erf_tools.erf.measures import MEASURES
 from erf_tools.erf.measures.squares import THRESHOLDS
 from erf_tools.erf.published import PUBLISHED, STANDING
+from erf_tools.labels import UNTRAINED
 from erf_tools.tables import (
     DIFFERENCES,
     NONE,
@@ -22,6 +23,7 @@ from erf_tools.tables import (
     with_intervals,
     write_tables,
 )
+from erf_tools.text import dimensions
 
 #: Share of its own accuracy below which a network counts as no longer itself.
 COLLAPSE = 0.5
@@ -44,12 +46,11 @@ def _row(result: ERF) -> dict[str, object]:
     values = result.measures.columns()
     setting = result.setting
     model = setting["model"]
-    height, width = setting["resolution"]
     theoretical_height, theoretical_width = result.theoretical_size
     row: dict[str, object] = {
         **dict(zip(SUBJECT, _subject(result), strict=True)),
         "default_layer": setting["tap"]["default"],
-        "resolution": f"{height}x{width}",
+        "resolution": dimensions(setting["resolution"]),
         "images": result.count,
         "zero_maps": result.number("zero"),
         "nan_maps": result.number("nan"),
@@ -207,8 +208,8 @@ def notes(table: pd.DataFrame) -> list[str]:
         )
     if table[f"paper_{_PERCENT[0]}"].notna().any():
         found.append(f"paper: {STANDING}.")
-    if (table["weights"] == "untrained").any():
-        untrained = table[table["weights"] == "untrained"].drop_duplicates("model")
+    if (table["weights"] == UNTRAINED).any():
+        untrained = table[table["weights"] == UNTRAINED].drop_duplicates("model")
         sources = "; ".join(f"{row.model}: {row.weights_source}" for row in untrained.itertuples())
         found.append(f"untrained: random weights, which the paper's values are not of. {sources}.")
     for column, meaning in (
@@ -248,9 +249,7 @@ def _theoretical(table: pd.DataFrame) -> list[str]:
         if height != height
         else "unbounded"
         if isinf(height)
-        else f"{height:.0f}"
-        if height == width
-        else f"{height:.0f}x{width:.0f}"
+        else dimensions((height, width), short=True)
         for height, width in sizes
     ]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from erf_tools.errors import UsageError
+from erf_tools.text import dimensions
 
 Position = tuple[int, int]
 
@@ -38,20 +39,19 @@ def unit_positions(unit: str, rows: int, columns: int, upper_token: bool) -> lis
     check_unit(unit)
     form = _FORM.fullmatch(unit)
     assert form
+    count = dimensions((rows, columns))
     if form["row"]:
         row, column = int(form["row"]), int(form["column"])
         if row >= rows or column >= columns:
             raise UsageError(
-                f"--unit {unit} is outside the feature map, which has {rows}x{columns} units "
-                "(the first is 0,0)"
+                f"--unit {unit} is outside the feature map, which has {count} units (the first is "
+                "0,0)"
             )
         return [(row, column)]
     if form["side"]:
         side = int(form["side"])
         if side > min(rows, columns):
-            raise UsageError(
-                f"--unit {unit} asks for more units than the feature map has, {rows}x{columns}"
-            )
+            raise UsageError(f"--unit {unit} asks for more units than the feature map has, {count}")
         return [
             ((2 * down + 1) * rows // (2 * side), (2 * across + 1) * columns // (2 * side))
             for down in range(side)

@@ -11,6 +11,7 @@ import numpy as np
 from erf_tools.erf.measures.squares import smallest_square
 from erf_tools.explorer.pictures import Picture
 from erf_tools.fields.receptive_field import ReceptiveField
+from erf_tools.labels import labelled
 
 WeightsChoice = Literal["pretrained", "random"]
 
@@ -66,7 +67,7 @@ class Answer:
     @property
     def label(self) -> str:
         """The model, and whether it is untrained."""
-        return self.model if self.trained else f"{self.model} (untrained)"
+        return labelled(self.model, self.trained)
 
     @property
     def centre(self) -> tuple[float, float]:

@@ -11,6 +11,7 @@ from html import escape
 from math import isfinite
 
 from erf_tools.explorer.answers import Answer
+from erf_tools.text import dimensions
 
 HINT = "Click a pixel, or use the arrow keys to go from unit to unit."
 
@@ -43,7 +44,7 @@ def in_words(answer: Answer) -> str:
     """Return what the picture shows, for those who do not see it."""
     row, column = answer.unit
     y, x = answer.centre
-    height, width = answer.contribution.shape
+    size = dimensions(answer.contribution.shape)
     square = answer.square(0.5)
     spread = (
         f"half of the contribution comes from the square of rows {square[0]} to {square[1] - 1} "
@@ -52,7 +53,7 @@ def in_words(answer: Answer) -> str:
         else "no pixel contributes: every channel of the unit is off"
     )
     return (
-        f"{answer.picture.name}, {width} by {height} pixels, and over it what the unit in row "
+        f"{answer.picture.name}, {size} pixels, and over it what the unit in row "
         f"{row}, column {column} of {answer.layer} of {answer.label} looks at; its centre is at "
         f"pixel row {y:g}, column {x:g}, and {spread}. {HINT}"
     )
@@ -61,12 +62,11 @@ def in_words(answer: Answer) -> str:
 def facts(answer: Answer) -> str:
     """Return the numbers, the predictions and the decision beside a picture."""
     row, column = answer.unit
-    rows, columns = answer.units
     y, x = answer.centre
-    stride = answer.field.stride
+    stride = dimensions(answer.field.stride, short=True)
     pairs = [
-        ("Unit", f"row {row}, column {column} of {rows}x{columns}"),
-        ("True centre", f"pixel row {y:g}, column {x:g}; a unit every {_pair(stride)} pixels"),
+        ("Unit", f"row {row}, column {column} of {dimensions(answer.units)}"),
+        ("True centre", f"pixel row {y:g}, column {x:g}; a unit every {stride} pixels"),
         ("Half of the contribution", _square(answer, 0.5)),
         ("99 % of it", _square(answer, 0.99)),
         ("Theoretical receptive field", _field(answer)),
@@ -102,21 +102,11 @@ def _square(answer: Answer, threshold: float) -> str:
         return "no pixel contributes"
     top, bottom, left, right = found
     share = answer.share_of_image(threshold)
-    return f"in {bottom - top}x{right - left} pixels, {share:.1%} of the image"
+    return f"in {dimensions((bottom - top, right - left))} pixels, {share:.1%} of the image"
 
 
 def _field(answer: Answer) -> str:
-    if answer.field.unbounded:
-        return "unbounded"
-    if answer.field.unbounded is None:
-        return "not known"
-    if answer.field.size is None:
-        return "differs between units"
-    return f"{_pair(answer.field.size)} pixels"
-
-
-def _pair(sides: tuple[float, float]) -> str:
-    return f"{sides[0]:g}" if sides[0] == sides[1] else f"{sides[0]:g}x{sides[1]:g}"
+    return f"{answer.field.in_words}{' pixels' if answer.field.size else ''}"
 
 
 def _decision(answer: Answer) -> str:

@@ -15,6 +15,7 @@ from erf_tools.downloads import cache_folder
 from erf_tools.errors import UsageError
 from erf_tools.folders import find_files, read_file
 from erf_tools.images import select
+from erf_tools.text import dimensions
 
 #: Largest image: few bytes can hold very many pixels.
 MOST_PIXELS = 40_000_000
@@ -78,7 +79,7 @@ def read_picture(path: Path) -> Picture:
         with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
             if image.width * image.height <= MOST_PIXELS:
                 return Picture(path.name, to_rgb(image))
-            size = f"{image.height}x{image.width} pixels"
+            size = f"{dimensions((image.height, image.width))} pixels"
     except Image.DecompressionBombError:
         size = "far too many pixels"
     except PixelsError as error:

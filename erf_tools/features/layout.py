@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from erf_tools.errors import UsageError
 from erf_tools.features.taps import LAST_MAP, LAST_STAGE, Layout, Tap
+from erf_tools.text import dimensions
 
 _RANK = {"NCHW": 4, "NHWC": 4, "NLC": 3, "NCL": 3, "LNC": 3}
 
@@ -172,7 +173,7 @@ def _token_grid(
             grid = (rows, rows * width // height)
         if grid[0] * grid[1] == positions:
             return prefix, grid
-    expected = f"a grid of {tap.grid[0]}x{tap.grid[1]}" if tap.grid else "a grid like the image's"
+    expected = f"a grid of {dimensions(tap.grid)}" if tap.grid else "a grid like the image's"
     raise UsageError(
         f"{tap.name} has {tokens} tokens, which {candidates[0]} prefix tokens and {expected} do "
         "not make; declare them with Tap(..., prefix_tokens=, grid=(rows, columns))"

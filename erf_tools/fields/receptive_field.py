@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from erf_tools.text import dimensions
+
 Basis = Literal["dependency", "local dependency", "grid"]
 
 
@@ -64,6 +66,15 @@ class ReceptiveField:
             int(end - start) + 1 for start, end in zip(self.first, self.last, strict=True)
         )
         return height, width
+
+    @property
+    def in_words(self) -> str:
+        """The size in pixels, or why there is none."""
+        if self.unbounded:
+            return "unbounded"
+        if self.unbounded is None:
+            return "not known"
+        return dimensions(self.size, short=True) if self.size else "differs between units"
 
     def centre(self, unit: tuple[int, int]) -> tuple[float, float]:
         """Return row and column of the centre of the unit in this row and column of the map."""

@@ -23,6 +23,7 @@ from torch import Tensor
 
 from erf_tools.errors import ErfToolsError, UsageError
 from erf_tools.files import file_sha256
+from erf_tools.text import first_line
 
 #: Tensors by name, and what modules keep as extra state.
 StateDict = dict[str, Any]
@@ -181,9 +182,9 @@ def _read(path: Path) -> Any:
             "with torch.save or safetensors"
         ) from error
     except Exception as error:  # zip, struct, safetensors and torch each have their own
-        said = (str(error).splitlines() or [type(error).__name__])[0]
         raise ErfToolsError(
-            f"{path} cannot be read as weights ({said}); it is cut off, damaged or of another kind"
+            f"{path} cannot be read as weights ({first_line(error)}); it is cut off, damaged or of "
+            "another kind"
         ) from error
 
 

@@ -11,7 +11,9 @@ from typing import Any
 from torch import nn
 
 from erf_tools.errors import ErfToolsError, UsageError
-from erf_tools.models.failures import described, first_line, not_a_network
+from erf_tools.failures import reason
+from erf_tools.models.failures import not_a_network
+from erf_tools.text import first_line
 
 
 def call_factory(name: str) -> nn.Module:
@@ -32,7 +34,7 @@ def call_factory(name: str) -> nn.Module:
         raise UsageError(f"{name}: cannot import {module_name!r} ({first_line(error)})") from error
     except (Exception, SystemExit) as error:
         raise ErfToolsError(
-            f"{name}: importing {module_name!r} failed ({described(error)}); mend that, or see the "
+            f"{name}: importing {module_name!r} failed ({reason(error)}); mend that, or see the "
             "traceback with --debug"
         ) from error
     factory: Callable[[], Any] | None = getattr(imported, attribute, None)
@@ -46,7 +48,7 @@ def call_factory(name: str) -> nn.Module:
     try:
         module = factory()
     except (Exception, SystemExit) as error:
-        raise ErfToolsError(f"{name} failed: {described(error)}") from error
+        raise ErfToolsError(f"{name} failed: {reason(error)}") from error
     if not isinstance(module, nn.Module):
         raise UsageError(f"{name} returned {not_a_network(module)}")
     return module

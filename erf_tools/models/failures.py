@@ -20,8 +20,8 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 
 from erf_tools.errors import ErfToolsError, UsageError
-
-_SHOWN = 200  # characters of an exception's message
+from erf_tools.failures import reason
+from erf_tools.text import dimensions, first_line
 
 
 class OutOfMemory(ErfToolsError):  # noqa: N818  (it is what happened, and can be handled)
@@ -246,7 +246,7 @@ def explained(name: str, module: nn.Module, size: tuple[int, int]) -> Iterator[N
     except ErfToolsError:
         raise
     except (Exception, SystemExit) as error:
-        failed = f"{name} failed on inputs of {size[0]}x{size[1]}"
+        failed = f"{name} failed on inputs of {dimensions(size)}"
         said = f"{type(error).__name__}: {error}"
         if type(error).__module__ != "builtins":
             said = f"{type(error).__module__}.{said}"
@@ -257,22 +257,9 @@ def explained(name: str, module: nn.Module, size: tuple[int, int]) -> Iterator[N
                     f"{failed}: {cause.happened} ({shown}); {cause.remedy}"
                 ) from error
         raise ErfToolsError(
-            f"{failed}: {described(error)}{_place(error)}; mend that, or see the traceback with "
+            f"{failed}: {reason(error)}{_place(error)}; mend that, or see the traceback with "
             "--debug"
         ) from error
-
-
-def first_line(error: BaseException) -> str:
-    """Return the first line of what an exception says, or its class if it says nothing."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    line = lines[0] if lines else type(error).__name__
-    return line if len(line) <= _SHOWN else f"{line[:_SHOWN]}..."
-
-
-def described(error: BaseException) -> str:
-    """Return an exception's class and the first line of what it says."""
-    kind, line = type(error).__name__, first_line(error)
-    return kind if line == kind else f"{kind}: {line}"
 
 
 def not_a_network(given: object) -> str:

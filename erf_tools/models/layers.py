@@ -17,6 +17,7 @@ from erf_tools.fields.receptive_field import ReceptiveField
 from erf_tools.kernels.devices import floating_type, ready
 from erf_tools.models.failures import explained
 from erf_tools.models.loading import Model
+from erf_tools.text import dimensions
 
 
 @dataclass(frozen=True)
@@ -38,20 +39,7 @@ class Layer:
     @property
     def stride(self) -> str:
         """Input pixels from unit to unit."""
-        rows, columns = self.field.stride
-        return f"{rows:g}" if rows == columns else f"{rows:g}x{columns:g}"
-
-    @property
-    def reach(self) -> str:
-        """Size of the theoretical receptive field."""
-        if self.field.unbounded:
-            return "unbounded"
-        if self.field.unbounded is None:
-            return "not known"
-        if self.field.size is None:
-            return "differs between units"
-        rows, columns = self.field.size
-        return f"{rows}" if rows == columns else f"{rows}x{columns}"
+        return dimensions(self.field.stride, short=True)
 
 
 def describe_layers(model: Model, pattern: str = "", resolution: int | None = None) -> list[Layer]:

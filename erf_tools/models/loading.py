@@ -22,13 +22,14 @@ from erf_tools.models.catalogue import Entry
 from erf_tools.models.checkpoints import Checkpoint, read_checkpoint
 from erf_tools.models.digests import state_sha256
 from erf_tools.models.factories import call_factory
-from erf_tools.models.failures import check_network, first_line
+from erf_tools.models.failures import check_network
 from erf_tools.models.fitting import Renaming, fit, load
 from erf_tools.models.hub import HubWeights, hub_as_allowed
 from erf_tools.models.renamings import efficientnet_to_timm, mmpretrain_to_official, timm_filter
 from erf_tools.models.requests import HUB, is_factory
 from erf_tools.models.sources import WeightSource
 from erf_tools.models.weights import Weights
+from erf_tools.text import first_line
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,6 +7,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from erf_tools.errors import ErfToolsError
+from erf_tools.text import dimensions
 
 
 def multiply_adds(network: nn.Module, size: tuple[int, int]) -> int:
@@ -23,5 +24,5 @@ def multiply_adds(network: nn.Module, size: tuple[int, int]) -> int:
         with torch.no_grad(), FlopCounterMode(display=False) as counter:
             network(torch.empty(1, 3, *size, device="meta"))
     except Exception as error:  # networks refuse a size in any way they like
-        raise ErfToolsError(f"takes no images of {size[0]}x{size[1]} ({error})") from error
+        raise ErfToolsError(f"takes no images of {dimensions(size)} ({error})") from error
     return int(counter.get_total_flops()) // 2

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from glob import glob, has_magic
 from pathlib import Path
 
-from erf_tools.addresses import is_address, name_at
+from erf_tools.addresses import is_address
 from erf_tools.errors import UsageError
-from erf_tools.folders import shown
+from erf_tools.labels import weights_label
 
 #: How timm's names of models begin that lie elsewhere than in its own list.
 HUB = ("hf-hub:", "hf_hub:", "local-dir:")
@@ -49,9 +49,9 @@ class Request:
     @property
     def weights_label(self) -> str:
         """Which weights are asked for in a word or two, as results say it."""
-        pretrained = "as given" if is_factory(self.model) else "pretrained"
-        known = {"pretrained": pretrained, "random": "untrained"}
-        return known.get(self.weights, shown(name_at(self.weights)))
+        kind = self.weights if self.weights in ("pretrained", "random") else "file"
+        given = kind == "pretrained" and is_factory(self.model)
+        return weights_label("given" if given else kind, self.weights)
 
 
 def requests(models: Sequence[str], weights: Sequence[str]) -> list[Request]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from erf_tools.addresses import name_at
+from erf_tools.labels import weights_label
 
 
 @dataclass(frozen=True)
@@ -29,9 +29,4 @@ class Weights:
     @property
     def label(self) -> str:
         """The weights in a word or two, for tables and titles."""
-        return {
-            "pretrained": "pretrained",
-            "random": "untrained",
-            "file": name_at(self.source),
-            "given": "as given",
-        }[self.kind]
+        return weights_label(self.kind, self.source)

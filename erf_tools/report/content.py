@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from math import isfinite, sqrt
+from math import sqrt
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import pandas as pd
 
 from erf_tools.cue_conflict import tables as decision_tables
 from erf_tools.cue_conflict.categories import CATEGORIES
-from erf_tools.cue_conflict.makers import HUMANS
+from erf_tools.cue_conflict.makers import HUMANS, maker_label
 from erf_tools.erf import tables as erf_tables
 from erf_tools.erf.display import density
 from erf_tools.erf.maps import ERF
@@ -22,11 +22,12 @@ from erf_tools.erf.measures.radial import radial_profile
 from erf_tools.erf.measures.squares import shares_held
 from erf_tools.failures import Failures
 from erf_tools.files import understood, without_nan
+from erf_tools.labels import UNTRAINED
 from erf_tools.provenance import versions
 from erf_tools.report.commands import erf_command, shape_bias_command
 from erf_tools.report.pictures import block_sides, picture
 from erf_tools.report.results import ShapeBias
-from erf_tools.text import visible
+from erf_tools.text import dimensions, visible
 
 #: Digits of what is only drawn.
 _DIGITS = 5
@@ -140,9 +141,9 @@ def distinct(labels: Sequence[str], details: Sequence[str]) -> list[str]:
 
 
 def _details(result: ERF) -> str:
-    height, width = result.setting["resolution"]
-    unit = result.setting["unit"]
-    return f"{height}x{width}, {result.setting['protocol']['name']}, unit {unit}"
+    setting = result.setting
+    size = dimensions(setting["resolution"])
+    return f"{size}, {setting['protocol']['name']}, unit {setting['unit']}"
 
 
 def _erf(result: ERF, block: int, row: Mapping[str, Any]) -> dict[str, Any]:
@@ -164,7 +165,7 @@ def _erf(result: ERF, block: int, row: Mapping[str, Any]) -> dict[str, Any]:
         "images": result.count,
         "unit": list(result.centre),
         "theoretical": list(box) if box else None,
-        "theoretical_size": _theoretical(result),
+        "theoretical_size": result.receptive_field.in_words + (" px" if box else ""),
         # The page finds squares by the library's own numbers, so that its ratios are the same.
         "held": held.tolist() if held is not None else None,
         "doubled_centre": list(doubled_centre(result.total.shape, result.square_centre)),
@@ -180,17 +181,10 @@ def _erf(result: ERF, block: int, row: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _theoretical(result: ERF) -> str:
-    height, width = result.theoretical_size
-    if height != height:
-        return "not known"
-    return f"{height:.0f}x{width:.0f} px" if isfinite(height) else "unbounded"
-
-
 def _erf_provenance(result: ERF) -> list[list[str]]:
     setting = result.setting
     weights = setting["model"]["weights"]
-    feature_map = "x".join(map(str, setting["feature_map"]))
+    feature_map = dimensions(setting["feature_map"])
     row, column = result.centre
     lines = [
         ["Model", f"{result.name}, {setting['model']['parameters']:,} parameters"],
@@ -221,10 +215,8 @@ def _growth(shown: Sequence[_Shown]) -> list[dict[str, Any]]:
     networks: dict[str, list[tuple[ERF, Mapping[str, Any]]]] = {}
     for each in shown:
         result, row = each.result, each.row
-        untrained = "" if result.trained else " (untrained)"
-        of_file = result.setting["model"]["weights"]["kind"] == "file"
-        name = f"{result.name} {row['weights']}" if of_file else f"{result.name}{untrained}"
-        networks.setdefault(f"{name}, {_details(result)}", []).append((result, row))
+        name = f"{result.network_label}, {_details(result)}"
+        networks.setdefault(name, []).append((result, row))
     several = {name: own for name, own in networks.items() if len({r["layer"] for _, r in own}) > 1}
     names = [name.partition(", ")[0] for name in several]
     labels = distinct(names, [name.partition(", ")[2] for name in several])
@@ -271,23 +263,18 @@ def _bias_notes(biases: Sequence[ShapeBias]) -> list[str]:
 def _maker(
     row: Mapping[Any, Any], categories: pd.DataFrame, record: Mapping[str, Any]
 ) -> dict[str, Any]:
-    untrained = row["weights"] == "untrained"
-    partial = bool(record.get("stimuli", {}).get("deviations"))
-    notes = [
-        word for word, true in (("untrained", untrained), ("partial stimuli", partial)) if true
-    ]
     human = not row["weights"]
     by_category = categories.set_index("category").reindex(list(CATEGORIES))
     counts = by_category[["shape", "texture", "shape_bias"]]
     return {
         "model": row["model"],
-        "label": f"{row['model']} ({', '.join(notes)})" if notes else row["model"],
+        "label": maker_label(row["model"], row["weights"], record),
         "details": row["stimuli"],
         "human": human,
         # As in the matrix plot: observers stand pooled.
         "observer": human and not row["model"].startswith(HUMANS),
         "published": row["kind"] == "published counts",
-        "untrained": untrained,
+        "untrained": row["weights"] == UNTRAINED,
         "weights": row["weights"],
         "weights_sha256": row["weights_sha256"],
         "stimuli": row["stimuli"],

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from erf_tools.errors import UsageError
+from erf_tools.text import dimensions
 
 Centre = tuple[float, float]
 
@@ -24,7 +25,7 @@ def doubled_centre(shape: tuple[int, ...], centre: Centre | None) -> tuple[int, 
     if not (-0.25 <= centre[0] <= height - 0.75 and -0.25 <= centre[1] <= width - 0.75):
         raise UsageError(
             f"squares cannot be centred at pixel {centre[0]:g},{centre[1]:g}, outside the "
-            f"{height}x{width} map; use --square center"
+            f"{dimensions(shape)} map; use --square center"
         )
     return round(2 * centre[0]), round(2 * centre[1])
 

@@ -18,6 +18,7 @@ from erf_tools.images import Preprocessing
 from erf_tools.models.requests import Request, folder_name
 from erf_tools.sweep.sources import Sources, divided
 from erf_tools.sweep.task import Opened, Published, Task, removed_if_damaged
+from erf_tools.text import dimensions
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -159,7 +160,7 @@ class ShapeBiasTask(Task, frozen=True, kw_only=True):
         networks = written.table.set_index("model").loc[own].reset_index()
         table = networks.rename(columns={"total": "images"}).assign(
             layer="",
-            resolution=["x".join(map(str, made.provenance["input"])) for made in decided],
+            resolution=[dimensions(made.provenance["input"]) for made in decided],
             file=files,
         )
         return Published(table, ("shape_bias", "coverage", "mean_of_categories"), written.files)
