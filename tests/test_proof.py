@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 import torch
 import torchvision
+from reference import ding2022_map
 from torch import Tensor, nn
 
+from erf_tools.erf.gradients import effective_receptive_field
 from erf_tools.errors import UsageError
 from erf_tools.features.proof import find_map_layers, proven
 from erf_tools.features.reading import read_features
 from erf_tools.features.taps import LAST_STAGE, Reading, Tap, default_tap, find_taps
+from erf_tools.images import select
 from erf_tools.models.loading import as_model, load_model
 
 SIZE = (96, 96)
@@ -312,3 +316,75 @@ def test_units_that_see_everything_are_not_taken_for_being_out_of_order(seed: in
         nn.init.normal_(kernel.weight, std=1 / 31)
     network = nn.Sequential(nn.Conv2d(3, 1, 1), *kernels).eval()
     assert [tap.path for tap in proven(network, [Tap("")], (64, 64))] == [""]
+
+
+class WindowTable(nn.Module):
+    """Adds a table to each window; windows become smaller for good on a small image."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.body, self.window = nn.Conv2d(3, 4, 4, stride=4), 30
+        self.table = nn.Parameter(torch.randn(30, 1, 30))
+
+    def forward(self, images: Tensor) -> Tensor:
+        features = self.body(images)
+        self.window = min(self.window, *features.shape[2:])
+        windows = features.unflatten(2, (-1, self.window)).unflatten(4, (-1, self.window))
+        return (windows + self.table).flatten(4).flatten(2, 3)
+
+
+def test_what_a_small_image_leaves_behind_disturbs_no_larger_one() -> None:
+    (found,) = proven(WindowTable(), [Tap("")], (240, 240))
+    assert found.reading == Reading("NCHW")
+
+
+class OneByOne(nn.Module):
+    """Takes a single image, or gives something else for several."""
+
+    def __init__(self, behind: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.body, self.last, self.behind = nn.Conv2d(3, 4, 8, 8), nn.Identity(), behind
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.last(self.behind(self.body(images)))
+
+
+def check_single(features: Tensor) -> Tensor:
+    assert len(features) == 1, "one image, please"
+    return features
+
+
+@pytest.mark.parametrize(
+    "behind",
+    [
+        check_single,
+        lambda features: features.view(1, 4, *features.shape[2:]),
+        lambda features: check_single(features).flatten(2).mT,
+        lambda features: features.roll(1, 0),
+        lambda features: features.mean(0, keepdim=True),
+    ],
+    ids=["refused", "viewed", "tokens", "rolled", "averaged"],
+)
+def test_networks_for_single_images_are_measured(behind: Callable[[Tensor], Tensor]) -> None:
+    network = OneByOne(behind).double().eval()
+    images = select("builtin", 9)
+    model = as_model(network, tap=Tap("last"))
+    result = effective_receptive_field(model, images, resolution=96)
+    mean, std = model.preprocessing.mean, model.preprocessing.std
+    expected = [
+        ding2022_map(network.body, image.open(), 96, mean, std, torch.float64)
+        for image in images.images
+    ]
+    np.testing.assert_allclose(result.map, np.mean(expected, axis=0), rtol=1e-9)
+    assert Tap("last") in find_map_layers(network, torch.zeros(1, 3, *SIZE).double())
+
+
+def test_single_images_are_tried_out_too() -> None:
+    """What takes single images alone can be in another order, or no map at all."""
+    with pytest.raises(UsageError, match="not units in the order of the image's rows"):
+        proven(OneByOne(lambda features: check_single(features).flip(2)), [Tap("last")], SIZE)
+    windows = OneByOne(lambda features: check_single(features).unfold(2, 3, 3)[0].movedim(1, 0))
+    with pytest.raises(UsageError, match="first axis is not the batch"):
+        proven(windows, [Tap("last")], SIZE)

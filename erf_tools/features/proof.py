@@ -1,22 +1,16 @@
 """Whether a layer's output is laid out as supposed: tried out, since shapes do not tell.
 
-A network is run on four images: A, B, and two that are put together of both, one with A in its
-upper half, one with A in its left half. Units that lie where they are read from are nearer to what
-they are for A where the image is A's, and nearer to B's elsewhere. That compares each unit with
-itself, so that it holds as well where attention spreads every change over all units, and it does
-not hold where tokens are in another order, where windows or tokens come before images, and where
-channels are taken for positions.
-
-Some maps show nothing: each unit sees everything alike, or differences are lost in rounding. They
-are read as their shapes suggest, if no other reading of them is right.
+What a network gives for a few images is read in the ways its shape allows, until one of them puts
+the units in the order of the image (:mod:`erf_tools.features.order`). Maps that show nothing are
+read as their shapes suggest, if no other reading of them is right.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import replace
-from typing import Any, Literal
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -24,7 +18,8 @@ from torch import Tensor, nn
 from erf_tools.errors import UsageError
 from erf_tools.features.copies import NotCopyableError, probe_copy, random_states_kept, state_kept
 from erf_tools.features.layout import as_map, select, supposed_layout
-from erf_tools.features.reading import listening, read_each, read_features
+from erf_tools.features.order import IMAGES, Verdict, trial_images, verdict_of
+from erf_tools.features.reading import Keep, listening, read_each, read_features
 from erf_tools.features.taps import (
     LAST_STAGE,
     Layout,
@@ -37,30 +32,11 @@ from erf_tools.features.taps import (
 
 Size = tuple[int, int]
 
-#: How many images a network is tried on.
-_IMAGES = 4
-
 #: The small image that a network is tried on first; not square, so that rows differ from columns.
 _SMALL = (64, 128)
 
 #: Sizes are congruent to that of the images to be analysed modulo this; see ``dependency``.
 _PERIOD = 64
-
-#: Share of pairs of units, one in A's half and one in B's, that are ordered as they should be: half
-#: of them by chance.
-_RIGHT, _CERTAIN = 0.75, 0.9
-
-#: Standard deviation over units of the logarithm of "nearer to A than to B", in times: with less,
-#: units do not differ enough to tell where they are. Rounding alone makes 0.2 of it. Chance makes
-#: the inverse of the square root of the number of channels, or some times that where channels are
-#: alike: units are out of order only if they differ by more.
-_TELLING, _BY_CHANCE = 0.25, 4
-
-#: Units in each half; fewer can be out of order by chance.
-_FEWEST = 8
-
-#: Where that logarithm is cut off: beyond, a unit sees one image only.
-_CUT = 10.0
 
 #: What an output may be instead of what it is supposed to be.
 _RIVALS: dict[Layout, tuple[Layout, ...]] = {
@@ -74,8 +50,6 @@ _MOST_PREFIX_TOKENS = 8
 
 #: What a pass shows of a run of a layer: the tap with its reading, or why there is none.
 _Outcome = Tap | UsageError
-
-_Verdict = Literal["certain", "right", "nothing to see", "wrong"]
 
 
 class _NotInPlaceError(UsageError):
@@ -206,84 +180,142 @@ def _tried(
 ) -> dict[Tap, list[_Outcome]]:
     """Return what was found of each run of each tap.
 
-    What is refused on a small image is tried on one of the size to be analysed. Where the order of
-    units is in doubt, it is tried in float64 at last: rounding may hide where they are.
+    What is refused on a small image is tried on one of the size to be analysed, and then image by
+    image: a network may take no more than one at a time, or let them see each other. Where the
+    order of units is in doubt still, it is tried in float64: rounding may hide where they are.
     """
     small = tuple(least + wanted % _PERIOD for least, wanted in zip(_SMALL, size, strict=True))
-    trials = [(size, False)]
-    kept: AbstractContextManager[None] = nullcontext()
-    try:
-        network = probe_copy(module).eval()
-    except NotCopyableError:
-        network, kept = module, state_kept(module)
-    else:
-        trials.append((size, True))
-        if not fixed_size and not any(tap.grid for tap in taps):
-            trials.insert(0, ((small[0], small[1]), False))
+    trials = [_Trial(size), _Trial(size, one_by_one=True), _Trial(size, one_by_one=True, wide=True)]
+    if not fixed_size and not any(tap.grid for tap in taps):
+        trials.insert(0, _Trial((small[0], small[1])))
     found: dict[Tap, list[_Outcome]] = {}
-    for side, wide in trials:
-        doubtful = _NotInPlaceError if wide else UsageError
-        waiting = [
-            tap
-            for tap in taps
-            if tap not in found
-            or any(
-                isinstance(outcome, doubtful) and not isinstance(outcome, _NoBatchError)
-                for outcome in found[tap]
-            )
-        ]
-        if not waiting:
-            break
-        try:
-            with kept, random_states_kept():
-                found |= _seen(network.double() if wide else network, waiting, side)
-        except UsageError:
-            raise
-        except Exception:  # networks refuse sizes and types in any way they like
-            if side == size and not found:
+    failure: Exception | None = None
+    for trial in trials:
+        doubtful = [tap for tap in found if any(map(trial.may_help, found[tap]))]
+        unseen = [] if trial.wide else [tap for tap in taps if tap not in found]
+        if not doubtful and not unseen:
+            continue
+        with ExitStack() as kept:
+            kept.enter_context(random_states_kept())
+            # What a network keeps of a pass on one size must not disturb those on another.
+            try:
+                network = probe_copy(module).eval()
+            except NotCopyableError:
+                if trial.wide or trial.size != size:
+                    continue
+                network = module
+                kept.enter_context(state_kept(module))
+            see = _seen_one_by_one if trial.one_by_one else _seen
+            try:
+                found |= see(network.double() if trial.wide else network, doubtful + unseen, trial)
+            except UsageError:
                 raise
+            except Exception as error:  # networks refuse sizes and types in any way they like
+                failure = error
+    if failure and not found:
+        raise failure
     return {tap: found[tap] for tap in taps}
 
 
+@dataclass(frozen=True)
+class _Trial:
+    """How a network is tried.
+
+    Attributes:
+        size: height and width of the images.
+        one_by_one: each of them by itself.
+        wide: in float64.
+    """
+
+    size: Size
+    one_by_one: bool = False
+    wide: bool = False
+
+    def may_help(self, outcome: _Outcome) -> bool:
+        """Tell whether it may find what was not found before."""
+        refused = _NotInPlaceError if self.one_by_one else UsageError
+        return isinstance(outcome, refused) and not isinstance(outcome, _NoBatchError)
+
+
 @torch.no_grad()
-def _seen(network: nn.Module, taps: Sequence[Tap], size: Size) -> dict[Tap, list[_Outcome]]:
+def _seen(network: nn.Module, taps: Sequence[Tap], trial: _Trial) -> dict[Tap, list[_Outcome]]:
     """Return what one pass shows of each run of each tap."""
     found: dict[Tap, list[_Outcome]] = {tap: [] for tap in taps}
 
     def keep(tap: Tap, _run: int, output: Any) -> None:
-        found[tap].append(_examined(output, network, tap, size))
+        found[tap].append(_examined(_selected(output, tap), network, tap, trial.size))
 
-    images = _images(network, size)
-    for tap in taps:
-        if tap.is_method:
-            outcome = _examined(read_features(network, tap, images), network, tap, size)
-            found[tap].append(outcome)
-    if hooked := [tap for tap in taps if not tap.is_method]:
-        with listening(network, hooked, keep):
-            try:
-                network(images)
-            except Exception:
-                if not all(found.values()):  # what follows the last layer does not matter
-                    raise
+    _run(network, taps, trial_images(network, trial.size), keep)
     return found
 
 
-def _images(network: nn.Module, size: Size) -> Tensor:
-    """Return A, B, A above B and A left of B: ``[4, 3, height, width]``."""
-    floating = (weight for weight in network.parameters() if weight.is_floating_point())
-    noise = torch.randn(2, 3, *size, generator=torch.Generator().manual_seed(0))
-    one, other = noise[0] + 1, noise[1] - 1
-    height, width = size
-    above = torch.arange(height)[:, None] < height / 2
-    before = torch.arange(width) < width / 2
-    images = [one, other, torch.where(above, one, other), torch.where(before, one, other)]
-    return torch.stack(images).to(next(floating, noise))
+@torch.no_grad()
+def _seen_one_by_one(
+    network: nn.Module, taps: Sequence[Tap], trial: _Trial
+) -> dict[Tap, list[_Outcome]]:
+    """Return what a pass for each image shows of each run of each tap."""
+    given: dict[Tap, list[list[Tensor | UsageError]]] = {tap: [] for tap in taps}
+
+    def keep(tap: Tap, run: int, output: Any) -> None:
+        selected = _selected(output, tap)
+        given[tap][-1].append(selected.clone() if isinstance(selected, Tensor) else selected)
+
+    for image in trial_images(network, trial.size).split(1):
+        for outputs in given.values():
+            outputs.append([])
+        _run(network, taps, image, keep)
+    return {
+        tap: [
+            _examined(_joined(outputs, tap), network, tap, trial.size)
+            for outputs in zip(*by_image, strict=True)
+        ]
+        for tap, by_image in given.items()
+    }
 
 
-def _examined(output: Any, network: nn.Module, tap: Tap, size: Size) -> _Outcome:
-    """Return the tap with the layout that its output for :func:`_images` is found to have."""
+def _run(network: nn.Module, taps: Sequence[Tap], images: Tensor, keep: Keep) -> None:
+    """Hand what taps give for images to ``keep``."""
+    given = set()
+
+    def note(tap: Tap, run: int, output: Any) -> None:
+        given.add(tap)
+        keep(tap, run, output)
+
+    for tap in taps:
+        if tap.is_method:
+            keep(tap, 1, read_features(network, tap, images))
+    if hooked := [tap for tap in taps if not tap.is_method]:
+        with listening(network, hooked, note):
+            try:
+                network(images)
+            except Exception:
+                if given < set(hooked):  # what follows the last layer does not matter
+                    raise
+
+
+def _selected(output: Any, tap: Tap) -> Tensor | UsageError:
+    """Return the tensor that is meant of a layer's output, or why there is none."""
     try:
-        tensor = select(output, tap)
+        return select(output, tap)
+    except UsageError as error:
+        return error
+
+
+def _joined(outputs: Sequence[Tensor | UsageError], tap: Tap) -> Tensor | UsageError:
+    """Return the outputs for one image each as that for all of them."""
+    tensors = []
+    for output in outputs:
+        if isinstance(output, UsageError):
+            return output
+        tensors.append(output)
+    return torch.cat(tensors, dim=1 if tap.layout == "LNC" else 0)
+
+
+def _examined(tensor: Tensor | UsageError, network: nn.Module, tap: Tap, size: Size) -> _Outcome:
+    """Return the tap with the layout that its output for the trial images is found to have."""
+    if isinstance(tensor, UsageError):
+        return tensor
+    try:
         supposed = tap.layout or supposed_layout(tensor, network, tap, size)
     except UsageError as error:
         return error
@@ -299,7 +331,7 @@ def _examined(output: Any, network: nn.Module, tap: Tap, size: Size) -> _Outcome
         if rival.layout == "LNC":
             declared = replace(tap, layout="LNC", prefix_tokens=rival.prefix_tokens)
             return UsageError(
-                f"{tap.name} gives {list(tensor.shape)} for {_IMAGES} images: the batch comes "
+                f"{tap.name} gives {list(tensor.shape)} for {IMAGES} images: the batch comes "
                 f"second; declare it with {declared.code}"
             )
         return found
@@ -316,64 +348,26 @@ def _readings(tap: Tap, layout: Layout) -> Iterator[Reading]:
 
 def _read_as(
     tensor: Tensor, network: nn.Module, tap: Tap, reading: Reading, size: Size
-) -> tuple[_Verdict, _Outcome]:
+) -> tuple[Verdict, _Outcome]:
     """Return how an output looks when it is read in one way."""
     tap = replace(tap, reading=reading)
     shape = list(tensor.shape)
-    if shape[1 if reading.layout == "LNC" else 0] != _IMAGES:
-        return "wrong", _NoBatchError(
-            f"{tap.name} gives {shape} for {_IMAGES} images: its first axis is not the batch"
+    if shape[1 if reading.layout == "LNC" else 0] != IMAGES:
+        kind = _NotInPlaceError if shape[0] == 1 else _NoBatchError  # or one for them all
+        return "wrong", kind(
+            f"{tap.name} gives {shape} for {IMAGES} images: its first axis is not the batch"
         )
     try:
         map_ = as_map(tensor, network, tap, size)
     except UsageError as error:
         return "wrong", error
-    verdict = _verdict(map_)
+    verdict = verdict_of(map_)
     if verdict == "wrong":
         return verdict, _NotInPlaceError(
-            f"{tap.name} gives {shape} for {_IMAGES} images, which are not units in the order of "
+            f"{tap.name} gives {shape} for {IMAGES} images, which are not units in the order of "
             "the image's rows and columns"
         )
     if tensor.ndim == 3:
         prefix = shape[reading.layout.index("L")] - map_.shape[2] * map_.shape[3]
         tap = replace(tap, reading=Reading(reading.layout, prefix))
     return verdict, tap
-
-
-def _verdict(map_: Tensor) -> _Verdict:
-    """Return whether units ``[4, C, H, W]`` for :func:`_images` lie where they are read from."""
-    if map_.layout != torch.strided or not map_.is_floating_point():
-        return "nothing to see"  # what is measured later says what is wrong with it
-    one, other, above, before = map_
-    telling = max(_TELLING, _BY_CHANCE / len(one) ** 0.5)
-    verdicts: set[_Verdict] = set()
-    for mixed, axis in ((above, 0), (before, 1)):
-        nearness = (mixed - other).norm(dim=0).log() - (mixed - one).norm(dim=0).log()
-        units = nearness.movedim(axis, 0).double().clamp(-_CUT, _CUT)
-        half = len(units) // 2
-        # Of an odd number of rows, the middle one has both.
-        of_one, of_other = units[:half].flatten(), units[len(units) - half :].flatten()
-        verdicts.add(_ordered(of_one[~of_one.isnan()], of_other[~of_other.isnan()], telling))
-    for verdict in ("wrong", "nothing to see", "right"):
-        if verdict in verdicts:
-            return verdict
-    return "certain"
-
-
-def _ordered(upper: Tensor, lower: Tensor, telling: float) -> _Verdict:
-    """Return whether values are larger than others, as a rank test does.
-
-    That they are not is told only where they spread by more than ``telling``.
-    """
-    if not len(upper) or not len(lower):
-        return "nothing to see"
-    ranked = lower.sort().values
-    smaller = torch.searchsorted(ranked, upper) + torch.searchsorted(ranked, upper, right=True)
-    share = float(smaller.double().mean()) / (2 * len(lower))
-    spread = float(torch.cat([upper, lower]).std())
-    if share >= _CERTAIN and spread >= _TELLING:
-        return "certain"
-    if share >= _RIGHT:
-        return "right"
-    told = spread >= telling and min(len(upper), len(lower)) >= _FEWEST
-    return "wrong" if told else "nothing to see"

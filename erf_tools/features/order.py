@@ -1,0 +1,90 @@
+"""Whether the units of a map lie in the order of the image: four images and a rank test.
+
+The images are A, B, and two that are put together of both, one with A in its upper half, one with A
+in its left half. Units that lie where they are read from are nearer to what they are for A where
+the image is A's, and nearer to B's elsewhere. That compares each unit with itself, so that it holds
+as well where attention spreads every change over all units, and it does not hold where tokens are
+in another order, where windows or tokens come before images, and where channels are taken for
+positions.
+
+Some maps show nothing: each unit sees everything alike, or differences are lost in rounding.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+#: How many images a network is tried on.
+IMAGES = 4
+
+#: Share of pairs of units, one in A's half and one in B's, that are ordered as they should be: half
+#: of them by chance.
+_RIGHT, _CERTAIN = 0.75, 0.9
+
+#: Standard deviation over units of the logarithm of "nearer to A than to B", in times: with less,
+#: units do not differ enough to tell where they are. Rounding alone makes 0.2 of it. Chance makes
+#: the inverse of the square root of the number of channels, or some times that where channels are
+#: alike: units are out of order only if they differ by more.
+_TELLING, _BY_CHANCE = 0.25, 4
+
+#: Units in each half; fewer can be out of order by chance.
+_FEWEST = 8
+
+#: Where that logarithm is cut off: beyond, a unit sees one image only.
+_CUT = 10.0
+
+Verdict = Literal["certain", "right", "nothing to see", "wrong"]
+
+
+def trial_images(network: nn.Module, size: tuple[int, int]) -> Tensor:
+    """Return A, B, A above B and A left of B: ``[4, 3, height, width]``."""
+    floating = (weight for weight in network.parameters() if weight.is_floating_point())
+    noise = torch.randn(2, 3, *size, generator=torch.Generator().manual_seed(0))
+    one, other = noise[0] + 1, noise[1] - 1
+    height, width = size
+    above = torch.arange(height)[:, None] < height / 2
+    before = torch.arange(width) < width / 2
+    images = [one, other, torch.where(above, one, other), torch.where(before, one, other)]
+    return torch.stack(images).to(next(floating, noise))
+
+
+def verdict_of(map_: Tensor) -> Verdict:
+    """Return whether units ``[4, C, H, W]`` of the trial images lie where they are read from."""
+    if map_.layout != torch.strided or not map_.is_floating_point():
+        return "nothing to see"  # what is measured later says what is wrong with it
+    one, other, above, before = map_
+    telling = max(_TELLING, _BY_CHANCE / len(one) ** 0.5)
+    verdicts: set[Verdict] = set()
+    for mixed, axis in ((above, 0), (before, 1)):
+        nearness = (mixed - other).norm(dim=0).log() - (mixed - one).norm(dim=0).log()
+        units = nearness.movedim(axis, 0).double().clamp(-_CUT, _CUT)
+        half = len(units) // 2
+        # Of an odd number of rows, the middle one has both.
+        of_one, of_other = units[:half].flatten(), units[len(units) - half :].flatten()
+        verdicts.add(_ordered(of_one[~of_one.isnan()], of_other[~of_other.isnan()], telling))
+    for verdict in ("wrong", "nothing to see", "right"):
+        if verdict in verdicts:
+            return verdict
+    return "certain"
+
+
+def _ordered(upper: Tensor, lower: Tensor, telling: float) -> Verdict:
+    """Return whether values are larger than others, as a rank test does.
+
+    That they are not is told only where they spread by more than ``telling``.
+    """
+    if not len(upper) or not len(lower):
+        return "nothing to see"
+    ranked = lower.sort().values
+    smaller = torch.searchsorted(ranked, upper) + torch.searchsorted(ranked, upper, right=True)
+    share = float(smaller.double().mean()) / (2 * len(lower))
+    spread = float(torch.cat([upper, lower]).std())
+    if share >= _CERTAIN and spread >= _TELLING:
+        return "certain"
+    if share >= _RIGHT:
+        return "right"
+    told = spread >= telling and min(len(upper), len(lower)) >= _FEWEST
+    return "wrong" if told else "nothing to see"
