@@ -24,9 +24,9 @@ from erf_tools.failures import Failures
 from erf_tools.images import select
 from erf_tools.models.requests import requests
 from erf_tools.report import page
+from erf_tools.report.coded_maps import block_means, block_sides, coded_map
 from erf_tools.report.commands import erf_command, shape_bias_command
 from erf_tools.report.content import collect, distinct
-from erf_tools.report.pictures import block_means, block_sides, picture
 from erf_tools.report.results import ShapeBias, find_results
 from erf_tools.studies import erf as study
 
@@ -57,7 +57,7 @@ def test_the_slider_has_what_the_squares_are_found_by(centre: tuple[float, float
 def test_a_picture_gives_its_values_back() -> None:
     values = np.random.default_rng(0).lognormal(0, 4, (50, 71))
     values[:6] = 0
-    made = picture(values, 3)
+    made = coded_map(values, 3)
     means = block_means(values, 3)
     assert (made.rows, made.columns) == means.shape == (17, 24)
     codes = np.frombuffer(base64.b64decode(made.codes), "<u2").reshape(means.shape)
@@ -76,7 +76,7 @@ def test_blocks_at_the_rim_are_means_too() -> None:
 
 @pytest.mark.parametrize("values", [np.zeros((4, 4)), np.full((4, 4), 2.5)])
 def test_a_map_of_one_value_is_a_picture(values: np.ndarray) -> None:
-    made = picture(values, 1)
+    made = coded_map(values, 1)
     codes = np.frombuffer(base64.b64decode(made.codes), "<u2")
     assert set(codes) == {int(values.any())}
 

@@ -1,7 +1,9 @@
-"""The import rule, and that nothing heavy is imported for nothing."""
+"""The import rule, names, and that nothing heavy is imported for nothing."""
 
 from __future__ import annotations
 
+import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -52,3 +54,20 @@ def test_public_names_are_there() -> None:
     assert all(getattr(erf_tools, name) for name in dir(erf_tools))
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         erf_tools.nothing  # noqa: B018
+
+
+def test_no_two_classes_of_the_package_share_a_name() -> None:
+    """Nor do types that are spelled out, as a ``Literal``."""
+    places: dict[str, set[str]] = {}
+    for path in PACKAGE.rglob("*.py"):
+        for part in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(part, ast.ClassDef):
+                names = [part.name]
+            elif isinstance(part, ast.Assign):
+                names = [target.id for target in part.targets if isinstance(target, ast.Name)]
+            else:
+                continue
+            for name in names:
+                if re.match(r"[A-Z][a-z]", name):
+                    places.setdefault(name, set()).add(path.relative_to(PACKAGE).as_posix())
+    assert {name: where for name, where in places.items() if len(where) > 1} == {}

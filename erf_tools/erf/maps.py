@@ -23,7 +23,7 @@ from erf_tools.labels import labelled
 _KIND = "erf-tools ERF, version"
 _FORMAT = f"{_KIND} 3"
 
-Outcome = Literal["counted", "zero", "nan"]
+ImageOutcome = Literal["counted", "zero", "nan"]
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class MeasuredImage:
 
     name: str
     sha256: str
-    outcome: Outcome
+    outcome: ImageOutcome
     label: int | None = None
     predicted: int | None = None
     predicted_natively: int | None = None
@@ -90,7 +90,7 @@ class ERF:
         """Number of images in the mean."""
         return sum(image.outcome != "nan" for image in self.images)
 
-    def number(self, outcome: Outcome) -> int:
+    def number(self, outcome: ImageOutcome) -> int:
         """Return the number of images with an outcome."""
         return sum(image.outcome == outcome for image in self.images)
 

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from erf_tools.erf.maps import Outcome
+from erf_tools.erf.maps import ImageOutcome
 from erf_tools.erf.measures.frame import Centre, Frame
 from erf_tools.erf.measures.sample import image_sums
 
@@ -56,7 +56,7 @@ class Sums:
                     self._sums.setdefault(family, []).append(own[0])
             self._sizes.append(size)
 
-    def outcomes(self) -> list[Outcome]:
+    def outcomes(self) -> list[ImageOutcome]:
         """Return what became of each image."""
         return [
             "nan" if not np.isfinite(size) else "counted" if size > 0 else "zero"

@@ -24,7 +24,7 @@ from torch.nn import functional as F
 from erf_tools.features.dataflow import Dataflow, Read
 from erf_tools.fields.receptive_field import ReceptiveField
 
-Pair = tuple[int, int]
+Sides = tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -39,9 +39,9 @@ class Cut:
     """
 
     module: str
-    size: Pair
-    before: Pair
-    after: Pair
+    size: Sides
+    before: Sides
+    after: Sides
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Cone:
     """
 
     cuts: tuple[Cut, ...]
-    offset: Pair
+    offset: Sides
     share: float
 
     @contextmanager
@@ -95,7 +95,7 @@ class _Crop(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, values: Tensor, before: Pair, after: Pair) -> Tensor:
+    def forward(ctx: Any, values: Tensor, before: Sides, after: Sides) -> Tensor:
         (top, left), (bottom, right) = before, after
         ctx.margins = (left, right, top, bottom)
         rows, columns = values.shape[2:]
@@ -158,8 +158,8 @@ def plan(
     flow: Dataflow,
     inputs: Mapping[str, ReceptiveField],
     field: ReceptiveField,
-    size: Pair,
-    units: Sequence[Pair],
+    size: Sides,
+    units: Sequence[Sides],
 ) -> Cone | None:
     """Plan the cuts for some units of one map of ``flow``.
 
@@ -214,6 +214,6 @@ def plan(
     return Cone(tuple(cuts), _pair(start), float(np.mean(shares))) if cuts else None
 
 
-def _pair(values: np.ndarray) -> Pair:
+def _pair(values: np.ndarray) -> Sides:
     rows, columns = values.tolist()
     return rows, columns

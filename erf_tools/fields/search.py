@@ -7,7 +7,7 @@ from math import gcd, lcm
 
 import numpy as np
 
-from erf_tools.fields.strips import Pass, Strips
+from erf_tools.fields.strips import StripPass, Strips
 
 #: Lengths of strips: the shortest, the longest, and the step that tells strides up to 32.
 _SHORTEST, _LONGEST, _STEP = 512, 32768, 2304
@@ -132,7 +132,7 @@ class Axis:
                 self._length = length
             length = self._rounded(2 * length)
 
-    def _shorten(self, seen: Pass) -> None:
+    def _shorten(self, seen: StripPass) -> None:
         """Find the shortest length at which all maps can still be seen, now that they have been."""
         stride, units = self.stride[self.sound], seen.units[self.sound]
         (first, least), last = self.low[self.sound].T, self.high[self.sound, 1]
@@ -183,13 +183,13 @@ class Axis:
         """Return the next length that has the remainder of the image's side."""
         return length + (self._side - length) % self._period
 
-    def _run(self, length: int, before: int = 0, after: int = 0, closed: bool = True) -> Pass:
+    def _run(self, length: int, before: int = 0, after: int = 0, closed: bool = True) -> StripPass:
         if length > self._longest:
             raise ValueError(f"a strip of {length} pixels is too long")
         self._seen = self._run_on_strip(length, before, after, closed)
         return self._seen
 
-    def _add(self, found: Pass) -> None:
+    def _add(self, found: StripPass) -> None:
         """Narrow the intervals by what a pass has shown.
 
         A map whose interval is then empty is not shift-invariant.

@@ -17,7 +17,7 @@ from erf_tools.fields.safety import watched
 
 
 @dataclass(frozen=True)
-class Pass:
+class StripPass:
     """What a pass on a strip with NaN at both ends has shown of each of M maps.
 
     Attributes:
@@ -98,7 +98,7 @@ class Strips:
 
     def run_on_strip(
         self, axis: int, thickness: int, length: int, before: int, after: int, closed: bool = True
-    ) -> Pass:
+    ) -> StripPass:
         """Run it on a strip along ``axis`` (0 is y), with or without gates closed.
 
         The first pass with NaN on strips is watched.
@@ -126,7 +126,7 @@ class Strips:
             units.append(len(spoilt))
             counts.append([left[-1] + 1 if len(left) else 0, right[-1] + 1 if len(right) else 0])
             finite.append(not spoilt[middle])
-        return Pass(
+        return StripPass(
             length,
             before,
             after,

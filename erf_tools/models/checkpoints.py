@@ -59,7 +59,7 @@ _FOREIGN = (
 
 
 @dataclass(frozen=True)
-class Part:
+class StoredState:
     """A state dict in a file.
 
     Attributes:
@@ -96,7 +96,7 @@ class Checkpoint:
 
     path: Path
     sha256: str
-    parts: tuple[Part, ...]
+    parts: tuple[StoredState, ...]
     dictionaries: tuple[str, ...]
 
 
@@ -246,12 +246,12 @@ def _check_archive(path: Path) -> None:
         )
 
 
-def _parts(content: Any) -> tuple[list[Part], list[str], str]:
+def _parts(content: Any) -> tuple[list[StoredState], list[str], str]:
     """Return the state dicts in a file's content, what holds dictionaries, and what is no tensor.
 
     The content may be of any depth, and may contain itself.
     """
-    parts: list[Part] = []
+    parts: list[StoredState] = []
     dictionaries: list[str] = []
     stray = ""
     waiting: list[tuple[tuple[str, ...], Any]] = [((), content)]
@@ -274,7 +274,7 @@ def _parts(content: Any) -> tuple[list[Part], list[str], str]:
             if not isinstance(value, Tensor) and not key.endswith("_extra_state")
         ]
         if state and not others and isinstance(found, Mapping):
-            parts.append(Part(keys, _unwrapped(state)))
+            parts.append(StoredState(keys, _unwrapped(state)))
             continue
         if len(others) < len(state) and not stray and isinstance(found, Mapping):
             stray = others[0]

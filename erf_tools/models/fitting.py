@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from erf_tools.errors import ErfToolsError
-from erf_tools.models.checkpoints import Checkpoint, Part, StateDict, is_averaged
+from erf_tools.models.checkpoints import Checkpoint, StateDict, StoredState, is_averaged
 
 Renaming = Callable[[StateDict, nn.Module], StateDict]
 
@@ -60,7 +60,7 @@ def fit(
     own = module.state_dict()
     nearest: tuple[int, str] | None = None
     for renaming in (_as_they_are, *renamings):
-        fitting: list[tuple[Part, Fitted]] = []
+        fitting: list[tuple[StoredState, Fitted]] = []
         for part in found.parts:
             _check_layouts(part.state, str(found.path))
             for state, notes in _without_prefixes(part, own):
@@ -118,7 +118,7 @@ def _as_they_are(state: StateDict, _module: nn.Module) -> StateDict:
 
 
 def _without_prefixes(
-    part: Part, own: Mapping[str, Any]
+    part: StoredState, own: Mapping[str, Any]
 ) -> Iterator[tuple[StateDict, tuple[str, ...]]]:
     """Yield a part as it is, without prefixes common to all keys, and what lies under others.
 
@@ -200,7 +200,7 @@ def _compared(
 
 
 def _chosen(
-    fitting: Sequence[tuple[Part, Fitted]], found: Checkpoint, own: Mapping[str, Any]
+    fitting: Sequence[tuple[StoredState, Fitted]], found: Checkpoint, own: Mapping[str, Any]
 ) -> Fitted:
     """Return the preferred of the parts that fit, those with a head of the network's own first."""
     # The parts are in the order of preference; sorting keeps it.

@@ -21,7 +21,7 @@ from erf_tools.text import dimensions
 
 
 @dataclass(frozen=True)
-class Layer:
+class MapLayer:
     """A layer whose output can be read as a map.
 
     Attributes:
@@ -42,7 +42,9 @@ class Layer:
         return dimensions(self.field.stride, short=True)
 
 
-def describe_layers(model: Model, pattern: str = "", resolution: int | None = None) -> list[Layer]:
+def describe_layers(
+    model: Model, pattern: str = "", resolution: int | None = None
+) -> list[MapLayer]:
     """Return the layers of a model that can be measured, in the order of their definition.
 
     Args:
@@ -77,6 +79,6 @@ def describe_layers(model: Model, pattern: str = "", resolution: int | None = No
             ]
     modules = dict(model.module.named_modules())
     return [
-        Layer(tap, type(modules[tap.path]).__name__, shape, field)
+        MapLayer(tap, type(modules[tap.path]).__name__, shape, field)
         for (tap, shape), field in zip(shapes.items(), fields, strict=True)
     ]

@@ -24,8 +24,8 @@ from erf_tools.failures import Failures
 from erf_tools.files import understood, without_nan
 from erf_tools.labels import UNTRAINED
 from erf_tools.provenance import versions
+from erf_tools.report.coded_maps import block_sides, coded_map
 from erf_tools.report.commands import erf_command, shape_bias_command
-from erf_tools.report.pictures import block_sides, picture
 from erf_tools.report.results import ShapeBias
 from erf_tools.text import dimensions, visible
 
@@ -169,7 +169,7 @@ def _erf(result: ERF, block: int, row: Mapping[str, Any]) -> dict[str, Any]:
         # The page finds squares by the library's own numbers, so that its ratios are the same.
         "held": held.tolist() if held is not None else None,
         "doubled_centre": list(doubled_centre(result.total.shape, result.square_centre)),
-        "picture": asdict(picture(values, block)),
+        "picture": asdict(coded_map(values, block)),
         "peak": float(values.max()),
         "profile": {
             "radius": profile.radius.tolist(),

@@ -36,7 +36,7 @@ class Earlier(Generic[Result]):
 
 
 @dataclass(frozen=True)
-class Course(Generic[Result]):
+class StudyCourse(Generic[Result]):
     """How a study went.
 
     Attributes:
@@ -56,7 +56,7 @@ def measure_one_by_one(
     earlier: Callable[[Request], Earlier[Result]],
     measure: Callable[[Request], Result],
     overwrite: bool,
-) -> Course[Result]:
+) -> StudyCourse[Result]:
     """Measure each network whose result is not there; what fails is listed, and the rest goes on.
 
     Args:
@@ -70,7 +70,7 @@ def measure_one_by_one(
         UsageError: a network has another result there, and ``overwrite`` is not set.
         FailuresError: no network could be measured.
     """
-    course: Course[Result] = Course()
+    course: StudyCourse[Result] = StudyCourse()
     left: dict[Request, Earlier[Result]] = {}
     for request in wanted:
         with course.failures.alone(request.label):

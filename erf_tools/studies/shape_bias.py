@@ -206,7 +206,7 @@ def load_decisions(path: Path) -> Decisions:
 
 
 @dataclass
-class Written:
+class DecisionTables:
     """What shows decision makers together.
 
     Attributes:
@@ -222,7 +222,9 @@ class Written:
     files: list[Path]
 
 
-def write_shape_bias(makers: Sequence[DecisionMaker], output: Path, failures: Failures) -> Written:
+def write_shape_bias(
+    makers: Sequence[DecisionMaker], output: Path, failures: Failures
+) -> DecisionTables:
     """Write what shows decision makers side by side: tables, figures, provenance.
 
     Each of the files stands alone.
@@ -234,7 +236,7 @@ def write_shape_bias(makers: Sequence[DecisionMaker], output: Path, failures: Fa
     """
     table = tables.shape_bias_table(makers)
     shown, remarks = tables.readable(table), tuple(tables.notes(table))
-    written = Written(table, shown, remarks, [])
+    written = DecisionTables(table, shown, remarks, [])
     files = written.files
     provenance = {
         "versions": versions(),
@@ -259,10 +261,10 @@ def write_shape_bias(makers: Sequence[DecisionMaker], output: Path, failures: Fa
 
 def _write_accuracy(
     made: Sequence[Decisions], stimuli: StimulusSet, output: Path, failures: Failures
-) -> Written:
+) -> DecisionTables:
     table = tables.accuracy_table(made)
     remarks = (f"Accuracy over the 16 categories on {stimuli.label} from {stimuli.source}.",)
-    written = Written(table, tables.readable_accuracy(table), remarks, [])
+    written = DecisionTables(table, tables.readable_accuracy(table), remarks, [])
     with failures.alone("accuracy"):
         written.files += write_tables(output / "accuracy", table, written.shown, remarks)
     provenance = {each.name: dict(each.provenance) for each in made}
@@ -271,7 +273,7 @@ def _write_accuracy(
 
 
 def _write_provenance(
-    provenance: Mapping[str, Any], written: Written, output: Path, failures: Failures
+    provenance: Mapping[str, Any], written: DecisionTables, output: Path, failures: Failures
 ) -> None:
     with failures.alone("provenance.json"):
         write_json(output / "provenance.json", provenance)

@@ -25,7 +25,7 @@ _PROBE, _PROBE_SIDE = "resnet18", 224
 
 
 @dataclass(frozen=True)
-class Estimate:
+class TimeEstimate:
     """How long units will take on one worker like this machine.
 
     Attributes:
@@ -40,7 +40,7 @@ class Estimate:
     not_counted: dict[str, str]
 
 
-def estimate(units: Sequence[Unit], device: str, progress: bool = False) -> Estimate:
+def estimate(units: Sequence[Unit], device: str, progress: bool = False) -> TimeEstimate:
     """Estimate the time that units take, from the time that a small network takes here.
 
     Convolutional networks of which a unit does not see everything take less, networks whose
@@ -66,7 +66,7 @@ def estimate(units: Sequence[Unit], device: str, progress: bool = False) -> Esti
         except ErfToolsError as error:
             not_counted[measurement.request.model] = str(error)
     rate = _rate(device, units[0].measurement.threads) if work else 1.0
-    return Estimate(work / rate, len(images), not_counted)
+    return TimeEstimate(work / rate, len(images), not_counted)
 
 
 def operations(measurement: Measurement) -> float:

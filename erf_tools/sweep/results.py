@@ -25,8 +25,8 @@ COLUMNS = (
 
 
 @dataclass(frozen=True)
-class Written:
-    """What was written of a sweep.
+class SweepTables:
+    """What was written of a whole sweep.
 
     Attributes:
         table: of all that is done, and of what failed, with the columns :data:`COLUMNS`.
@@ -41,7 +41,7 @@ class Written:
     files: tuple[Path, ...]
 
 
-def write_results(study: StudyFile, plan: Plan, folder: SweepFolder) -> Written:
+def write_results(study: StudyFile, plan: Plan, folder: SweepFolder) -> SweepTables:
     """Write what there is of a sweep: ``sweep.csv|parquet|json``, and what each task writes.
 
     Args:
@@ -78,7 +78,7 @@ def write_results(study: StudyFile, plan: Plan, folder: SweepFolder) -> Written:
     }
     write_json(folder.path / "sweep.json", provenance)
     files += [folder.path / "sweep.parquet", folder.path / "sweep.json"]
-    return Written(table, units, tuple(failures), tuple(files))
+    return SweepTables(table, units, tuple(failures), tuple(files))
 
 
 def _tidy(table: pd.DataFrame, protocol: str, measures: Sequence[str]) -> pd.DataFrame:

@@ -30,7 +30,7 @@ MOST_THREADS = 1024
 _LONGEST = 2**20
 
 
-class Models(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class ListedModels(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A table ``[[models]]``.
 
     Attributes:
@@ -75,7 +75,7 @@ class StudyFile(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """
 
     output: _Text
-    models: tuple[Models, ...]
+    models: tuple[ListedModels, ...]
     images: Images = Images()
     seed: Annotated[int, Meta(ge=0)] = 0
     threads: Annotated[int, Meta(ge=1, le=MOST_THREADS)] | None = None

@@ -27,7 +27,7 @@ _HALF = 0.5
 
 
 @dataclass(frozen=True)
-class Square:
+class CenteredSquare:
     """A centred square, cut off at the rim of the map.
 
     Attributes:
@@ -49,7 +49,7 @@ class Square:
 
 def smallest_square(
     contribution: np.ndarray, threshold: float, centre: Centre | None = None
-) -> Square | None:
+) -> CenteredSquare | None:
     """Return the smallest centred square with more than ``threshold`` of the total.
 
     Args:
@@ -98,13 +98,15 @@ def shares_held(contribution: np.ndarray, centre: Centre | None = None) -> np.nd
     return _held(frame.rings(frame.fold(contribution)))
 
 
-def cut_square(shape: tuple[int, ...], doubled: tuple[int, int], reach: int) -> Square:
+def cut_square(shape: tuple[int, ...], doubled: tuple[int, int], reach: int) -> CenteredSquare:
     """Return the square of a number about a centre in half pixels, cut off at the rim."""
     (top, bottom), (left, right) = (
         (max((middle + 1) // 2 - reach, 0), min(middle // 2 + reach + 1, length))
         for middle, length in zip(doubled, shape, strict=True)
     )
-    return Square(top, bottom, left, right, (bottom - top) * (right - left) / (shape[0] * shape[1]))
+    return CenteredSquare(
+        top, bottom, left, right, (bottom - top) * (right - left) / (shape[0] * shape[1])
+    )
 
 
 def area_ratio(contribution: np.ndarray, threshold: float, centre: Centre | None = None) -> float:

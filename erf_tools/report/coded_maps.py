@@ -22,7 +22,7 @@ _CODES = 65_535
 
 
 @dataclass(frozen=True)
-class Picture:
+class CodedMap:
     """A map of block means in 16 bits, on a logarithmic scale.
 
     Attributes:
@@ -48,7 +48,7 @@ def block_sides(shapes: Sequence[tuple[int, ...]]) -> list[int]:
     return [ceil(max(shape) / side) for shape in shapes]
 
 
-def picture(values: np.ndarray, block: int) -> Picture:
+def coded_map(values: np.ndarray, block: int) -> CodedMap:
     """Return a map ``[height, width]``, not negative, as a picture; within 0.02 % of block means.
 
     Values below a billionth of the largest become zero.
@@ -63,7 +63,7 @@ def picture(values: np.ndarray, block: int) -> Picture:
         step = (high - low) / (_CODES - 1) or 1.0
         codes[seen] = 1 + np.rint((np.log10(means[seen]) - low) / step)
     rows, columns = means.shape
-    return Picture(rows, columns, block, low, high, base64.b64encode(codes.tobytes()).decode())
+    return CodedMap(rows, columns, block, low, high, base64.b64encode(codes.tobytes()).decode())
 
 
 def block_means(values: np.ndarray, block: int) -> np.ndarray:
