@@ -1,4 +1,4 @@
-"""The way that one measurement goes: chosen on its first image, and proven on two of them."""
+"""How one measurement is computed: chosen on its first image, and proven on two of them."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ class Course:
 
     Args:
         contributions: the network.
-        way: the fastest that may be gone.
+        way: the fastest that may be used.
         coarse: the procedure's precision is not that of the weights: proofs are in the latter.
 
     Attributes:
         way: how maps are computed now.
-        refused: why another way is not gone; empty if all that was tried was right.
+        refused: why another way is not used; empty if all that was tried was right.
         differences: of maps from the plain ones, relative, for each layer the largest; empty
             without proof.
     """
@@ -45,12 +45,12 @@ class Course:
 
     @random_states_kept()
     def choose(self, first: Tensor, images: int, asked: Way) -> None:
-        """Look at the first image plainly, and keep to ways that can be right and pay.
+        """Compute the first image plainly, and rule out ways that cannot be right or do not pay.
 
         Args:
             first: the image, ``[1, 3, height, width]``.
             images: how many there will be.
-            asked: what is gone where the fastest does not pay.
+            asked: what is used where the fastest does not pay.
         """
         behaviour = Behaviour()
         try:
@@ -73,7 +73,7 @@ class Course:
             self.way = asked
 
     def look(self, inputs: Tensor, exact: bool = False) -> list[Sight] | None:
-        """Return what each layer's units see of a batch; ``None`` if this way leads nowhere."""
+        """Return what each layer's units see of a batch; ``None`` if this way failed."""
         if self.way == PLAIN:
             return self._contributions.look(inputs, exact=exact)
         try:
@@ -86,7 +86,7 @@ class Course:
 
     @random_states_kept()
     def holds(self, inputs: Tensor, sights: list[Sight] | None, done: int) -> bool:
-        """Tell whether a batch is as plain computation would have it; else take a slower way.
+        """Tell whether a batch agrees with plain computation; if not, switch to a slower way.
 
         The first image is compared, and one more: the last of its batch or of the next. After
         ``False`` all images have to be looked at again.

@@ -92,7 +92,7 @@ def group_lengths(images: int, size: tuple[int, int], layers: int = 1) -> tuple[
 def join(parts: Iterable[Part]) -> ERF:
     """Add parts of one setting over different images.
 
-    Parts are held in memory one at a time, but for their groups.
+    Only one part is in memory at a time; of the others there are the groups.
 
     Args:
         parts: in the order of the images; the sum's last bits depend on it.

@@ -65,7 +65,7 @@ def aligned_mean(
 ) -> Tensor:
     """Return the mean over units of their maps ``[N, height, width]``, each shifted.
 
-    A pixel counts the units from which the image reaches that far.
+    A shifted map does not cover every pixel. The mean at a pixel is over the maps that do.
 
     Args:
         run: the pass.

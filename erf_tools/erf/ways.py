@@ -1,10 +1,10 @@
 """The ways in which maps can be computed, when a faster one pays, and the proof that it is right.
 
 *Plain* is each image by itself, by the network as it is. Norms folded into weights, computing only
-what the units see, and several images at once give the same to rounding in most networks, and not
-in others: in a network that is trained on batch statistics at inference, tells its units where they
-are, scales its gradient in a hook. So whatever is used is compared with plain maps of two of the
-images that are measured, at their full size; if it differs, it is not used for any of them.
+what the units see, and several images at once give the same to rounding in most networks. They do
+not where a network uses batch statistics at inference, tells its units where they are, or scales
+gradients in a hook. So whatever is used is compared with plain maps of two of the images that are
+measured, at their full size; if it differs, it is not used for any of them.
 
 Rounding is told from a fault by both the units' values and the maps. Values differ by about 1e-5 of
 what a channel varies by; a network that computes something else differs by far more in some of its
@@ -83,7 +83,7 @@ class Sight:
 def pays(way: Way, images: int, inside: float, on_cuda: bool) -> bool:
     """Tell whether a way saves more than proving it takes.
 
-    The rule knows nothing of the clock, so that a measurement goes the same way each time.
+    The rule uses no clock, so that a measurement is computed in the same way each time.
 
     Args:
         way: how maps could be computed.

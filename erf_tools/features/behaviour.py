@@ -48,8 +48,8 @@ class Behaviour:
 def watched(images: Tensor, behaviour: Behaviour) -> Iterator[None]:
     """Add to ``behaviour`` what a network that is run inside does with these images.
 
-    Whole numbers and truth values made of the image's values count as decisions where they are
-    used (the places of maxima that a pooling gives besides are not).
+    An integer or a boolean that is computed from the image counts as a decision where it is used.
+    (The places of maxima that a pooling returns as well are no decisions unless they are used.)
     """
     operations = _Operations(behaviour, images)
     with _Methods(behaviour, operations), operations:

@@ -26,7 +26,7 @@ from erf_tools.errors import ErfToolsError
 
 
 class NotCopyableError(ErfToolsError):
-    """A network holds something that cannot be copied, or that would stay the original's."""
+    """A network holds something that cannot be copied, or that a copy would share with it."""
 
 
 def independent_copy(module: nn.Module) -> nn.Module:
@@ -128,9 +128,9 @@ def _contents(function: FunctionType) -> list[Any]:
 
 @contextmanager
 def state_kept(module: nn.Module) -> Iterator[None]:
-    """Give a network back, outside, the state it had: for one that cannot be copied.
+    """Restore a network's state at the end: for one that cannot be copied.
 
-    That is parameters, their gradients and flags, buffers, attributes, hooks and modes.
+    State is parameters, their gradients and flags, buffers, attributes, hooks and modes.
     """
     attributes = [(vars(part), dict(vars(part))) for part in module.modules()]
     containers = [
@@ -171,7 +171,7 @@ def state_kept(module: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def random_states_kept() -> Iterator[None]:
-    """Give Python, NumPy and torch back, outside, the random states they had."""
+    """Restore the random states of Python, NumPy and torch at the end."""
     python, numbers = random.getstate(), np.random.get_state()
     devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
     with torch.random.fork_rng(devices):

@@ -1,9 +1,9 @@
 """From what a layer gives to a map ``[N, C, H, W]``.
 
 A layer's layout is what the user declares, or what a proof has found
-(:mod:`erf_tools.features.proof`). Before that it is supposed: to be what the shapes allow, where
-only one reading has the proportions of the image; else what the network declares. A hooked NHWC map
-of a square image can pass for NCHW, so sizes alone never decide.
+(:mod:`erf_tools.features.proof`). Before that it is a guess: where only one reading of the shape
+has the proportions of the image, that one; else what the network declares. A hooked NHWC map of a
+square image can pass for NCHW, so sizes alone never decide.
 """
 
 from __future__ import annotations

@@ -1,13 +1,13 @@
 """Whether the units of a map lie in the order of the image: four images and a rank test.
 
 The images are A, B, and two that are put together of both, one with A in its upper half, one with A
-in its left half. Units that lie where they are read from are nearer to what they are for A where
-the image is A's, and nearer to B's elsewhere. That compares each unit with itself, so that it holds
-as well where attention spreads every change over all units, and it does not hold where tokens are
-in another order, where windows or tokens come before images, and where channels are taken for
-positions.
+in its left half. Where such an image shows A, a unit that lies where it is read from has nearly the
+value that it has for A; elsewhere, nearly the value that it has for B. Each unit is compared with
+itself alone, so that this holds even where attention spreads every change over all units. It does
+not hold where tokens are in another order, where windows or tokens come before images, or where
+channels are taken for positions.
 
-Some maps show nothing: each unit sees everything alike, or differences are lost in rounding.
+Some maps cannot tell: each unit sees everything alike, or differences are lost in rounding.
 """
 
 from __future__ import annotations

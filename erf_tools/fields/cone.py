@@ -1,9 +1,9 @@
 """The receptive-field cone: computing only what the chosen units can see, forward and backward.
 
-Where all paths from the image to a unit pass one tensor, the values of that tensor that the unit
-depends on are an interval of rows and columns, which follows from both receptive fields. The rest
-is cut off. What padding then spoils at a rim inside the image is by the same count nothing that
-the unit depends on, and goes with the next cut: the result is the same to rounding.
+Suppose that all paths from the image to a unit pass through one tensor. Then the unit depends on an
+interval of that tensor's rows and columns, which follows from the receptive fields of both, and the
+rest is cut off. Padding at a rim that now lies inside the image gives wrong values there. The unit
+does not depend on these, and the next cut removes them: the result is the same to rounding.
 
 Cuts are whole units of the final map (32 pixels, mostly), so that strides and the remainders on
 which some paddings depend stay what they are.
@@ -51,8 +51,8 @@ class Cone:
     Attributes:
         cuts: in the order of the modules.
         offset: rows and columns of the feature map that are cut off at its top and left.
-        share: of the positions at which the network computes, those that are left, as a mean over
-            the modules before which it may pay to cut.
+        share: of positions that are still computed, as a mean over the modules before which a cut
+            may pay.
     """
 
     cuts: tuple[Cut, ...]

@@ -2,8 +2,8 @@
 
 Input pixels are set to NaN, and the units that become NaN are those that depend on them. That holds
 for any layer without a formula for it: in arithmetic NaN spreads along every path, also along one
-whose weights happen to be zero. Convolutions and linear layers, which take the most time, are stood
-in for by sums that spread it as they do (:mod:`erf_tools.fields.spreading`).
+whose weights happen to be zero. Convolutions and linear layers, which take the most time, are
+replaced by sums that spread it as they do (:mod:`erf_tools.fields.spreading`).
 
 It needs kernels that compute a unit from its own inputs alone. Some do not: Winograd's and FFT
 convolutions work on tiles of units, and oneDNN's in 16 bits multiply a neighbouring pixel by zero

@@ -1,4 +1,4 @@
-"""What mixes all positions, taken out of a network: what is left tells where its units look from.
+"""Networks without what mixes all positions: what is left tells where their units look from.
 
 A gate scales a channel by what was pooled over the image; norms over positions, attention and their
 like let every pixel reach every unit. None of them moves the centre.

@@ -20,7 +20,7 @@ from erf_tools.features.behaviour import READING
 
 
 class UnsafeProbeError(Exception):
-    """A network does something with its values that no NaN may be used for."""
+    """A network uses its values in a way that must not be tried with NaN."""
 
 
 #: Namespaces of torch's own operators.
@@ -83,9 +83,9 @@ def _hold_nan(*values: Any) -> bool:
 
 @contextmanager
 def watched() -> Iterator[None]:
-    """End a pass, inside, before NaN is given to code that takes it for more than a number.
+    """End a pass before NaN reaches code that uses it as more than a number.
 
-    Compiled code that is neither torch's nor the standard library's cannot be looked into; a pass
+    Compiled code that is neither torch's nor the standard library's cannot be inspected; a pass
     ends before it is called.
 
     Raises:

@@ -40,7 +40,7 @@ class Axis:
         stride: ``[M]``, in pixels.
         low: ``[M, 2]``, lower bounds of ``first`` and ``last`` of unit 0.
         high: ``[M, 2]``, upper bounds.
-        sound: ``[M]``, whether nothing contradicts the map's being shift-invariant.
+        sound: ``[M]``, whether all passes agree with a map whose units differ by shifts alone.
         endless: ``[M]``, whether NaN reached the central unit of the longest strip.
     """
 

@@ -1,9 +1,10 @@
 """Convolutions and linear layers that only spread NaN, at a fraction of the cost.
 
-What a unit depends on is a matter of windows and groups, not of the weights' values. Here all of a
-window is added up, instead of weighted for every channel apart, and a channel's weights are added
-up too: NaN in any of them is in the sum, and in no other. A cosine keeps the values as varied as
-those of the network are, and between 0 and 1, of which roots and logarithms are numbers.
+What a unit depends on is a matter of windows and groups, not of the weights' values. Here all
+values of a window are added up once, instead of being weighted for each output channel, and so are
+a channel's weights: NaN in any of them is in the sum, and in no other. A cosine keeps values
+varied, as those of the network are, and between 0 and 1, so that their roots and logarithms are
+numbers.
 """
 
 from __future__ import annotations

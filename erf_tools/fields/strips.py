@@ -26,7 +26,8 @@ class StripPass:
         after: pixels that were NaN at its end.
         units: ``[M]``, units along the strip.
         counts: ``[M, 2]``, units that became NaN, from the start and from the end.
-        finite: ``[M]``, whether the central unit did not. Otherwise counts mean nothing.
+        finite: ``[M]``, whether the central unit did not become NaN; if it did, counts mean
+            nothing.
     """
 
     length: int
@@ -48,7 +49,7 @@ class Strips:
         module: a copy to be used up.
         read: runs it and returns its maps.
         size: height and width of the images to be analysed.
-        undone: with the identity for what mixes all positions.
+        undone: replace what mixes all positions by the identity.
     """
 
     def __init__(

@@ -27,8 +27,8 @@ class Measures:
     """All measures of a map, each computed when it is first asked for.
 
     ``measures.NAME`` is the value of the measure with that name in :data:`MEASURES`. It is that of
-    the map, but for measures that are *corrected*, whose value is the estimate for infinitely many
-    images where the images are known and enough for an interval.
+    the map. Measures that are *corrected* are the exception: theirs is the estimate for infinitely
+    many images, where the images are known and enough for an interval.
     """
 
     def __init__(
@@ -106,7 +106,7 @@ class Measures:
         return Estimate(value, found.low - two.step[place], found.high + one.step[place])
 
     def convergence(self, name: str) -> list[tuple[int, Estimate]]:
-        """Return numbers of images, and median and 95 % range of a measure over such samples.
+        """Return, for several numbers of images, median and 95 % range of a measure over samples.
 
         Samples are drawn from the images with replacement. Only measures of sums over images have
         such a curve.

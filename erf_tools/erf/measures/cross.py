@@ -15,9 +15,9 @@ _AXIS_SLOPE = sqrt(2) - 1
 
 
 class Cross(Summed):
-    """Counted is what lies nearer, in angle, to the centre's row or column than to a diagonal.
+    """The mass that lies nearer, in angle, to the centre's row or column than to a diagonal.
 
-    It is a share of all but what lies at the centre, in [0, 1].
+    It is a share in [0, 1]; what lies at the centre itself is left out.
     """
 
     name = "cross"

@@ -1,4 +1,4 @@
-"""The size of Luo et al. 2016, which hangs on a single pixel."""
+"""The size of an ERF by Luo et al. 2016. It depends on a single pixel, the highest."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ _SHARE = 0.0455
 class Extent(Grouped):
     """Root of the number of pixels above a share of the peak (Luo et al. 2016, section 3).
 
-    That of a Gaussian's ellipse of two standard deviations and a half. It has no interval: the
-    highest pixel of a mean over few images is too high, by no rule that would correct it.
+    Of a Gaussian these pixels are the ellipse of two and a half standard deviations. There is no
+    interval: the highest pixel of a mean over few images is too high, and no rule corrects that.
     """
 
     name = "extent"

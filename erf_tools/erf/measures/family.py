@@ -95,7 +95,7 @@ class Grouped(Family):
         return self.unknown(groups, frame)
 
     def unknown(self, groups: Groups, frame: Frame) -> Spread:
-        """Return values of which it is not known how they spread."""
+        """Return values whose spread is not known."""
         value = np.asarray(self.of_map(groups.mean, frame), dtype=np.float64)
         unknown = np.full((len(groups.counts), len(value)), nan)
         return Spread(value, value, np.zeros(len(value)), unknown)
@@ -135,8 +135,8 @@ class Groups:
     def products(self) -> np.ndarray:
         """Return the products of the groups' maps with each other ``[groups, groups]``.
 
-        Of maps and of :meth:`masses` relative to the mean map's peak: squares of very small or
-        large gradients are outside the range of float32.
+        Here and in :meth:`masses`, maps are divided by the mean map's peak: squares of very small
+        or large gradients are outside the range of float32.
         """
         flat = [own.reshape(-1) for own in self._maps]
         found = np.zeros((len(flat), len(flat)))

@@ -1,4 +1,4 @@
-"""Where the pixels of a map lie about the centre of its squares, and sums by that."""
+"""How far the pixels of a map are from the centre of its squares, and sums by that."""
 
 from __future__ import annotations
 

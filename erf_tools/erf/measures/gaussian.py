@@ -175,7 +175,8 @@ def _narrow_start(scaled: np.ndarray) -> np.ndarray:
 class Gaussian(Grouped):
     """Widths and quality of the fit.
 
-    They have no interval: on trained networks no method held the truth with ten images.
+    They have no interval: on trained networks, with ten images, no method gave one that holds the
+    truth.
     """
 
     name = "gaussian"

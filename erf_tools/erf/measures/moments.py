@@ -65,9 +65,9 @@ class Moments(Summed):
             return np.stack([*sigmas, _anisotropy(np.hypot(*elongation))], axis=-1)
 
     def spread(self, sums: np.ndarray, frame: Frame) -> Spread:
-        """Return values and spread; of the anisotropy, what chance adds is taken off.
+        """Return values and spread; the anisotropy is corrected for what chance adds.
 
-        Noise stretches a map in some direction, so that of a round map it is always above 1.
+        Noise always stretches a map in some direction, so that even a round map is above 1.
         """
         plain = super().spread(sums, frame)
         total = sums.sum(axis=0)

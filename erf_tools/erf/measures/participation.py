@@ -12,7 +12,7 @@ from erf_tools.erf.measures.frame import Frame
 class Participation(Grouped):
     """``(sum A) ** 2 / (N sum A ** 2)`` of the ``N`` pixels.
 
-    The noise of a mean over few images makes it smaller, which the jackknife takes off.
+    The noise of a mean over few images makes it smaller; the jackknife corrects that.
     """
 
     name = "participation"
