@@ -53,6 +53,7 @@ from analyses.programs import Output, Quick, kept, publish, run
 from erf_tools.erf.measures.squares import effective_side
 from erf_tools.figures import PAGE, draw_grid, line_styles, own_style
 from erf_tools.statistics import CONFIDENCE, Estimate
+from erf_tools.tables import estimate_text
 
 _CHANNELS = 8
 
@@ -306,17 +307,11 @@ def readable(cells: pd.DataFrame) -> pd.DataFrame:
                     "Wiring": WORDS[wiring],
                     "Size": words,
                     "Networks": str(law.networks),
-                    "Exponent of the kernel": _interval(law.kernel),
-                    "Exponent of the depth": _interval(law.depth),
+                    "Exponent of the kernel": estimate_text(law.kernel, "{:.2f}".format),
+                    "Exponent of the depth": estimate_text(law.depth, "{:.2f}".format),
                 }
             )
     return pd.DataFrame(rows)
-
-
-def _interval(found: Estimate) -> str:
-    if not isfinite(found.value):
-        return "-"
-    return f"{found.value:.2f} [{found.low:.2f}, {found.high:.2f}]"
 
 
 def remarks(cells: pd.DataFrame) -> list[str]:

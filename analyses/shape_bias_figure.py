@@ -38,6 +38,7 @@ from erf_tools.errors import ErfToolsError, UsageError
 from erf_tools.models.requests import Request
 from erf_tools.statistics import Estimate
 from erf_tools.studies.shape_bias import measure_decisions
+from erf_tools.tables import estimate_text
 
 NETWORKS = ("replknet31b", "replknet3", "swin_b", "resnet152", "resnet50.tv_in1k")
 
@@ -153,8 +154,8 @@ def _plain(name: str) -> str:
 def _sentence(row: Any) -> str:
     if row.difference != row.difference:
         return f"{row.claim}: {row.verdict}."
-    interval = f"{row.difference:+.3f} [{row.difference_low:+.3f}, {row.difference_high:+.3f}]"
-    return f"{row.claim}: {row.verdict}, {interval}."
+    found = Estimate(row.difference, row.difference_low, row.difference_high)
+    return f"{row.claim}: {row.verdict}, {estimate_text(found, '{:+.3f}'.format)}."
 
 
 def main(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from itertools import product
-from math import isnan, nan, sqrt
+from math import nan, sqrt
 
 import numpy as np
 import pandas as pd
@@ -14,7 +14,7 @@ from scipy.stats import t as student
 
 from analyses.trained_networks import SIDES, Design, kernel
 from erf_tools.statistics import CONFIDENCE, Estimate
-from erf_tools.tables import NONE, with_intervals
+from erf_tools.tables import estimate_text, with_intervals
 
 #: What is averaged over seeds, how it is shown, and its name for people.
 MEASURES = {
@@ -58,13 +58,6 @@ def as_text(table: pd.DataFrame) -> pd.DataFrame:
             shown["S / T / N"] = [f"{r.S} / {r.T} / {r.N}" for r in table.itertuples()]
         shown[label] = with_intervals(table, measure, form.format)
     return shown
-
-
-def _interval(found: Estimate, form: str) -> str:
-    if isnan(found.value):
-        return NONE
-    value, low, high = map(form.format, (found.value, found.low, found.high))
-    return value if isnan(found.low) else f"{value} [{low}, {high}]"
 
 
 def pairs_of(designs: Sequence[Design]) -> list[tuple[str, Design, Design]]:
@@ -116,13 +109,14 @@ def findings(runs: pd.DataFrame, differences: pd.DataFrame) -> list[str]:
         for row in own.itertuples():
             form, label = MEASURES[row.measure]
             found = Estimate(row.difference, row.difference_low, row.difference_high)
-            parts.append(f"{label} {_interval(found, form.replace(':', ':+'))}")
+            parts.append(f"{label} {estimate_text(found, form.replace(':', ':+').format)}")
         said.append(
             f"What {what} adds ({larger} minus {smaller}, label from {cue}): {', '.join(parts)}."
         )
     for cue, own in runs.groupby("cue", sort=False):
         said.append(
             f"Rank correlation of effective side and shape bias over the {own['design'].nunique()} "
-            f"networks (label from {cue}): {_interval(rank_correlation(own), '{:+.2f}')}."
+            f"networks (label from {cue}): "
+            f"{estimate_text(rank_correlation(own), '{:+.2f}'.format)}."
         )
     return said

@@ -109,6 +109,19 @@ def _with_words(table: pd.DataFrame, change: Callable[[str], str]) -> pd.DataFra
     return changed
 
 
+def estimate_text(found: Estimate, show: Callable[[float], str]) -> str:
+    """Return an estimate as text, ``value [low, high]``; the value alone without an interval.
+
+    Args:
+        found: the estimate; :data:`NONE` stands for NaN.
+        show: makes text of a number.
+    """
+    if found.value != found.value:
+        return NONE
+    interval = f" [{show(found.low)}, {show(found.high)}]" if found.low == found.low else ""
+    return f"{show(found.value)}{interval}"
+
+
 def intervals(table: pd.DataFrame, column: str, show: Callable[[float], str]) -> list[str]:
     """Return the intervals of a column as text, ``[low, high]``; :data:`NONE` where there is none.
 
@@ -122,15 +135,9 @@ def intervals(table: pd.DataFrame, column: str, show: Callable[[float], str]) ->
 
 
 def with_intervals(table: pd.DataFrame, column: str, show: Callable[[float], str]) -> list[str]:
-    """Return a column as text, ``value [low, high]``; the value alone where it has no interval.
-
-    For the arguments see :func:`intervals`.
-    """
-    ends = intervals(table, column, show)
-    return [
-        NONE if value != value else show(value) if interval == NONE else f"{show(value)} {interval}"
-        for value, interval in zip(table[column], ends, strict=True)
-    ]
+    """Return a column as :func:`estimate_text`; for the arguments see :func:`intervals`."""
+    columns = (table[column], table[f"{column}_low"], table[f"{column}_high"])
+    return [estimate_text(Estimate(*found), show) for found in zip(*columns, strict=True)]
 
 
 def as_text(shown: pd.DataFrame) -> str:

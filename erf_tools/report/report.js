@@ -631,7 +631,7 @@
     byId("growth-plot").append(
       legend(data.growth.map(({ label }, index) => ({ label, swatch: lineSwatch(series(index)) }))),
       asTable([
-        { title: "Network", value: (row) => row.label },
+        { title: "Model", value: (row) => row.label },
         { title: "Layer", value: (row) => row.layer, word: true },
         { title: "Side, px", text: (row) => `${fixed(row.effective_side, 0)}${range(row.effective_side_low, row.effective_side_high, 0)}` },
         { title: "Theoretical, px", text: (row) => fixed(row.theoretical, 0) },
@@ -768,7 +768,7 @@
     };
     plot("scatter-plot", "Shape bias against the size of the effective receptive field, a mark per network.", draw);
     byId("scatter-plot").append(asTable([
-      { title: "Network", value: (point) => point.label },
+      { title: "Model", value: (point) => point.label },
       { title: "Input", value: (point) => point.resolution },
       { title: "Side, px", text: (point) => `${fixed(point.effective_side, 0)}${range(point.effective_side_low, point.effective_side_high, 0)}` },
       { title: "Shape bias", text: (point) => `${fixed(point.shape_bias, 3)}${range(point.shape_bias_low, point.shape_bias_high, 3)}` },
@@ -805,7 +805,7 @@
     const any = (name) => data.erfs.some(({ measures }) => known(measures[name]));
     const area = ({ theoretical: reach }) => (reach ? (reach[1] - reach[0]) * (reach[3] - reach[2]) : null);
     const columns = [
-      { title: "Network", value: (erf) => erf.label },
+      { title: "Model", value: (erf) => erf.label },
       { title: "Weights", value: (erf) => erf.weights, word: true },
       { title: "Input, px", value: (erf) => erf.resolution[0] * erf.resolution[1], text: (erf) => `${erf.resolution[0]}x${erf.resolution[1]}` },
       { title: "Images", value: (erf) => erf.images },
