@@ -250,7 +250,7 @@ def test_a_varied_protocol_and_a_layer_are_named_in_what_is_written(
     table = pd.read_csv(tmp_path / "erf_table.csv")
     assert set(table["protocol"]) == {"ding2022+gradient=abs"}
     assert list(table["layer"]) == ["layer2", "layer3"]
-    assert list(table["centre_y"]) == [8, 16]
+    assert list(table["center_row"]) == [8, 16]
     assert "layer3" in out
     assert "centred at the unit" in out
 

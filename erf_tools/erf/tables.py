@@ -70,8 +70,8 @@ def _row(result: ERF) -> dict[str, object]:
     row["protocol"] = setting["protocol"]["name"]
     row["unit"] = setting["unit"]
     row["units"] = " ".join(f"{down},{across}" for down, across in result.units)
-    row["centre_y"], row["centre_x"] = result.centre
-    row["centre_basis"] = result.receptive_field.basis
+    row["center_row"], row["center_column"] = result.centre
+    row["center_basis"] = result.receptive_field.basis
     row["square"] = setting["square"]
     row["parameters"] = model["parameters"]
     row["weights_source"] = model["weights"]["source"]
@@ -200,8 +200,8 @@ def notes(table: pd.DataFrame) -> list[str]:
     ]
     if (table["square"] == "unit").any():
         found.append("The squares of linear r and of the side are centred at the unit.")
-    if (table["centre_basis"] == "grid").any():
-        names = ", ".join(dict.fromkeys(table.loc[table["centre_basis"] == "grid", "model"]))
+    if (table["center_basis"] == "grid").any():
+        names = ", ".join(dict.fromkeys(table.loc[table["center_basis"] == "grid", "model"]))
         found.append(
             "The unit's centre is that of equal tiles of the image, since it is not known what "
             f"each unit depends on: {names}."
@@ -232,7 +232,7 @@ def write_erf_table(table: pd.DataFrame, stem: Path) -> list[Path]:
     """Write ``.csv`` (everything), ``.md`` and ``.tex`` (for people), with the notes in them."""
     hashes = [
         f"{row.model}: weights sha256 {row.weights_sha256}, layer {row.layer}, unit {row.units} "
-        f"at pixel {row.centre_y:g},{row.centre_x:g}"
+        f"at pixel {row.center_row:g},{row.center_column:g}"
         for row in table.itertuples()
     ]
     return write_tables(stem, table, readable(table), [*notes(table), *hashes])
