@@ -23,6 +23,8 @@ Fetcher = Callable[[str, Path, bool], None]
 
 _BLOCK = 1 << 16
 _NO = ("", "0", "false", "no", "off")
+#: Why a connection fails that another try would not mend.
+_LASTING = (socket.gaierror, ConnectionRefusedError)
 #: Seconds to wait before the connection is tried again; none after the last.
 _PAUSES = (1, 2, None)
 
@@ -82,10 +84,10 @@ def fetch_web_file(address: str, path: Path, progress: bool) -> None:
                 receive(address, str(path), None)
             return
         except requests.RequestException as error:
-            cause = _root(error)
-            if pause is None or error.response is not None or isinstance(cause, _LASTING):
+            lasting = error.response is not None or isinstance(_root(error), _LASTING)
+            if pause is None or lasting:
                 raise ErfToolsError(
-                    f"{address} cannot be fetched ({_why(error, cause)}); check the address and "
+                    f"{address} cannot be fetched ({why_failed(error)}); check the address and "
                     "the network, or try again later"
                 ) from error
         time.sleep(pause)
@@ -133,7 +135,7 @@ def download(
     # Of files, or of a file system without locks: those of connections are sentences already.
     except (OSError, NotImplementedError) as error:
         raise ErfToolsError(
-            f"{address} cannot be fetched to {target} ({_said(error)}); make room there, or "
+            f"{address} cannot be fetched to {target} ({why_failed(error)}); make room there, or "
             "choose another folder with ERF_TOOLS_CACHE"
         ) from error
     if problem := _difference(digest, sha256_prefix):
@@ -209,8 +211,15 @@ def _check_answer(response: Any, **_: Any) -> None:
         raise ErfToolsError(_web_page(response.url))
 
 
-#: Why a connection fails that another try would not mend.
-_LASTING = (socket.gaierror, ConnectionRefusedError)
+def why_failed(error: BaseException) -> str:
+    """Return why a connection or a file failed, in a few words, from whatever a library raised."""
+    answer = getattr(error, "response", None)
+    if answer is not None:
+        return f"the server answered {answer.status_code} {answer.reason}"
+    cause = _root(error)
+    if isinstance(cause, OSError) and cause.strerror:
+        return cause.strerror
+    return " ".join(str(cause).split()) or type(cause).__name__
 
 
 def _root(error: BaseException) -> BaseException:
@@ -218,15 +227,3 @@ def _root(error: BaseException) -> BaseException:
     while inner := error.__cause__ or error.__context__:
         error = inner
     return error
-
-
-def _why(error: Any, cause: BaseException) -> str:
-    if error.response is not None:
-        return f"the server answered {error.response.status_code} {error.response.reason}"
-    return _said(cause)
-
-
-def _said(error: BaseException) -> str:
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    return " ".join(str(error).split()) or type(error).__name__

@@ -10,7 +10,7 @@ import socket
 import sys
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
@@ -33,7 +33,7 @@ from erf_tools.models import catalogue, weight_files
 from erf_tools.models.loading import load_model
 from erf_tools.models.replknet import VARIANTS, RepLKNet
 from erf_tools.models.requests import Request
-from erf_tools.models.sources import GoogleDriveFile, PublishedFile
+from erf_tools.models.sources import GoogleDriveFile, PublishedFile, WeightSource
 from erf_tools.models.weights import Weights
 
 TINY = replace(
@@ -429,6 +429,62 @@ def test_google_drive_through_gdown(
     model = load_model("tiny")
     assert torch.equal(outputs(model.module), outputs(network))
     assert weight_files.find_file("tiny").sha256 == hashlib.sha256(body).hexdigest()
+
+
+def test_a_drive_that_cannot_be_reached_is_one_sentence(
+    publish: Publish, cache: Path, monkeypatch: pytest.MonkeyPatch, server: Loopback
+) -> None:
+    publish(b"unused")
+    monkeypatch.setattr("random.uniform", lambda *_: 0.0)  # how long gdown waits
+    for address, why in (
+        ("http://127.0.0.1:9/net", "Connection refused"),
+        (server.address("/none"), "the server answered 404 Not Found"),
+    ):
+        entry = replace(catalogue.ENTRIES["tiny"], weights=GoogleDriveFile(address, "drive.pth"))
+        monkeypatch.setitem(catalogue.ENTRIES, "tiny", entry)
+        with pytest.raises(ErfToolsError, match=rf"/n.* cannot be fetched \({why}\)") as caught:
+            load_model("tiny")
+        assert "\n" not in str(caught.value)
+    assert not list(cache.glob("[!.]*.pth"))
+
+
+@dataclass(frozen=True)
+class OnDisk(WeightSource):
+    """A further kind of source: a disk that may be out."""
+
+    file: Path
+
+    @property
+    def place(self) -> str:
+        return "the disk"
+
+    def find(self) -> Path | None:
+        return self.file if self.file.is_file() else None
+
+    def fetch(self, name: str, progress: bool = False) -> Path:
+        raise ErfToolsError(f"the disk with the weights of {name} is out; put it in")
+
+
+def test_a_further_kind_of_source_is_a_class(
+    publish: Publish,
+    network: RepLKNet,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    run_command: Command,
+) -> None:
+    publish(b"unused")
+    source = OnDisk(tmp_path / "disk.pth", licence="MIT")
+    entry = replace(catalogue.ENTRIES["tiny"], weights=source)
+    monkeypatch.setitem(catalogue.ENTRIES, "tiny", entry)
+    for command in (("weights", "fetch", "tiny"), ("erf", "--model", "tiny")):
+        code, _, error = run_command(*command)
+        assert (code, error) == (
+            1,
+            "erf-tools: the disk with the weights of tiny is out; put it in\n",
+        )
+    torch.save(network.state_dict(), source.file)
+    assert load_model("tiny").weights.source == "disk.pth, the disk"
+    assert re.search(r"tiny .* yes +the disk +MIT", run_command("models")[1])
 
 
 def test_commands_manage_the_cache(

@@ -14,9 +14,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from erf_tools.addresses import check_address, is_address, name_at
-from erf_tools.downloads import Fetcher, download, fetch_web_file
+from erf_tools.downloads import Fetcher, download, fetch_web_file, why_failed
 from erf_tools.errors import ErfToolsError
-from erf_tools.failures import reason
 from erf_tools.files import file_sha256
 from erf_tools.folders import shown
 from erf_tools.models.weight_folder import check_first_seen, to_remove, weights_folder
@@ -154,7 +153,7 @@ def _fetch_from_google_drive(address: str, path: Path, progress: bool) -> None:
     try:
         gdown.download(url=address, output=str(path), quiet=quiet, timeout=30, retries=2)
     except Exception as error:  # gdown's own, requests' and the disk's
-        raise ErfToolsError(f"{address} cannot be fetched ({reason(error)})") from error
+        raise ErfToolsError(f"{address} cannot be fetched ({why_failed(error)})") from error
 
 
 @dataclass(frozen=True)
