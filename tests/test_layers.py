@@ -156,8 +156,8 @@ def test_patterns_stay_within_a_level() -> None:
 def test_layers_are_listed_with_shape_stride_and_receptive_field() -> None:
     listed = {layer.tap.path: layer for layer in describe_layers(load_model("resnet18", "random"))}
     assert listed["layer1.0"].shape == (64, 56, 56)
-    assert (listed["layer1.0"].stride, listed["layer1.0"].reach) == ("4", "27")
-    assert (listed["layer4"].stride, listed["layer4"].reach) == ("32", "435")
+    assert (listed["layer1.0"].stride, listed["layer1.0"].field.in_words) == ("4", "27")
+    assert (listed["layer4"].stride, listed["layer4"].field.in_words) == ("32", "435")
     assert "fc" not in listed
     inside = find_map_layers(
         load_model("resnet18", "random").module, torch.zeros(1, 3, 64, 64), "layer1.0.*"

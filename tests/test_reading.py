@@ -116,7 +116,9 @@ def test_a_view_of_a_buffer_is_what_it_was() -> None:
 
 
 def test_fields_of_layers_are_their_own() -> None:
-    listed = {layer.tap.path: layer.reach for layer in describe_layers(as_model(Overwriting()))}
+    listed = {
+        layer.tap.path: layer.field.in_words for layer in describe_layers(as_model(Overwriting()))
+    }
     assert (listed["a1x1"], listed["b7x7"], listed["last"]) == ("1", "7", "9")
 
 
