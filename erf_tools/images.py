@@ -17,7 +17,7 @@ from functools import partial
 from importlib import resources
 from math import floor
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar, get_args
 
 import numpy as np
 from PIL import Image
@@ -33,9 +33,8 @@ from erf_tools.folders import (
     shown,
     why_unreadable,
 )
+from erf_tools.image_choices import Order
 from erf_tools.text import dimensions
-
-Order = Literal["spread", "sequential"]
 
 #: Makes an image ready for a network, but for its mean and standard deviation. That two are equal
 #: can be told of partial functions only.
@@ -210,7 +209,7 @@ def select(
     """
     if num_images < 1:
         raise UsageError(f"--num-images is {num_images}; it has to be at least 1")
-    if order not in ("spread", "sequential"):
+    if order not in get_args(Order):
         raise UsageError(f"--order is {order!r}; it is spread or sequential")
     described, candidates, left_out = _candidates(source)
     if order == "spread":

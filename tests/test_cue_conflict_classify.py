@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 import erf_tools
 from erf_tools.cue_conflict.categories import CATEGORIES, IMAGENET_CLASSES
+from erf_tools.cue_conflict.choices import Deciding
 from erf_tools.cue_conflict.classify import category_scores, decide
 from erf_tools.cue_conflict.stimuli import Stimulus, StimulusSet, open_stimuli
 from erf_tools.errors import ErfToolsError, UsageError
@@ -93,7 +94,7 @@ def test_presets_give_the_input_they_say(
     preset: str, size: int, side: int, mean: object, std: object, stimuli: StimulusSet
 ) -> None:
     recorder = Recorder()
-    decide(as_model(recorder, preprocessing=replace(HALF, size=size)), stimuli, preset)
+    decide(as_model(recorder, preprocessing=replace(HALF, size=size)), stimuli, Deciding(preset))
     seen = torch.cat(recorder.seen).permute(0, 2, 3, 1).numpy()
     assert seen.shape == (7, side, side, 3)
     pixels = np.array([(30 * number, 10, 200) for number in range(7)]) / 255
@@ -164,7 +165,9 @@ def test_ties_go_to_the_first_in_the_alphabet(stimuli: StimulusSet) -> None:
         def forward(self, images: Tensor) -> Tensor:
             return torch.zeros(len(images), 1000)
 
-    assert set(decide(Flat(), stimuli, aggregation="max").frame["response"]) == {"airplane"}
+    assert set(decide(Flat(), stimuli, Deciding(aggregation="max")).frame["response"]) == {
+        "airplane"
+    }
 
 
 def test_other_heads_need_a_label_map(stimuli: StimulusSet) -> None:
@@ -189,10 +192,10 @@ def test_batches_change_nothing(batch_size: int, stimuli: StimulusSet) -> None:
 
 
 def test_misuse_is_explained(stimuli: StimulusSet, edges: Path) -> None:
-    with pytest.raises(UsageError, match="did you mean direct"):
-        decide(Recorder(), stimuli, preset="directly")
+    with pytest.raises(UsageError, match="--preset is 'directly'; it is direct, mvh or model"):
+        erf_tools.shape_bias(Recorder(), stimuli, preset="directly")
     with pytest.raises(UsageError, match="mean, sum or max"):
-        decide(Recorder(), stimuli, aggregation="median")  # type: ignore[arg-type]
+        Deciding(aggregation="median")  # type: ignore[arg-type]
     swin = load_model("swin_t", "random", resolution=64)
     with pytest.raises(UsageError, match=r"resolution=224"):
         decide(swin, stimuli)
@@ -228,8 +231,9 @@ class Output(NamedTuple):
     logits: Tensor
 
 
-def answers(network: nn.Module, stimuli: StimulusSet, **options: object) -> list[str]:
-    return decide(network, stimuli, **options).frame["response"].tolist()  # type: ignore[arg-type]
+def answers(network: nn.Module, stimuli: StimulusSet, **choices: object) -> list[str]:
+    made = decide(network, stimuli, Deciding(**choices))  # type: ignore[arg-type]
+    return made.frame["response"].tolist()
 
 
 @pytest.mark.parametrize(
@@ -270,7 +274,7 @@ def test_without_logits_it_is_said_what_there_is(
     wrap: Callable[[Tensor], object], key: str | None, gives: str, stimuli: StimulusSet
 ) -> None:
     with pytest.raises(UsageError, match=f"does not give logits .* but {gives}; .* --output-key"):
-        decide(Wrapped(wrap), stimuli, output_key=key)
+        decide(Wrapped(wrap), stimuli, Deciding(output_key=key))
 
 
 @pytest.mark.parametrize("aggregation", ["mean", "sum", "max"])
@@ -280,7 +284,7 @@ def test_without_logits_it_is_said_what_there_is(
 def test_a_softmax_is_not_taken_twice(
     wrap: Callable[[Tensor], Tensor], aggregation: str, stimuli: StimulusSet
 ) -> None:
-    made = decide(Wrapped(wrap), stimuli, aggregation=aggregation)  # type: ignore[arg-type]
+    made = decide(Wrapped(wrap), stimuli, Deciding(aggregation=aggregation))  # type: ignore
     assert made.frame["response"].tolist() == answers(
         Brightness(), stimuli, aggregation=aggregation
     )

@@ -172,7 +172,7 @@ def test_one_choice_can_be_varied_and_the_name_says_so() -> None:
     ("name", "changes", "message"),
     [
         ("ding2002", {}, "did you mean ding2022"),
-        ("ding2022", {"gradient": "square"}, "--gradient is 'square'; it is relu, abs, signed"),
+        ("ding2022", {"gradient": "square"}, "--gradient is 'square'; it is relu, abs or signed"),
         ("ding2022", {"channels": "sum"}, "no choice 'channels'"),
     ],
 )

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from erf_tools.choices import declared, spelled_out, taken
 from erf_tools.cli.inputs import report_images, wanted_models
 from erf_tools.cli.options import (
     LARGEST_SEED,
@@ -18,14 +20,21 @@ from erf_tools.cli.options import (
     Offline,
     Output,
     Overwrite,
+    option,
     read_batch_size,
 )
 from erf_tools.cli.outcomes import print_study, raise_failures, say
+from erf_tools.erf.procedure import PROCEDURE, Procedure
+from erf_tools.image_choices import ImageChoices
+from erf_tools.models.requests import Layers
 
 if TYPE_CHECKING:
     from erf_tools.studies.erf import Study
 
+_CHOICES = (*declared(ImageChoices), *PROCEDURE, *declared(Layers))
 
+
+@spelled_out(_CHOICES, option)
 def erf(
     model: Models,
     weights: Annotated[
@@ -36,98 +45,7 @@ def erf(
             "'run/epoch_*.pth' is a series of checkpoints.",
         ),
     ] = ["pretrained"],  # noqa: B006 - Typer copies it
-    images: Annotated[
-        str,
-        typer.Option(
-            metavar="DIR|FILE|builtin",
-            help="A folder (flat, or with subfolders as in ImageNet), an image, or builtin: the "
-            "colour photographs in scikit-image.",
-        ),
-    ] = "builtin",
-    num_images: Annotated[int, typer.Option(min=1, help="How many images at most.")] = 50,
-    order: Annotated[
-        Literal["spread", "sequential"],
-        typer.Option(
-            help="spread: seeded, over all subfolders; sequential: by name, as the paper's script."
-        ),
-    ] = "spread",
-    resolution: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            help="Side of the input, in pixels.",
-            show_default="1024, or as the protocol says",
-        ),
-    ] = None,
-    protocol: Annotated[
-        str,
-        typer.Option(
-            metavar="NAME",
-            help="ding2022 (RepLKNet), kim2023 (OpenERF), vmamba2024 or luo2016. The next five "
-            "options vary one choice of it each.",
-        ),
-    ] = "ding2022",
-    scalar: Annotated[
-        Literal["relu-sum", "sum", "mean"] | None,
-        typer.Option(help="What is differentiated: over the unit's channels."),
-    ] = None,
-    gradient: Annotated[
-        Literal["relu", "abs", "signed"] | None,
-        typer.Option(help="Positive parts, sizes, or (signed) the size of the mean over images."),
-    ] = None,
-    rgb: Annotated[
-        Literal["sum", "mean"] | None,
-        typer.Option(help="sum: colour channels one by one; mean: averaged first, so they cancel."),
-    ] = None,
-    transform: Annotated[
-        Literal["warp", "crop", "model"] | None,
-        typer.Option(
-            help="warp: to the resolution; crop: short side and centre crop; model: the "
-            "checkpoint's own evaluation transform."
-        ),
-    ] = None,
-    display: Annotated[
-        Literal["log", "linear", "power"] | None,
-        typer.Option(help="How heatmaps show the map A: log10(A + 1), A, or A ** 0.2."),
-    ] = None,
-    layer: Annotated[
-        list[str],
-        typer.Option(
-            metavar="NAME",
-            help="A layer, or a pattern as in 'layer*'; repeatable. `erf-tools layers MODEL` lists "
-            "them. Without it: the last map before pooling.",
-        ),
-    ] = [],  # noqa: B006
-    output_key: Annotated[
-        str | None,
-        typer.Option(metavar="KEY", help="Which part of a layer's tuple, list or dictionary."),
-    ] = None,
-    stages: Annotated[
-        bool, typer.Option("--stages", help="Measure each stage, and draw how the ERF grows.")
-    ] = False,
-    unit: Annotated[
-        str,
-        typer.Option(
-            metavar="center|Y,X|grid:N",
-            help="Which unit is looked from; grid:N averages over N x N, aligned at their centres.",
-        ),
-    ] = "center",
-    square: Annotated[
-        Literal["center", "unit"],
-        typer.Option(help="Centre of the squares (but legacy ones): of the image, or the unit's."),
-    ] = "center",
-    labels: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="CSV with the columns image and label (class index or synset), for top-1; folders "
-            "named by synsets need none.",
-        ),
-    ] = None,
-    precision: Annotated[
-        Literal["fp32", "tf32", "bf16"],
-        typer.Option(help="Of the arithmetic; tf32 (CUDA only) and bf16 are faster and coarser."),
-    ] = "fp32",
+    *,
     exact: Annotated[
         bool,
         typer.Option(
@@ -148,30 +66,27 @@ def erf(
     ] = False,
     output: Output = Path("results/erf"),
     overwrite: Overwrite = False,
+    **choices: Any,
 ) -> None:
     """Measure effective receptive fields: a heatmap per model, a table, and a page of all.
 
     Example: erf-tools erf --model replknet31b,resnet101 --weights random --resolution 512
     """
+    images, procedure, layers = asked(choices)
     from erf_tools.images import select
 
     wanted = wanted_models(model, weights, offline)
-    selection = select(images, num_images, order, seed)
-    report_images(selection, num_images)
-    from erf_tools.erf.procedure import Procedure
-    from erf_tools.erf.protocols import find_protocol
+    selection = select(images.source, images.count, images.order, seed)
+    report_images(selection, images.count)
     from erf_tools.studies import erf as study
 
-    varied = find_protocol(
-        protocol, scalar=scalar, gradient=gradient, rgb=rgb, transform=transform, display=display
-    )
     outcome = study.measure_erfs(
         wanted,
         selection,
         output,
-        Procedure(varied, unit, square, resolution, precision),
-        study.Layers(tuple(layer), stages, output_key),
-        labels=labels,
+        procedure,
+        layers,
+        labels=Path(images.labels) if images.labels else None,
         batch_size=read_batch_size(batch_size),
         device=device,
         seed=seed,
@@ -183,6 +98,19 @@ def erf(
         _print_maps(outcome)
     print_study(outcome, output)
     raise_failures(outcome.failures)
+
+
+def asked(choices: Mapping[str, Any]) -> tuple[ImageChoices, Procedure, Layers]:
+    """Return what a command line asks for; :mod:`erf_tools.report.commands` does the reverse.
+
+    Raises:
+        UsageError: it makes no sense.
+    """
+    return (
+        ImageChoices(**taken(declared(ImageChoices), choices)),
+        Procedure().varied(**taken(PROCEDURE, choices)),
+        Layers(**taken(declared(Layers), choices)),
+    )
 
 
 def _print_maps(outcome: Study) -> None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, get_args, get_origin
 
 import typer
 
+from erf_tools.choices import Choice
 from erf_tools.errors import UsageError
 
 Models = Annotated[
@@ -34,6 +35,20 @@ Overwrite = Annotated[
 LARGEST_SEED = 2**63 - 1
 #: Images at once that no machine has the memory for.
 _LARGEST_BATCH = 100_000
+
+
+def option(choice: Choice) -> Any:
+    """Return the type of an option that is declared as a choice, with all that Typer shows."""
+    several = get_origin(choice.type) is tuple
+    shown = choice.shown_default or True
+    how = typer.Option(
+        choice.option,
+        help=choice.help,
+        metavar=choice.metavar,
+        show_default=shown,
+        min=choice.lowest,
+    )
+    return Annotated[list[get_args(choice.type)[0]] if several else choice.type, how]  # type: ignore
 
 
 def split_names(values: list[str]) -> list[str]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any
 
 import typer
 
+from erf_tools.choices import declared, spelled_out, taken
 from erf_tools.cli.inputs import report_left_out, wanted_models
 from erf_tools.cli.options import (
     LARGEST_SEED,
@@ -16,13 +17,16 @@ from erf_tools.cli.options import (
     Offline,
     Output,
     Overwrite,
+    option,
     read_batch_size,
     split_names,
 )
 from erf_tools.cli.outcomes import raise_failures, say, say_written
+from erf_tools.cue_conflict.choices import Deciding, StimulusChoices
 from erf_tools.errors import UsageError
 
 
+@spelled_out((*declared(StimulusChoices), *declared(Deciding)), option)
 def shape_bias(
     model: Models = [],  # noqa: B006 - Typer copies it
     weights: Annotated[
@@ -32,17 +36,7 @@ def shape_bias(
             help="Once for all models, or once per model in the same order.",
         ),
     ] = ["pretrained"],  # noqa: B006
-    stimuli: Annotated[
-        str,
-        typer.Option(
-            metavar="DIR|edges|silhouettes",
-            help="A folder of stimuli; without it the published cue-conflict set is fetched once. "
-            "edges and silhouettes, or a folder of single-cue stimuli, give accuracies instead.",
-        ),
-    ] = "cue-conflict",
-    allow_partial: Annotated[
-        bool, typer.Option("--allow-partial", help="Measure what there is of a set, and say so.")
-    ] = False,
+    *,
     decisions: Annotated[
         list[Path],
         typer.Option(
@@ -54,30 +48,11 @@ def shape_bias(
         bool,
         typer.Option("--no-reference", help="Leave out humans and networks as published."),
     ] = False,
-    preset: Annotated[
-        Literal["direct", "mvh", "model"],
-        typer.Option(
-            help="direct: the whole stimulus, the model's own mean and std; mvh: as the toolbox "
-            "model-vs-human; model: the model's evaluation transform, crop included."
-        ),
-    ] = "direct",
-    aggregation: Annotated[
-        Literal["mean", "sum", "max"],
-        typer.Option(help="How probabilities of a category's classes become one number."),
-    ] = "mean",
     label_map: Annotated[
         Path | None,
         typer.Option(
             metavar="FILE",
             help="CSV with the columns index and category, for heads that are not ImageNet-1K's.",
-        ),
-    ] = None,
-    output_key: Annotated[
-        str | None,
-        typer.Option(
-            metavar="KEY",
-            help="Which part of the network's output holds the logits.",
-            show_default="logits, where it gives several",
         ),
     ] = None,
     batch_size: BatchSize = "auto",
@@ -86,6 +61,7 @@ def shape_bias(
     offline: Offline = False,
     output: Output = Path("results/shape_bias"),
     overwrite: Overwrite = False,
+    **choices: Any,
 ) -> None:
     """Measure texture-versus-shape decisions: a table with intervals, and the matrix plot.
 
@@ -105,7 +81,8 @@ def shape_bias(
     found, wanted = None, []
     if names:
         wanted = wanted_models(names, weights, offline)
-        found = open_stimuli(stimuli, allow_partial, progress=True)
+        shown = StimulusChoices(**taken(declared(StimulusChoices), choices))
+        found = open_stimuli(shown.stimuli, shown.allow_partial, progress=True)
         report_left_out(found.left_out, "files or folders hold no stimuli")
         for deviation in found.deviations:
             say(f"partial stimuli: {deviation}", err=True)
@@ -119,15 +96,13 @@ def shape_bias(
         output,
         published,
         reference=not no_reference,
-        preset=preset,
-        aggregation=aggregation,
+        deciding=Deciding(**taken(declared(Deciding), choices)),
         label_map=classes,
         batch_size=read_batch_size(batch_size),
         device=device,
         seed=seed,
         overwrite=overwrite,
         progress=True,
-        output_key=output_key,
     )
     for name in outcome.reused:
         say(f"{name}: decided before on the same stimuli with the same settings", err=True)

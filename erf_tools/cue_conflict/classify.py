@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,11 +14,13 @@ from PIL import Image
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from erf_tools.choices import declared, spelled_out
 from erf_tools.cue_conflict.categories import CATEGORIES, IMAGENET_CLASSES
+from erf_tools.cue_conflict.choices import Deciding
 from erf_tools.cue_conflict.decisions import Decisions, decision_frame
 from erf_tools.cue_conflict.makers import DecisionMaker
 from erf_tools.cue_conflict.stimuli import SIDE, Stimulus, StimulusSet, open_stimuli
-from erf_tools.errors import ErfToolsError, UsageError, suggestion
+from erf_tools.errors import ErfToolsError, UsageError
 from erf_tools.images import (
     IMAGENET_MEAN,
     IMAGENET_STD,
@@ -46,8 +48,6 @@ from erf_tools.models.heads import (
 from erf_tools.models.loading import Model, as_model
 from erf_tools.provenance import versions
 from erf_tools.text import dimensions
-
-Aggregation = Literal["mean", "sum", "max"]
 
 #: Stimuli at once. On a CPU the maps of more do not stay in its caches (16 take 1.5 times as long).
 _BATCH = {"cpu": 4, "cuda": 64}
@@ -91,30 +91,28 @@ PRESETS: dict[str, Preset] = {
 }
 
 
+@spelled_out(declared(Deciding))
 def shape_bias(
     model: Model | nn.Module,
     stimuli: str | Path | StimulusSet = "cue-conflict",
-    preset: str = "direct",
-    aggregation: Aggregation = "mean",
     label_map: Mapping[str, Sequence[int]] | None = None,
     batch_size: int | None = None,
     device: str = "auto",
     progress: bool = False,
-    output_key: str | None = None,
+    deciding: Deciding | None = None,
+    **choices: Any,
 ) -> DecisionMaker:
     """Measure the shape bias of a network.
 
     Args:
         model: from :func:`erf_tools.load_model`, or any ``nn.Module`` that gives logits.
         stimuli: a folder, ``"cue-conflict"`` for the published set, or a checked set.
-        preset: ``direct``, ``mvh`` or ``model``; see :data:`PRESETS`.
-        aggregation: how the probabilities of a category's classes become one number.
         label_map: category -> class indices, for a head that is not ImageNet-1K's.
         batch_size: stimuli at once; by default what is fast on the device.
         device: as in :func:`erf_tools.effective_receptive_field`.
         progress: show a progress bar (in a terminal only).
-        output_key: which part of the network's output holds the logits, where it gives several;
-            ``logits`` by default.
+        deciding: how the network decides.
+        choices: of ``deciding`` that are chosen otherwise, as in ``preset="mvh"``.
 
     Returns:
         Counts and measures, with the decisions themselves in ``decisions``.
@@ -123,34 +121,23 @@ def shape_bias(
         UsageError: the stimuli carry no conflict, or something cannot be done as asked.
         ErfToolsError: the network failed.
     """
+    deciding = replace(deciding or Deciding(), **choices)
     found = stimuli if isinstance(stimuli, StimulusSet) else open_stimuli(stimuli)
     if not found.conflict:
         raise UsageError(f"{found.source} holds single-cue stimuli, which have no shape bias")
-    made = decide(
-        model,
-        found,
-        preset,
-        aggregation,
-        label_map,
-        batch_size,
-        device,
-        progress,
-        output_key=output_key,
-    )
+    made = decide(model, found, deciding, label_map, batch_size, device, progress)
     return DecisionMaker.from_decisions(made)
 
 
 def decide(
     model: Model | nn.Module,
     stimuli: StimulusSet,
-    preset: str = "direct",
-    aggregation: Aggregation = "mean",
+    deciding: Deciding | None = None,
     label_map: Mapping[str, Sequence[int]] | None = None,
     batch_size: int | None = None,
     device: str = "auto",
     progress: bool = False,
     fast: bool = True,
-    output_key: str | None = None,
 ) -> Decisions:
     """Let a network decide on every stimulus; the arguments are those of :func:`shape_bias`.
 
@@ -163,8 +150,9 @@ def decide(
     """
     if not isinstance(model, Model):
         model = as_model(model)
-    setting = settings(model, stimuli, preset, aggregation, label_map, output_key)
-    chosen, preprocessing, name = PRESETS[preset], model.preprocessing, model.name
+    deciding = deciding or Deciding()
+    setting, output_key = settings(model, stimuli, deciding, label_map), deciding.output_key
+    chosen, preprocessing, name = PRESETS[deciding.preset], model.preprocessing, model.name
     mean, std = (
         (IMAGENET_MEAN, IMAGENET_STD)
         if chosen.imagenet_statistics
@@ -197,7 +185,7 @@ def decide(
             given.append(logits)
             bar.update(len(part))
     outputs = torch.cat(given)
-    scores = category_scores(outputs, aggregation, label_map or IMAGENET_CLASSES)
+    scores = category_scores(outputs, deciding.aggregation, label_map or IMAGENET_CLASSES)
     answers = [CATEGORIES[index] for index in scores.argmax(dim=1).tolist()]
     frame = decision_frame(
         [stimulus.name for stimulus in stimuli.stimuli],
@@ -218,25 +206,20 @@ def decide(
 def settings(
     model: Model,
     stimuli: StimulusSet,
-    preset: str,
-    aggregation: str,
+    deciding: Deciding,
     label_map: Mapping[str, Sequence[int]] | None,
-    output_key: str | None = None,
 ) -> dict[str, Any]:
     """Return all that determines the decisions, as JSON values.
 
     Raises:
-        UsageError: an unknown preset or aggregation, or a network that cannot be shown 224x224.
+        UsageError: a network without a head, or one that cannot be shown 224x224.
     """
-    if preset not in PRESETS:
-        raise UsageError(f"there is no preset {preset!r}: {suggestion(preset, PRESETS)}")
-    if aggregation not in ("mean", "sum", "max"):
-        raise UsageError(f"aggregation is {aggregation!r}; it is mean, sum or max")
     if not model.weights.head:
         raise UsageError(
             f"{model.name} has no classifier, because {model.weights.source} holds none that fits; "
             "shape bias needs a head: give weights with theirs"
         )
+    preset = deciding.preset
     size = SIDE if preset == "mvh" else model.preprocessing.size
     if model.input_size and tuple(model.input_size) != (size, size):
         raise UsageError(
@@ -246,12 +229,10 @@ def settings(
     return {
         "kind": "network",
         "model": model.record(),
-        "preset": preset,
+        **asdict(deciding),
         "preset_description": PRESETS[preset].description,
         "input": [size, size],
-        "aggregation": aggregation,
         "ties": "first in the alphabet",
-        "output_key": output_key,
         "label_map": {key: list(value) for key, value in label_map.items()} if label_map else None,
         "stimuli": {**stimuli.record(), "label": stimuli.label},
     }

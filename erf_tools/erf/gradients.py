@@ -4,36 +4,36 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 from torch import nn
 
+from erf_tools.choices import spelled_out
 from erf_tools.erf.maps import ERF
 from erf_tools.erf.measuring import prepared
 from erf_tools.erf.parts import group_lengths, join
-from erf_tools.erf.procedure import Precision, Procedure, Square
-from erf_tools.erf.protocols import Protocol, find_protocol
+from erf_tools.erf.procedure import PROCEDURE, Procedure
 from erf_tools.features.taps import Tap, find_taps
-from erf_tools.images import Order, PixelStore, Selection, select
+from erf_tools.image_choices import Order
+from erf_tools.images import PixelStore, Selection, select
 from erf_tools.models.loading import Model, as_model
 
 
+@spelled_out(PROCEDURE)
 def effective_receptive_field(
     model: Model | nn.Module,
     images: str | Path | Sequence[str | Path | Image.Image] | Selection = "builtin",
     num_images: int = 50,
-    resolution: int | tuple[int, int] | None = None,
     order: Order = "spread",
     seed: int = 0,
-    protocol: str | Protocol = "ding2022",
     layer: str | Tap | None = None,
-    unit: str = "center",
-    square: Square = "center",
-    precision: Precision = "fp32",
+    procedure: Procedure | None = None,
     batch_size: int | None = None,
     device: str = "auto",
     progress: bool = False,
     fast: bool = True,
+    **choices: Any,
 ) -> ERF:
     """Measure the effective receptive field of a unit of a network.
 
@@ -46,16 +46,11 @@ def effective_receptive_field(
         images: ``"builtin"``, a folder, a file, a sequence of paths and PIL images, or a
             :class:`~erf_tools.images.Selection`, which settles ``num_images`` and ``order`` too.
         num_images: how many images at most.
-        resolution: see :class:`~erf_tools.erf.procedure.Procedure`.
         order: ``spread`` or ``sequential``; see :func:`erf_tools.images.select`.
         seed: of the spread order.
-        protocol: a name of :data:`~erf_tools.erf.protocols.PROTOCOLS`, or one varied by
-            :func:`~erf_tools.erf.protocols.find_protocol`.
         layer: dotted name of a module, or a :class:`~erf_tools.features.taps.Tap`; by default the
             model's own tap, the last map before pooling.
-        unit: see :class:`~erf_tools.erf.procedure.Procedure`.
-        square: see :class:`~erf_tools.erf.procedure.Procedure`.
-        precision: see :class:`~erf_tools.erf.procedure.Procedure`.
+        procedure: what is measured, apart from network, layer and images; the paper's by default.
         batch_size: images at once; by default as many as fit comfortably. On CUDA a batch that
             does not fit is halved.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps``. ``auto`` is CUDA where there is
@@ -64,6 +59,9 @@ def effective_receptive_field(
         fast: compute faster where it pays: norms folded into weights, only what the unit sees,
             several images at once. It is compared with plain computation on two of the images, and
             not used where it differs by more than rounding. ``False``: plainly, image by image.
+        choices: of the procedure that are chosen otherwise, as in ``resolution=512``,
+            ``protocol="kim2023"`` or ``gradient="abs"``; see
+            :meth:`erf_tools.erf.procedure.Procedure.varied`.
 
     Returns:
         The result; its ``map`` is float64 ``[height, width]``.
@@ -72,14 +70,12 @@ def effective_receptive_field(
         UsageError: something cannot be measured as asked.
         ErfToolsError: the network failed.
     """
+    procedure = (procedure or Procedure()).varied(**choices)
     if not isinstance(model, Model):
         model = as_model(model)
-    if isinstance(protocol, str):
-        protocol = find_protocol(protocol)
     if isinstance(layer, str):
         (layer,) = find_taps(model.module, [layer])
     selection = images if isinstance(images, Selection) else select(images, num_images, order, seed)
-    procedure = Procedure(protocol, unit, square, resolution, precision)
     (result,) = measure_layers(
         model,
         selection,

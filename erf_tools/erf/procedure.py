@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal
 
-from erf_tools.erf.protocols import PROTOCOLS, Protocol
+from erf_tools.choices import Choice, choice, declared
+from erf_tools.erf.protocols import PROTOCOLS, VARIED, Protocol, find_protocol, variation
 from erf_tools.erf.units import check_unit
 from erf_tools.errors import UsageError
-from erf_tools.images import Preprocessing, View, evaluation_view, warped
+
+if TYPE_CHECKING:
+    from erf_tools.images import Preprocessing, View
 
 Square = Literal["center", "unit"]
 Precision = Literal["fp32", "tf32", "bf16"]
@@ -38,17 +42,28 @@ class Procedure:
     """
 
     protocol: Protocol = PROTOCOLS["ding2022"]
-    unit: str = "center"
-    square: Square = "center"
-    resolution: int | tuple[int, int] | None = None
-    precision: Precision = "fp32"
+    unit: str = choice(
+        "center",
+        "Which unit is looked from; grid:N averages over N x N, aligned at their centres.",
+        metavar="center|Y,X|grid:N",
+    )
+    square: Square = choice(
+        "center", "Centre of the squares (but legacy ones): of the image, or the unit's."
+    )
+    resolution: int | tuple[int, int] | None = choice(
+        None,
+        "Side of the input, in pixels.",
+        shown_default=f"{DEFAULT_RESOLUTION}, or as the protocol says",
+        lowest=1,
+    )
+    precision: Precision = choice(
+        "fp32", "Of the arithmetic; tf32 (CUDA only) and bf16 are faster and coarser."
+    )
 
     def __post_init__(self) -> None:
         check_unit(self.unit)
-        if self.square not in ("center", "unit"):
-            raise UsageError(f"--square is {self.square!r}; it is center or unit")
-        if self.precision not in get_args(Precision):
-            raise UsageError(f"--precision is {self.precision!r}; it is fp32, tf32 or bf16")
+        for each in declared(Procedure):
+            each.check(getattr(self, each.name))
         sides = self.resolution if isinstance(self.resolution, tuple) else (self.resolution,)
         if any(side is not None and not 1 <= side <= LARGEST_RESOLUTION for side in sides):
             raise UsageError(
@@ -59,6 +74,27 @@ class Procedure:
                 f"--resolution is {self.resolution}, but {self.protocol.transform} cuts out a "
                 "square; give one side, or use --transform warp"
             )
+
+    def varied(self, **choices: Any) -> Procedure:
+        """Return the procedure with some of :data:`PROCEDURE` chosen otherwise.
+
+        Raises:
+            UsageError: there is no such protocol, or choices exclude each other.
+            TypeError: there is no such choice.
+        """
+        protocol = choices.pop("protocol", self.protocol)
+        changes = {each.name: choices.pop(each.name, None) for each in declared(Protocol)}
+        return replace(self, protocol=find_protocol(protocol, **changes), **choices)
+
+    @property
+    def chosen(self) -> dict[str, Any]:
+        """The values of :data:`PROCEDURE` that :meth:`varied` makes it of.
+
+        Raises:
+            UsageError: its protocol is a variation of none that has a name.
+        """
+        own = {each.name: getattr(self, each.name) for each in declared(Procedure)}
+        return {**variation(self.protocol), **own}
 
     def size(self, preprocessing: Preprocessing) -> tuple[int, int]:
         """Return height and width of the input for a network with this preprocessing."""
@@ -72,6 +108,9 @@ class Procedure:
 
     def view(self, preprocessing: Preprocessing) -> View:
         """Return what makes an image ready for a network with this preprocessing."""
+        # The command line declares its options by this module, and is to answer at once.
+        from erf_tools.images import Preprocessing, evaluation_view, warped
+
         height, width = self.size(preprocessing)
         if self.protocol.transform == "warp":
             return partial(warped, size=(width, height))
@@ -83,9 +122,18 @@ class Procedure:
 
     def record(self) -> dict[str, Any]:
         """Return the fields as JSON values; the resolution is that of the result."""
-        return {
-            "protocol": self.protocol.record(),
-            "unit": self.unit,
-            "square": self.square,
-            "precision": self.precision,
-        }
+        own = {each.name: getattr(self, each.name) for each in declared(Procedure)}
+        del own["resolution"]
+        return {"protocol": self.protocol.record(), **own}
+
+    @classmethod
+    def recorded(cls, setting: Mapping[str, Any]) -> Procedure:
+        """Return the procedure of a result, from its setting."""
+        own = {each.name: setting[each.name] for each in declared(Procedure)}
+        height, width = setting["resolution"]
+        own["resolution"] = height if height == width else (height, width)
+        return cls(Protocol(**setting["protocol"]), **own)
+
+
+#: What can be chosen of a procedure: as keywords, options and keys of study files.
+PROCEDURE: tuple[Choice, ...] = (*VARIED, *declared(Procedure))

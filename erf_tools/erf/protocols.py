@@ -6,9 +6,10 @@ A feature map is ``F`` ``[C, H, W]``, the gradient of a scalar of it with respec
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal, get_args
+from dataclasses import MISSING, asdict, dataclass, replace
+from typing import Any, Literal
 
+from erf_tools.choices import Choice, choice, declared, listed
 from erf_tools.errors import UsageError, suggestion
 
 Scalar = Literal["relu-sum", "sum", "mean"]
@@ -16,14 +17,6 @@ Gradient = Literal["relu", "abs", "signed"]
 RGB = Literal["sum", "mean"]
 Transform = Literal["warp", "crop", "model"]
 Display = Literal["log", "linear", "power"]
-
-_CHOICES: dict[str, tuple[str, ...]] = {
-    "scalar": get_args(Scalar),
-    "gradient": get_args(Gradient),
-    "rgb": get_args(RGB),
-    "transform": get_args(Transform),
-    "display": get_args(Display),
-}
 
 
 @dataclass(frozen=True)
@@ -50,11 +43,19 @@ class Protocol:
 
     name: str
     source: str
-    scalar: Scalar
-    gradient: Gradient
-    rgb: RGB
-    transform: Transform
-    display: Display
+    scalar: Scalar = choice(MISSING, "What is differentiated: over the unit's channels.")
+    gradient: Gradient = choice(
+        MISSING, "Positive parts, sizes, or (signed) the size of the mean over images."
+    )
+    rgb: RGB = choice(
+        MISSING, "sum: colour channels one by one; mean: averaged first, so they cancel."
+    )
+    transform: Transform = choice(
+        MISSING,
+        "warp: to the resolution; crop: short side and centre crop; model: the checkpoint's own "
+        "evaluation transform.",
+    )
+    display: Display = choice(MISSING, "How heatmaps show the map A: log10(A + 1), A, or A ** 0.2.")
     upper_token: bool = False
 
     def record(self) -> dict[str, Any]:
@@ -106,28 +107,62 @@ PROTOCOLS: dict[str, Protocol] = {
 }
 
 
-def find_protocol(name: str, **changes: str | None) -> Protocol:
-    """Return a protocol by name, with choices varied.
+_OPTIONS = [each.option for each in declared(Protocol)]
+
+#: A protocol by name, and its choices, which can be varied; ``None`` is the protocol's own.
+VARIED: tuple[Choice, ...] = (
+    Choice(
+        "ding2022",
+        f"{listed(PROTOCOLS, 'or')}. Each of {listed(_OPTIONS, 'and')} varies one choice of it.",
+        option="--protocol",
+        metavar="NAME",
+        name="protocol",
+        type=str,
+    ),
+    *(replace(each, default=None, type=each.type | None) for each in declared(Protocol)),
+)
+
+
+def find_protocol(protocol: str | Protocol, **changes: str | None) -> Protocol:
+    """Return a protocol with choices varied.
 
     Args:
-        name: one of :data:`PROTOCOLS`.
-        changes: another ``scalar``, ``gradient``, ``rgb``, ``transform`` or ``display``; ``None``
-            keeps the protocol's own. What differs becomes part of the name.
+        protocol: name of one of :data:`PROTOCOLS`, or a protocol.
+        changes: other values of its choices, those of :data:`VARIED`; ``None`` keeps the protocol's
+            own. What differs becomes part of the name.
 
     Raises:
         UsageError: there is no such protocol or choice.
     """
-    if name not in PROTOCOLS:
-        raise UsageError(f"there is no protocol {name!r}: {suggestion(name, PROTOCOLS)}")
-    base = PROTOCOLS[name]
+    if isinstance(protocol, str) and protocol not in PROTOCOLS:
+        raise UsageError(f"there is no protocol {protocol!r}: {suggestion(protocol, PROTOCOLS)}")
+    base = PROTOCOLS[protocol] if isinstance(protocol, str) else protocol
+    known = {each.name: each for each in declared(Protocol)}
     varied: dict[str, Any] = {}
-    for field, choice in changes.items():
-        if field not in _CHOICES:
-            raise UsageError(f"a protocol has no choice {field!r}: {suggestion(field, _CHOICES)}")
-        if choice is None or choice == getattr(base, field):
+    for field, value in changes.items():
+        if field not in known:
+            raise UsageError(f"a protocol has no choice {field!r}: {suggestion(field, known)}")
+        if value is None or value == getattr(base, field):
             continue
-        if choice not in _CHOICES[field]:
-            raise UsageError(f"--{field} is {choice!r}; it is {', '.join(_CHOICES[field])}")
-        varied[field] = choice
-    label = "".join(f"+{field}={choice}" for field, choice in varied.items())
+        known[field].check(value)
+        varied[field] = value
+    label = "".join(f"+{field}={value}" for field, value in varied.items())
     return replace(base, name=base.name + label, **varied)
+
+
+def variation(protocol: Protocol) -> dict[str, str | None]:
+    """Return the values of :data:`VARIED` that :func:`find_protocol` makes a protocol of.
+
+    Raises:
+        UsageError: it is none of :data:`PROTOCOLS`, varied.
+    """
+    name = protocol.name.partition("+")[0]
+    base = find_protocol(name)
+    pairs = {
+        each.name: (getattr(base, each.name), getattr(protocol, each.name))
+        for each in declared(Protocol)
+    }
+    return {
+        "protocol": name,
+        **{field: None if own == value else value for field, (own, value) in pairs.items()},
+    }

@@ -1,15 +1,17 @@
-"""Which models a command is asked for, and with which weights."""
+"""Which models a command is asked for, with which weights, and which layers of them."""
 
 from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from glob import glob, has_magic
 from pathlib import Path
+from typing import Any
 
 from erf_tools.addresses import is_address
+from erf_tools.choices import choice
 from erf_tools.errors import UsageError
 from erf_tools.labels import weights_label
 
@@ -80,11 +82,11 @@ def requests(models: Sequence[str], weights: Sequence[str]) -> list[Request]:
         )
     chosen = list(weights) * len(models) if len(weights) == 1 else weights
     wanted: list[Request] = []
-    for name, choice in zip(models, chosen, strict=True):
-        if has_magic(choice) and not is_address(choice) and not Path(choice).exists():
-            wanted += [Request(name, file, in_series=True) for file in _series(choice)]
+    for name, own in zip(models, chosen, strict=True):
+        if has_magic(own) and not is_address(own) and not Path(own).exists():
+            wanted += [Request(name, file, in_series=True) for file in _series(own)]
         else:
-            wanted.append(Request(name, choice))
+            wanted.append(Request(name, own))
     return wanted
 
 
@@ -137,3 +139,59 @@ def check_folders(names: Sequence[str], option: str) -> None:
                 "rename one, or measure them apart, with an --output folder for each"
             )
         named[folder] = name
+
+
+@dataclass(frozen=True)
+class Layers:
+    """Which layers of each model a study measures.
+
+    Attributes:
+        layers: names or patterns; see :func:`erf_tools.features.taps.find_taps`. Without any, the
+            last map before pooling.
+        output_key: which part of a layer's output, where it has several.
+        stages: each stage instead.
+    """
+
+    layers: tuple[str, ...] = choice(
+        (),
+        "A layer, or a pattern as in 'layer*'; repeatable. `erf-tools layers MODEL` lists them. "
+        "Without it: the last map before pooling.",
+        option="--layer",
+        metavar="NAME",
+    )
+    output_key: str | None = choice(
+        None, "Which part of a layer's tuple, list or dictionary.", metavar="KEY"
+    )
+    stages: bool = choice(False, "Measure each stage, and draw how the ERF grows.")
+
+    def __post_init__(self) -> None:
+        if self.stages and self.layers:
+            raise UsageError("--stages and --layer exclude each other; leave one out")
+        if self.output_key and not self.layers:
+            raise UsageError("--output-key is for a layer; name it with --layer")
+
+    def folder(self, tap: str) -> str:
+        """Return where the results of a tap go, below the model's folder; empty for that folder."""
+        return folder_name(tap) if self.stages or self.layers else ""
+
+    def folders(self, place: Path, taps: Sequence[str]) -> list[Path]:
+        """Return where the results of several taps go.
+
+        Args:
+            place: the model's folder.
+            taps: their names.
+
+        Raises:
+            UsageError: two would share a folder.
+        """
+        check_folders(taps, "--layer")
+        return [place / self.folder(tap) for tap in taps]
+
+    @classmethod
+    def recorded(cls, tap: Mapping[str, Any]) -> Layers:
+        """Return what measures a result's layer, from its record of the tap."""
+        if tap["default"]:
+            return cls()
+        if tap["stage"] is not None:
+            return cls(stages=True)
+        return cls((tap["path"],), tap["output_key"])

@@ -7,7 +7,13 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
+from erf_tools.choices import declared, words
+from erf_tools.cue_conflict.choices import Deciding, StimulusChoices
 from erf_tools.erf.maps import ERF
+from erf_tools.erf.procedure import PROCEDURE, Procedure
+from erf_tools.errors import UsageError
+from erf_tools.image_choices import ImageChoices
+from erf_tools.models.requests import Layers
 
 _SEED = re.compile(r"initialised with seed (\d+)")
 _GIVEN_IMAGES = re.compile(r"\d+ given images")
@@ -17,32 +23,33 @@ def erf_command(result: ERF) -> str | None:
     """Return the ``erf-tools erf`` command that measures a result again.
 
     Paths are as they were given: it is to be run in the same folder. ``None`` where no single
-    command does: merged results, networks and images handed over in Python, inputs that are not
-    square.
+    command does: merged results, networks, images and protocols handed over in Python, inputs that
+    are not square.
     """
     setting = result.setting
     weights = _weights(setting["model"])
     height, width = setting["resolution"]
     if weights is None or height != width or len(result.runs) != 1:
         return None
-    images = result.runs[0]["images"]
+    (run,) = result.runs
+    source, order, drawn = (run["images"][key] for key in ("source", "order", "seed"))
     seed = _SEED.match(setting["model"]["weights"]["source"])
-    if _GIVEN_IMAGES.fullmatch(images["source"]) or (seed and int(seed[1]) != images["seed"]):
+    if _GIVEN_IMAGES.fullmatch(source) or (seed and int(seed[1]) != drawn):
         return None
-    name, *changes = setting["protocol"]["name"].split("+")
-    words = ["erf-tools", "erf", "--model", result.name, "--weights", weights]
-    words += ["--images", images["source"], "--num-images", str(len(result.images))]
-    words += ["--order", images["order"], "--seed", str(images["seed"])]
-    words += ["--resolution", str(height), "--protocol", name]
-    for change in changes:
-        choice, _, value = change.partition("=")
-        words += [f"--{choice}", value]
-    words += _layer(setting["tap"])
-    words += ["--unit", setting["unit"], "--square", setting["square"]]
-    words += ["--precision", setting["precision"]]
-    if labels := result.runs[0].get("labels"):
-        words += ["--labels", labels]
-    return shlex.join(words)
+    try:
+        procedure = Procedure.recorded(setting).chosen
+    except UsageError:
+        return None
+    images = ImageChoices(source, len(result.images), order, run.get("labels"))
+    return shlex.join(
+        [
+            *("erf-tools", "erf", "--model", result.name, "--weights", weights),
+            *words(declared(ImageChoices), vars(images)),
+            *words(PROCEDURE, procedure),
+            *words(declared(Layers), vars(Layers.recorded(setting["tap"]))),
+            *("--seed", str(drawn)),
+        ]
+    )
 
 
 def shape_bias_command(record: Mapping[str, Any]) -> str | None:
@@ -60,12 +67,17 @@ def shape_bias_command(record: Mapping[str, Any]) -> str | None:
     weights, stimuli = _weights(record["model"]), record["stimuli"]
     if weights is None:
         return None
-    words = ["erf-tools", "shape-bias", "--model", record["model"]["name"], "--weights", weights]
-    words += ["--stimuli", stimuli["source"], *(["--allow-partial"] * bool(stimuli["deviations"]))]
-    words += ["--preset", record["preset"], "--aggregation", record["aggregation"]]
-    if seed := _SEED.match(record["model"]["weights"]["source"]):
-        words += ["--seed", seed[1]]
-    return shlex.join(words)
+    chosen = StimulusChoices(stimuli["source"], bool(stimuli["deviations"]))
+    deciding = {each.name: record[each.name] for each in declared(Deciding)}
+    seed = _SEED.match(record["model"]["weights"]["source"])
+    return shlex.join(
+        [
+            *("erf-tools", "shape-bias", "--model", record["model"]["name"], "--weights", weights),
+            *words(declared(StimulusChoices), vars(chosen)),
+            *words(declared(Deciding), deciding),
+            *(("--seed", seed[1]) if seed else ()),
+        ]
+    )
 
 
 def _weights(model: Mapping[str, Any]) -> str | None:
@@ -76,12 +88,3 @@ def _weights(model: Mapping[str, Any]) -> str | None:
     if kind == "given":
         return "pretrained" if ":" in model["name"] else None
     return str(kind)
-
-
-def _layer(tap: Mapping[str, Any]) -> list[str]:
-    if tap["default"]:
-        return []
-    if tap["stage"] is not None:
-        return ["--stages"]
-    key = [] if tap["output_key"] is None else ["--output-key", tap["output_key"]]
-    return ["--layer", tap["path"], *key]

@@ -22,7 +22,7 @@ from erf_tools.files import locked, remove, write_json
 from erf_tools.images import PixelStore, Selection
 from erf_tools.models.accuracy import find_labels
 from erf_tools.models.loading import Model, load_model
-from erf_tools.models.requests import Request, check_folders, folder_name
+from erf_tools.models.requests import Layers, Request
 from erf_tools.provenance import versions
 from erf_tools.report.page import write_report
 from erf_tools.studies.one_by_one import Earlier, clear, differences, measure_one_by_one
@@ -50,57 +50,6 @@ class Study:
     failures: tuple[ErfToolsError, ...]
     table: pd.DataFrame
     files: tuple[Path, ...]
-
-
-@dataclass(frozen=True)
-class Layers:
-    """Which layers of each model a study measures.
-
-    Attributes:
-        names: names or patterns; see :func:`erf_tools.features.taps.find_taps`. Without any, the
-            last map before pooling.
-        stages: each stage instead.
-        output_key: which part of a layer's output, where it has several.
-    """
-
-    names: tuple[str, ...] = ()
-    stages: bool = False
-    output_key: str | None = None
-
-    def __post_init__(self) -> None:
-        if self.stages and self.names:
-            raise UsageError("--stages and --layer exclude each other; leave one out")
-        if self.output_key and not self.names:
-            raise UsageError("--output-key is for a layer; name it with --layer")
-
-    def taps(self, model: Model) -> list[Tap]:
-        """Return the taps of a model.
-
-        Raises:
-            UsageError: it has no such layers.
-        """
-        if self.stages:
-            return stage_taps(model.module)
-        if self.names:
-            return find_taps(model.module, self.names, self.output_key)
-        return [model.tap]
-
-    def folder(self, tap: str) -> str:
-        """Return where the results of a tap go, below the model's folder; empty for that folder."""
-        return folder_name(tap) if self.stages or self.names else ""
-
-    def folders(self, place: Path, taps: Sequence[Tap]) -> list[Path]:
-        """Return where the results of several taps go.
-
-        Args:
-            place: the model's folder.
-            taps: the taps.
-
-        Raises:
-            UsageError: two would share a folder.
-        """
-        check_folders([tap.name for tap in taps], "--layer")
-        return [place / self.folder(tap.name) for tap in taps]
 
 
 def measure_erfs(
@@ -152,10 +101,12 @@ def measure_erfs(
         if not place.is_dir():
             return Earlier()
         model = load_requested(request, procedure, seed)
-        taps = layers.taps(model)
+        taps = find_layers(model, layers)
         found: list[ERF | None] = []
         others: list[str] = []
-        for folder, tap in zip(layers.folders(place, taps), taps, strict=True):
+        for folder, tap in zip(
+            layers.folders(place, [tap.name for tap in taps]), taps, strict=True
+        ):
             result, other = _earlier(
                 folder, _expected(model, tap, procedure), selection, known, fast
             )
@@ -164,14 +115,16 @@ def measure_erfs(
         results = [result for result in found if result]
         if others or len(results) < len(taps):
             return Earlier(differences=list(dict.fromkeys(others)))
-        for result, folder in zip(results, layers.folders(place, taps), strict=True):
+        for result, folder in zip(
+            results, layers.folders(place, [tap.name for tap in taps]), strict=True
+        ):
             _show(result, folder, again=False)
         return Earlier(results)
 
     def measure(request: Request) -> list[ERF]:
         model = load_requested(request, procedure, seed)
-        taps = layers.taps(model)
-        folders = layers.folders(output / request.folder, taps)
+        taps = find_layers(model, layers)
+        folders = layers.folders(output / request.folder, [tap.name for tap in taps])
         results = measure_layers(
             model,
             selection,
@@ -210,6 +163,19 @@ def load_requested(request: Request, procedure: Procedure, seed: int) -> Model:
     if resolution is None and procedure.protocol.transform != "model":
         resolution = DEFAULT_RESOLUTION
     return load_model(request.model, request.weights, seed, resolution)
+
+
+def find_layers(model: Model, layers: Layers) -> list[Tap]:
+    """Return the taps of the layers that are asked for.
+
+    Raises:
+        UsageError: the network has no such layers.
+    """
+    if layers.stages:
+        return stage_taps(model.module)
+    if layers.layers:
+        return find_taps(model.module, layers.layers, layers.output_key)
+    return [model.tap]
 
 
 def write_result(result: ERF, folder: Path, labels: Path | None = None) -> ERF:

@@ -10,7 +10,8 @@ from typing import Any
 import pandas as pd
 
 from erf_tools.cue_conflict import figures, tables
-from erf_tools.cue_conflict.classify import Aggregation, decide, settings
+from erf_tools.cue_conflict.choices import Deciding
+from erf_tools.cue_conflict.classify import decide, settings
 from erf_tools.cue_conflict.decisions import Decisions, load_frame
 from erf_tools.cue_conflict.makers import DecisionMaker, decision_makers, paired_differences
 from erf_tools.cue_conflict.stimuli import SIDE, StimulusSet
@@ -66,15 +67,13 @@ def measure_decisions(
     output: Path,
     published: Sequence[Decisions] = (),
     reference: bool = True,
-    preset: str = "direct",
-    aggregation: Aggregation = "mean",
+    deciding: Deciding | None = None,
     label_map: Mapping[str, Sequence[int]] | None = None,
     batch_size: int | None = None,
     device: str = "auto",
     seed: int = 0,
     overwrite: bool = False,
     progress: bool = False,
-    output_key: str | None = None,
 ) -> DecisionStudy:
     """Let each network decide on the stimuli, and write everything below ``output``.
 
@@ -89,6 +88,7 @@ def measure_decisions(
         ErfToolsError: another process is at work in the folder, or no network could be measured.
     """
     _check_names(wanted, published)
+    deciding = deciding or Deciding()
 
     def earlier(request: Request) -> Earlier[Decisions]:
         path = decisions_file(output, request)
@@ -97,8 +97,8 @@ def measure_decisions(
         except UsageError:
             return Earlier()
         assert stimuli
-        model = load_deciding(request, preset, seed)
-        expected = settings(model, stimuli, preset, aggregation, label_map, output_key)
+        model = load_deciding(request, deciding, seed)
+        expected = settings(model, stimuli, deciding, label_map)
         # Where the stimuli lie does not matter; their digest says which they are.
         source = {"source": found.provenance["stimuli"]["source"]}
         now = {**expected, "stimuli": {**expected["stimuli"], **source}, "versions": versions()}
@@ -107,18 +107,8 @@ def measure_decisions(
 
     def measure(request: Request) -> Decisions:
         assert stimuli
-        model = load_deciding(request, preset, seed)
-        made = decide(
-            model,
-            stimuli,
-            preset,
-            aggregation,
-            label_map,
-            batch_size,
-            device,
-            progress,
-            output_key=output_key,
-        )
+        model = load_deciding(request, deciding, seed)
+        made = decide(model, stimuli, deciding, label_map, batch_size, device, progress)
         return save_decisions(made, decisions_file(output, request))
 
     with locked(output):
@@ -161,13 +151,13 @@ def _check_names(wanted: Sequence[Request], published: Sequence[Decisions]) -> N
         )
 
 
-def load_deciding(request: Request, preset: str, seed: int) -> Model:
+def load_deciding(request: Request, deciding: Deciding, seed: int) -> Model:
     """Load a network for the size at which it is shown stimuli.
 
     Raises:
         ErfToolsError: see :func:`erf_tools.load_model`.
     """
-    size = SIDE if preset == "mvh" else None
+    size = SIDE if deciding.preset == "mvh" else None
     return load_model(request.model, request.weights, seed, resolution=size)
 
 

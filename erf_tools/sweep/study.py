@@ -14,14 +14,12 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta, Struct
 
+from erf_tools.choices import declared
 from erf_tools.errors import UsageError
-from erf_tools.images import Order
+from erf_tools.image_choices import ImageChoices
 from erf_tools.models.requests import Request, check_folders, requests
-from erf_tools.sweep.task import Task
+from erf_tools.sweep.task import Task, Text, table
 from erf_tools.sweep.tasks import KINDS
-
-_Positive = Annotated[int, Meta(ge=1)]
-_Text = Annotated[str, Meta(pattern=r"\S")]
 
 #: Of a process; more than any machine has, and torch dies of far more.
 MOST_THREADS = 1024
@@ -38,26 +36,21 @@ class ListedModels(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
         weights: as ``--weights``: one choice for all of them.
     """
 
-    names: tuple[_Text, ...]
-    weights: _Text = "pretrained"
+    names: tuple[Text, ...]
+    weights: Text = "pretrained"
 
 
-class Images(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """The table ``[images]``.
+_Choices: Any = table(declared(ImageChoices))
+
+
+class Images(_Choices):
+    """The table ``[images]``: what :class:`~erf_tools.image_choices.ImageChoices` declares.
 
     Attributes:
-        source: as ``--images``.
-        count: as ``--num-images``.
-        order: as ``--order``.
-        labels: as ``--labels``.
         shard: about how many make a unit of work.
     """
 
-    source: _Text = "builtin"
-    count: _Positive = 50
-    order: Order = "spread"
-    labels: _Text | None = None
-    shard: _Positive = 50
+    shard: Annotated[int, Meta(ge=1)] = 50
 
 
 class StudyFile(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -74,7 +67,7 @@ class StudyFile(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         ray: ``num_cpus`` and ``num_gpus`` of each worker, as Ray names them.
     """
 
-    output: _Text
+    output: Text
     models: tuple[ListedModels, ...]
     images: Images = Images()
     seed: Annotated[int, Meta(ge=0)] = 0

@@ -6,14 +6,15 @@ it, so that what computes (torch) is imported inside its methods.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
-from msgspec import Struct
+from msgspec import Meta, Struct, defstruct
 
+from erf_tools.choices import Choice
 from erf_tools.errors import ErfToolsError, UsageError
 from erf_tools.failures import Failures
 from erf_tools.images import Preprocessing
@@ -24,6 +25,31 @@ if TYPE_CHECKING:
 
     from erf_tools.sweep.plan import Measurement
     from erf_tools.sweep.sources import Sources
+
+
+#: A text with something in it.
+Text = Annotated[str, Meta(pattern=r"\S")]
+
+
+def table(choices: Iterable[Choice], base: type[Struct] = Struct) -> Any:
+    """Return the form of a table of a study file whose keys are choices that are declared.
+
+    Args:
+        choices: that can be made in it.
+        base: of the form.
+    """
+    fields = [(each.name, _checked(each), each.default) for each in choices]
+    return defstruct(
+        "Table", fields, bases=(base,), frozen=True, forbid_unknown_fields=True, kw_only=True
+    )
+
+
+def _checked(choice: Choice) -> Any:
+    """Return the type of a choice's value, with what else it has to be."""
+    number = Annotated[int, Meta(ge=choice.lowest)]
+    checked: dict[Any, Any] = {str: Text, int: number, tuple[str, ...]: tuple[Text, ...]}
+    optional = {plain | None: better | None for plain, better in checked.items()}
+    return {**checked, **optional}.get(choice.type, choice.type)
 
 
 @dataclass(frozen=True)

@@ -6,29 +6,23 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from msgspec import Meta
-
+from erf_tools.choices import declared
 from erf_tools.erf.parts import Part, group_lengths, join, joined_runs, load_parts, save_parts
-from erf_tools.erf.procedure import DEFAULT_RESOLUTION, Precision, Procedure, Square
-from erf_tools.erf.protocols import RGB, Display, Gradient, Scalar, Transform, find_protocol
+from erf_tools.erf.procedure import DEFAULT_RESOLUTION, PROCEDURE, Procedure
 from erf_tools.errors import UsageError
 from erf_tools.failures import Failures
 from erf_tools.images import PixelStore, Preprocessing, Selection
-from erf_tools.models.requests import Request, folder_name
+from erf_tools.models.requests import Layers, Request, folder_name
 from erf_tools.sweep.sources import Sources, divided
-from erf_tools.sweep.task import Opened, Published, Task, removed_if_damaged
+from erf_tools.sweep.task import Opened, Published, Task, removed_if_damaged, table
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from erf_tools.erf.measuring import Prepared
-    from erf_tools.studies.erf import Layers
     from erf_tools.sweep.plan import Measurement
-
-_Positive = Annotated[int, Meta(ge=1)]
-_Text = Annotated[str, Meta(pattern=r"\S")]
 
 #: Columns of the ERF table that are measured in other ways.
 _SINGLE = ("theoretical_height", "theoretical_width", "top1", "top1_natively")
@@ -51,15 +45,14 @@ class Share:
     labels: Mapping[str, int] | None = None
 
 
-class ErfTask(Task, frozen=True, kw_only=True):
-    """A table ``[[erf]]``: a protocol, and of which layers.
+_Choices: Any = table((*PROCEDURE, *declared(Layers)), Task)
+
+
+class ErfTask(_Choices):
+    """A table ``[[erf]]``: what can be chosen of the procedure, and of which layers.
 
     Attributes:
         name: of its results; the protocol's by default.
-        protocol: and what follows until ``precision``: as the options.
-        layers: as ``--layer``.
-        stages: as ``--stages``.
-        output_key: as ``--output-key``.
         exact: as ``--exact``.
     """
 
@@ -68,28 +61,11 @@ class ErfTask(Task, frozen=True, kw_only=True):
     passes: ClassVar[int] = 2
 
     name: str = ""
-    protocol: str = "ding2022"
-    scalar: Scalar | None = None
-    gradient: Gradient | None = None
-    rgb: RGB | None = None
-    transform: Transform | None = None
-    display: Display | None = None
-    unit: str = "center"
-    square: Square = "center"
-    resolution: _Positive | None = None
-    precision: Precision = "fp32"
-    layers: tuple[_Text, ...] = ()
-    stages: bool = False
-    output_key: _Text | None = None
     exact: bool = False
 
     def __post_init__(self) -> None:
         try:
-            self._procedure()
-            if self.stages and self.layers:
-                raise UsageError("stages and layers exclude each other")
-            if self.output_key and not self.layers:
-                raise UsageError("output_key is for a layer; name it with layers")
+            self._procedure(), self._layers()
         except UsageError as error:
             raise ValueError(str(error)) from error
 
@@ -140,11 +116,11 @@ class ErfTask(Task, frozen=True, kw_only=True):
     def network(self, request: Request, seed: int, device: str, held: ExitStack) -> Prepared:
         """Return a network with its layers ready to be measured."""
         from erf_tools.erf.measuring import prepared
-        from erf_tools.studies.erf import load_requested
+        from erf_tools.studies.erf import find_layers, load_requested
 
         procedure = self._procedure()
         model = load_requested(request, procedure, seed)
-        taps = self._layers().taps(model)
+        taps = find_layers(model, self._layers())
         return held.enter_context(
             prepared(model, procedure, taps, device=device, fast=not self.exact)
         )
@@ -185,20 +161,10 @@ class ErfTask(Task, frozen=True, kw_only=True):
         return Published(rows, [*MEASURES, *_SINGLE], files)
 
     def _procedure(self) -> Procedure:
-        varied = find_protocol(
-            self.protocol,
-            scalar=self.scalar,
-            gradient=self.gradient,
-            rgb=self.rgb,
-            transform=self.transform,
-            display=self.display,
-        )
-        return Procedure(varied, self.unit, self.square, self.resolution, self.precision)
+        return Procedure().varied(**{each.name: getattr(self, each.name) for each in PROCEDURE})
 
     def _layers(self) -> Layers:
-        from erf_tools.studies.erf import Layers
-
-        return Layers(self.layers, self.stages, self.output_key)
+        return Layers(**{each.name: getattr(self, each.name) for each in declared(Layers)})
 
 
 KIND = ErfTask

@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from msgspec import Meta
 
+from erf_tools.choices import declared
+from erf_tools.cue_conflict.choices import Deciding, StimulusChoices
 from erf_tools.cue_conflict.stimuli import SIDE, StimulusSet, open_stimuli
 from erf_tools.errors import UsageError
 from erf_tools.failures import Failures
@@ -17,7 +19,7 @@ from erf_tools.files import read_archive, write_archive
 from erf_tools.images import Preprocessing
 from erf_tools.models.requests import Request, folder_name
 from erf_tools.sweep.sources import Sources, divided
-from erf_tools.sweep.task import Opened, Published, Task, removed_if_damaged
+from erf_tools.sweep.task import Opened, Published, Task, removed_if_damaged, table
 from erf_tools.text import dimensions
 
 if TYPE_CHECKING:
@@ -26,30 +28,20 @@ if TYPE_CHECKING:
     from erf_tools.models.loading import Model
     from erf_tools.sweep.plan import Measurement
 
-_Positive = Annotated[int, Meta(ge=1)]
-_Text = Annotated[str, Meta(pattern=r"\S")]
+
+_Choices: Any = table((*declared(StimulusChoices), *declared(Deciding)), Task)
 
 
-class ShapeBiasTask(Task, frozen=True, kw_only=True):
-    """The table ``[shape_bias]``.
+class ShapeBiasTask(_Choices):
+    """The table ``[shape_bias]``: on which stimuli (cue conflict only), and how it is decided.
 
     Attributes:
-        stimuli: as ``--stimuli``; cue conflict only.
-        allow_partial: as ``--allow-partial``.
-        preset: as ``--preset``.
-        aggregation: as ``--aggregation``.
-        output_key: as ``--output-key``.
         shard: about how many stimuli make a unit of work.
     """
 
     table: ClassVar[str] = "shape_bias"
 
-    stimuli: _Text = "cue-conflict"
-    allow_partial: bool = False
-    preset: str = "direct"
-    aggregation: Literal["mean", "sum", "max"] = "mean"
-    output_key: str | None = None
-    shard: _Positive = 320
+    shard: Annotated[int, Meta(ge=1)] = 320
 
     @property
     def title(self) -> str:
@@ -89,20 +81,13 @@ class ShapeBiasTask(Task, frozen=True, kw_only=True):
         """Return a network for the size at which it is shown stimuli."""
         from erf_tools.studies.shape_bias import load_deciding
 
-        return load_deciding(request, self.preset, seed)
+        return load_deciding(request, self._deciding(), seed)
 
     def measure(self, network: Model, share: StimulusSet, device: str, part: Path) -> None:
         """Write the decisions on a share, and how they were made."""
         from erf_tools.cue_conflict.classify import decide
 
-        made = decide(
-            network,
-            share,
-            self.preset,
-            self.aggregation,
-            device=device,
-            output_key=self.output_key,
-        )
+        made = decide(network, share, self._deciding(), device=device)
         frame = made.frame.reset_index()
         arrays = {column: frame[column].to_numpy(dtype=str) for column in frame}
         write_archive(part, arrays, dict(made.provenance))
@@ -164,6 +149,9 @@ class ShapeBiasTask(Task, frozen=True, kw_only=True):
             file=files,
         )
         return Published(table, ("shape_bias", "coverage", "mean_of_categories"), written.files)
+
+    def _deciding(self) -> Deciding:
+        return Deciding(**{each.name: getattr(self, each.name) for each in declared(Deciding)})
 
 
 KIND = ShapeBiasTask

@@ -1,0 +1,150 @@
+"""Choices that are declared once, as fields of a dataclass.
+
+A field made by :func:`choice` is the keyword of a function, the option of a command, the key in a
+study file, and what a command is written with that makes a result again: all of it follows from the
+field.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, fields, replace
+from functools import cache
+from inspect import Parameter, signature
+from types import NoneType, UnionType
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from erf_tools.errors import UsageError
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A choice, as it was declared.
+
+    Attributes:
+        default: its value where nothing is chosen.
+        help: a sentence or two for people.
+        option: on the command line; made of the name where it is empty.
+        metavar: what stands for its value on the command line; by its type where it is empty.
+        shown_default: what is chosen by default, where the default does not say it.
+        lowest: of a number.
+        name: of the field, the keyword and the key.
+        type: of its value. Of several, the one that the command line and study files take.
+    """
+
+    default: Any
+    help: str
+    option: str = ""
+    metavar: str | None = None
+    shown_default: str | None = None
+    lowest: int | None = None
+    name: str = ""
+    type: Any = None
+
+    @property
+    def allowed(self) -> tuple[str, ...]:
+        """The values there are, where they are few."""
+        of = [part for part in _parts(self.type) if get_origin(part) is Literal]
+        return tuple(value for part in of for value in get_args(part))
+
+    def check(self, value: Any) -> None:
+        """See that a value is one of those that are allowed.
+
+        Raises:
+            UsageError: it is not.
+        """
+        if self.allowed and value != self.default and value not in self.allowed:
+            raise UsageError(f"{self.option} is {value!r}; it is {listed(self.allowed, 'or')}")
+
+
+def choice(default: Any, help: str, **more: Any) -> Any:
+    """Return a field of a dataclass that declares a choice; see :class:`Choice`."""
+    return field(default=default, metadata={"choice": Choice(default, help, **more)})
+
+
+@cache
+def declared(declaration: type) -> tuple[Choice, ...]:
+    """Return the choices that a dataclass declares, in the order of its fields."""
+    types = get_type_hints(declaration)
+    return tuple(
+        replace(
+            each.metadata["choice"],
+            name=each.name,
+            option=each.metadata["choice"].option or f"--{each.name.replace('_', '-')}",
+            type=_simple(types[each.name]),
+        )
+        for each in fields(declaration)
+        if "choice" in each.metadata
+    )
+
+
+def taken(choices: Iterable[Choice], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values of some choices among others', as their declaration takes them."""
+    found = {each.name: values[each.name] for each in choices if each.name in values}
+    return {
+        name: tuple(value) if isinstance(value, list) else value for name, value in found.items()
+    }
+
+
+def words(choices: Iterable[Choice], values: Mapping[str, Any]) -> list[str]:
+    """Return the words of a command line that choose these values."""
+    found: list[str] = []
+    for each in choices:
+        value = values[each.name]
+        if isinstance(value, bool):
+            found += [each.option] * value
+        elif isinstance(value, tuple):
+            found += [word for item in value for word in (each.option, str(item))]
+        elif value is not None:
+            found += [each.option, str(value)]
+    return found
+
+
+def spelled_out(
+    choices: Iterable[Choice], annotation: Callable[[Choice], Any] = lambda choice: choice.type
+) -> Callable[[_Function], _Function]:
+    """Return a decorator by which the signature of a function names what its ``**choices`` are.
+
+    They come before the parameters that can be given by keyword only.
+
+    Args:
+        choices: that the function takes.
+        annotation: gives the type of a parameter.
+    """
+
+    def decorate(function: _Function) -> _Function:
+        own = signature(function, eval_str=True)
+        spelled = [
+            Parameter(
+                each.name, Parameter.KEYWORD_ONLY, default=each.default, annotation=annotation(each)
+            )
+            for each in choices
+        ]
+        by_kind = {
+            kind: [each for each in own.parameters.values() if each.kind == kind]
+            for kind in (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY)
+        }
+        first, last = by_kind.values()
+        function.__signature__ = own.replace(parameters=[*first, *spelled, *last])  # type: ignore[attr-defined]
+        return function
+
+    return decorate
+
+
+def listed(names: Iterable[str], last: str) -> str:
+    """Return names as a list in a sentence, with a word before the last of them."""
+    *others, end = names
+    return f"{', '.join(others)} {last} {end}" if others else end
+
+
+def _parts(type_: Any) -> tuple[Any, ...]:
+    """Return the types of which a value has one."""
+    return get_args(type_) if get_origin(type_) in (Union, UnionType) else (type_,)
+
+
+def _simple(type_: Any) -> Any:
+    """Return the first of several types, with ``None`` if that is one of them."""
+    first, *others = _parts(type_)
+    return first | None if NoneType in others else first

@@ -1,0 +1,64 @@
+"""How networks decide, and on which stimuli: what can be chosen."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from erf_tools.choices import choice, declared
+
+PresetName = Literal["direct", "mvh", "model"]
+Aggregation = Literal["mean", "sum", "max"]
+
+
+@dataclass(frozen=True)
+class StimulusChoices:
+    """On which stimuli.
+
+    Attributes:
+        stimuli: a folder, or the name of a published set; see
+            :func:`erf_tools.cue_conflict.stimuli.open_stimuli`.
+        allow_partial: use what there is of a set.
+    """
+
+    stimuli: str = choice(
+        "cue-conflict",
+        "A folder of stimuli; without it the published cue-conflict set is fetched once. edges and "
+        "silhouettes, or a folder of single-cue stimuli, give accuracies instead.",
+        metavar="DIR|edges|silhouettes",
+    )
+    allow_partial: bool = choice(False, "Measure what there is of a set, and say so.")
+
+
+@dataclass(frozen=True)
+class Deciding:
+    """How a network's output becomes a decision.
+
+    Attributes:
+        preset: how a stimulus is shown; see :data:`~erf_tools.cue_conflict.classify.PRESETS`.
+        aggregation: how the probabilities of a category's classes become one number.
+        output_key: which part of the network's output holds the logits, where it gives several;
+            ``logits`` by default.
+
+    Raises:
+        UsageError: there is no such preset or aggregation.
+    """
+
+    preset: PresetName = choice(
+        "direct",
+        "direct: the whole stimulus, the model's own mean and std; mvh: as the toolbox "
+        "model-vs-human; model: the model's evaluation transform, crop included.",
+    )
+    aggregation: Aggregation = choice(
+        "mean", "How probabilities of a category's classes become one number."
+    )
+    output_key: str | None = choice(
+        None,
+        "Which part of the network's output holds the logits.",
+        metavar="KEY",
+        shown_default="logits, where it gives several",
+    )
+
+    def __post_init__(self) -> None:
+        for each in declared(Deciding):
+            each.check(getattr(self, each.name))
