@@ -249,7 +249,7 @@ def test_the_command_line_writes_one_file(tmp_path: Path, run_command: Command) 
     synthetic.erf("net", blob(32, 5)).save(tmp_path / "results" / "net" / "erf.npz")
     synthetic.shape_bias_folder(tmp_path / "results" / "bias")
     path = tmp_path / "report.html"
-    code, out, error = run_command("report", tmp_path / "results", "--output", path)
+    code, out, error = run_command("report", tmp_path / "results", "--output", tmp_path)
     assert code == 0, error
     assert f"Written to {path}" in out
     shown = embedded(path.read_text())

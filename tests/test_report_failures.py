@@ -139,7 +139,7 @@ def test_a_bad_result_is_named_and_the_others_are_shown(
     shutil.copytree(results / "good", bad.parent)
     damage(bad)
     output = results / "report.html"
-    code, out, error = run_command("report", results, "--output", output)
+    code, out, error = run_command("report", results, "--output", output.parent)
     assert code == 1
     assert f"Written to {output}" in out
     assert len(error.splitlines()) == 1
@@ -148,7 +148,7 @@ def test_a_bad_result_is_named_and_the_others_are_shown(
     assert [erf["label"] for erf in shown["erfs"]] == ["net (untrained)"]
     assert len(shown["makers"]) == 8
     assert [str(bad) in failure for failure in shown["failures"]] == [True]
-    code, _, error = run_command("report", bad, "--output", results / "alone.html")
+    code, _, error = run_command("report", bad, "--output", results / "alone")
     assert code == 2 or "worse" in error
     assert str(bad) in error
     assert len(error.splitlines()) == 1
@@ -169,7 +169,7 @@ def test_a_bad_folder_of_decisions_is_named(
 ) -> None:
     (results / "bias" / name).write_text(content, encoding="latin-1")
     output = results / "report.html"
-    code, _, error = run_command("report", results, "--output", output)
+    code, _, error = run_command("report", results, "--output", output.parent)
     assert code == 1
     assert len(error.splitlines()) == 1
     assert str(results / "bias") in error
@@ -185,7 +185,7 @@ def test_only_regular_files_are_read(
 ) -> None:
     damage(results / "bias" / name)
     output = results / "report.html"
-    code, _, error = run_command("report", results, "--output", output)
+    code, _, error = run_command("report", results, "--output", output.parent)
     assert len(embedded(output)["erfs"]) == 1
     gone = name == "shape_bias.csv" and damage is not pipe  # then there is no such result
     assert code == (0 if gone else 1)
@@ -224,7 +224,7 @@ def test_nothing_that_can_be_read_is_misuse(results: Path, run_command: Command)
     (results / "good" / "erf.npz").write_bytes(b"")
     (results / "bias" / "provenance.json").unlink()
     output = results / "report.html"
-    code, _, error = run_command("report", results, "--output", output)
+    code, _, error = run_command("report", results, "--output", output.parent)
     assert code == 2
     assert len(error.splitlines()) == 2
     assert not output.exists()
@@ -253,11 +253,12 @@ def test_a_link_stays_and_what_it_leads_to_is_written(results: Path, run_command
     target = results.parent / "elsewhere" / "page.html"
     target.parent.mkdir()
     target.write_text("before")
-    link = results.parent / "link.html"
+    link = results.parent / "linked" / "report.html"
+    link.parent.mkdir()
     for place in (target, target.with_name("not there yet.html")):
         link.unlink(missing_ok=True)
         link.symlink_to(place)
-        code, _, error = run_command("report", results, "--output", link)
+        code, _, error = run_command("report", results, "--output", link.parent)
         assert code == 0, error
         assert link.is_symlink()
         assert len(embedded(place)["erfs"]) == 1
@@ -265,16 +266,20 @@ def test_a_link_stays_and_what_it_leads_to_is_written(results: Path, run_command
 
 def test_what_is_no_file_is_not_replaced(results: Path, run_command: Command) -> None:
     place = results.parent
-    os.mkfifo(place / "pipe")
-    (place / "to_device").symlink_to("/dev/null")
-    (place / "loop").symlink_to(place / "loop")
+    for name in ("pipe", "to_device", "loop", "folder"):
+        (place / name).mkdir()
+    os.mkfifo(place / "pipe" / "report.html")
+    (place / "to_device" / "report.html").symlink_to("/dev/null")
+    (place / "loop" / "report.html").symlink_to(place / "loop" / "report.html")
+    (place / "folder" / "report.html").mkdir()
     (place / "file").touch()
+    folders = ("pipe", "to_device", "loop", "folder", "file")
     for output in (
-        *(Path("/dev/null"), place / "to_device", place / "pipe", place / "loop"),
-        *(place / "results", place / "file" / "report.html"),
+        Path("/dev/null/report.html"),
+        *(place / name / "report.html" for name in folders),
     ):
         before = output.lstat().st_mode if os.path.lexists(output) else None
-        code, _, error = run_command("report", results, "--output", output)
+        code, _, error = run_command("report", results, "--output", output.parent)
         assert code == 1
         assert error.startswith(f"erf-tools: cannot write {output}")
         assert (output.lstat().st_mode if os.path.lexists(output) else None) == before
@@ -282,32 +287,32 @@ def test_what_is_no_file_is_not_replaced(results: Path, run_command: Command) ->
         page.write_report(place, Failures(), [synthetic.erf("net", blob(16, 3))])
 
 
-@pytest.mark.parametrize("linked", [False, True])
 @pytest.mark.parametrize("name", ["good/erf.npz", *(f"bias/{name}" for name in BROKEN)])
 def test_a_result_is_not_replaced_by_its_report(
-    name: str, linked: bool, results: Path, run_command: Command
+    name: str, results: Path, run_command: Command
 ) -> None:
     before = (results / name).read_bytes()
-    output = results / name
-    if linked:
-        output = results.parent / "link"
-        output.symlink_to(results / name)
-    code, _, error = run_command("report", results, "--output", output)
+    link = results.parent / "linked" / "report.html"
+    link.parent.mkdir()
+    link.symlink_to(results / name)
+    code, _, error = run_command("report", results, "--output", link.parent)
     assert code == 2
     assert "is one of the results" in error
+    with pytest.raises(UsageError, match="is one of the results"):
+        page.report([results], results / name)
     assert (results / name).read_bytes() == before
 
 
 def test_folders_of_the_output_are_made(results: Path, run_command: Command) -> None:
     output = results.parent / "new" / "folders" / "report.html"
-    assert run_command("report", results, "--output", output)[0] == 0
+    assert run_command("report", results, "--output", output.parent)[0] == 0
     assert output.is_file()
 
 
 def test_names_are_shown_and_not_heeded(results: Path, run_command: Command) -> None:
     synthetic.erf(HOSTILE, blob(32, 6)).save(results / "worse" / "erf.npz")
     output = results / "report.html"
-    assert run_command("report", results, "--output", output)[0] == 0
+    assert run_command("report", results, "--output", output.parent)[0] == 0
     labels = [erf["label"] for erf in embedded(output)["erfs"]]
     assert labels == ["net (untrained)", f"{SHOWN} (untrained)"]
     assert output.read_text().count("</script>") == 2

@@ -82,7 +82,7 @@ def test_a_trained_network_on_photographs_and_stimuli_is_measured_as_by_the_sing
         "shape_bias_differences.csv",
     ):
         assert Path("out/shape_bias", name).read_text() == Path("decided", name).read_text(), name
-    assert run_command("report", "out", "--output", "report.html")[0] == 0
+    assert run_command("report", "out", "--output", "shown")[0] == 0
     compared = ["--erf", "out/erf/ding2022", "--shape-bias", "out/shape_bias"]
     assert run_command("compare", *compared, "--output", "compared")[0] == 0
 

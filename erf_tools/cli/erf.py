@@ -13,13 +13,14 @@ import typer
 from erf_tools.choices import declared, spelled_out, taken
 from erf_tools.cli.inputs import report_images, wanted_models
 from erf_tools.cli.options import (
-    LARGEST_SEED,
     BatchSize,
     Device,
     Models,
     Offline,
     Output,
     Overwrite,
+    Seed,
+    WeightChoices,
     option,
     read_batch_size,
 )
@@ -37,14 +38,7 @@ _CHOICES = (*declared(ImageChoices), *PROCEDURE, *declared(Layers))
 @spelled_out(_CHOICES, option)
 def erf(
     model: Models,
-    weights: Annotated[
-        list[str],
-        typer.Option(
-            metavar="pretrained|random|FILE|ADDRESS",
-            help="Once for all models, or once per model in the same order; a pattern as in "
-            "'run/epoch_*.pth' is a series of checkpoints.",
-        ),
-    ] = ["pretrained"],  # noqa: B006 - Typer copies it
+    weights: WeightChoices = ["pretrained"],  # noqa: B006 - Typer copies it
     *,
     exact: Annotated[
         bool,
@@ -54,16 +48,13 @@ def erf(
             "same.",
         ),
     ] = False,
-    batch_size: BatchSize = "auto",
-    device: Device = "auto",
-    seed: Annotated[
-        int,
-        typer.Option(min=0, max=LARGEST_SEED, help="Of random weights and of the order of images."),
-    ] = 0,
-    offline: Offline = False,
     preview: Annotated[
         bool, typer.Option("--preview", help="Print each map, small, in the terminal too.")
     ] = False,
+    batch_size: BatchSize = "auto",
+    device: Device = "auto",
+    seed: Seed = 0,
+    offline: Offline = False,
     output: Output = Path("results/erf"),
     overwrite: Overwrite = False,
     **choices: Any,

@@ -11,6 +11,12 @@ import typer
 from erf_tools.choices import Choice
 from erf_tools.errors import UsageError
 
+#: Seeds that every generator takes: Python's, NumPy's and torch's.
+LARGEST_SEED = 2**63 - 1
+#: Images at once that no machine has the memory for.
+_LARGEST_BATCH = 100_000
+
+# In the order of every command: networks, what is measured, how it is computed, where it goes.
 Models = Annotated[
     list[str],
     typer.Option(
@@ -21,8 +27,22 @@ Models = Annotated[
         "Repeat it, or separate names by commas.",
     ),
 ]
+WeightChoices = Annotated[
+    list[str],
+    typer.Option(
+        metavar="pretrained|random|FILE|ADDRESS",
+        help="Once for all models, or once per model in the same order; for ERFs, a pattern as in "
+        "'run/epoch_*.pth' is a series of checkpoints.",
+    ),
+]
 BatchSize = Annotated[str, typer.Option(metavar="auto|N", help="Images at once.")]
 Device = Annotated[str, typer.Option(metavar="NAME", help="auto, cpu, cuda, cuda:1 or mps.")]
+Seed = Annotated[
+    int,
+    typer.Option(
+        min=0, max=LARGEST_SEED, help="Of random weights, and of the order of images for ERFs."
+    ),
+]
 Offline = Annotated[
     bool, typer.Option("--offline", help="Fetch nothing; HF_HUB_OFFLINE=1 does the same.")
 ]
@@ -30,11 +50,6 @@ Output = Annotated[Path, typer.Option(metavar="DIR", help="Folder for the result
 Overwrite = Annotated[
     bool, typer.Option("--overwrite", help="Replace other results in the folder.")
 ]
-
-#: Seeds that every generator takes: Python's, NumPy's and torch's.
-LARGEST_SEED = 2**63 - 1
-#: Images at once that no machine has the memory for.
-_LARGEST_BATCH = 100_000
 
 
 def option(choice: Choice) -> Any:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from erf_tools.cli.options import split_names
+from erf_tools.cli.options import Offline, Output, split_names
 from erf_tools.cli.outcomes import raise_failures, say
 from erf_tools.errors import UsageError
 
@@ -21,18 +21,19 @@ def report(
             "folders, and erf.npz files.",
         ),
     ],
-    output: Annotated[Path, typer.Option(metavar="FILE", help="The page.")] = Path(
-        "results/report.html"
-    ),
+    output: Output = Path("results"),
 ) -> None:
     """Show results on one page that opens in any browser, without a network.
 
-    Example: erf-tools report results/erf results/shape_bias --output report.html
+    It is report.html in the folder for the results.
+
+    Example: erf-tools report results/erf results/shape_bias --output results
     """
     from erf_tools.report.page import report as write
 
-    failures = write(results, output)
-    say(f"Written to {output}: {output.stat().st_size / 1e6:.1f} MB; open it in a browser")
+    page = output / "report.html"
+    failures = write(results, page)
+    say(f"Written to {page}: {page.stat().st_size / 1e6:.1f} MB; open it in a browser")
     raise_failures(failures)
 
 
@@ -64,6 +65,7 @@ def explore(
         int | None,
         typer.Option(min=1, max=65535, show_default="the first free one from 7860"),
     ] = None,
+    offline: Offline = False,
 ) -> None:
     """Open a local page: click a pixel of an image, see what the unit there looks at.
 
@@ -75,9 +77,12 @@ def explore(
 
     if find_spec("gradio") is None:
         raise UsageError('the page needs Gradio: python -m pip install -e ".[app]"')
+    from erf_tools.downloads import go_offline
     from erf_tools.explorer.server import ended_like_ctrl_c, listen, serve
     from erf_tools.explorer.uploads import uploads_folder
 
+    if offline:
+        go_offline()
     with ended_like_ctrl_c(), listen(host, port) as listener, uploads_folder() as uploads:
         from erf_tools.explorer.pictures import samples
         from erf_tools.explorer.session import Session

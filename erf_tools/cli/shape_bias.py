@@ -10,13 +10,14 @@ import typer
 from erf_tools.choices import declared, spelled_out, taken
 from erf_tools.cli.inputs import report_left_out, wanted_models
 from erf_tools.cli.options import (
-    LARGEST_SEED,
     BatchSize,
     Device,
     Models,
     Offline,
     Output,
     Overwrite,
+    Seed,
+    WeightChoices,
     option,
     read_batch_size,
     split_names,
@@ -29,13 +30,7 @@ from erf_tools.errors import UsageError
 @spelled_out((*declared(StimulusChoices), *declared(Deciding)), option)
 def shape_bias(
     model: Models = [],  # noqa: B006 - Typer copies it
-    weights: Annotated[
-        list[str],
-        typer.Option(
-            metavar="pretrained|random|FILE|ADDRESS",
-            help="Once for all models, or once per model in the same order.",
-        ),
-    ] = ["pretrained"],  # noqa: B006
+    weights: WeightChoices = ["pretrained"],  # noqa: B006
     *,
     decisions: Annotated[
         list[Path],
@@ -57,7 +52,7 @@ def shape_bias(
     ] = None,
     batch_size: BatchSize = "auto",
     device: Device = "auto",
-    seed: Annotated[int, typer.Option(min=0, max=LARGEST_SEED, help="Of random weights.")] = 0,
+    seed: Seed = 0,
     offline: Offline = False,
     output: Output = Path("results/shape_bias"),
     overwrite: Overwrite = False,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from erf_tools.cli.inputs import report_images
+from erf_tools.cli.options import Device, Offline
 from erf_tools.cli.outcomes import raise_failures, say, say_written
 from erf_tools.errors import ErfToolsError, UsageError
 
@@ -44,34 +45,48 @@ def sweep(
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Try again what has failed.")
     ] = False,
+    device: Device = "auto",
+    offline: Offline = False,
     output: Annotated[
         Path | None,
-        typer.Option(help="Folder for the results.", show_default="as the study says"),
+        typer.Option(
+            metavar="DIR", help="Folder for the results.", show_default="as the study says"
+        ),
     ] = None,
 ) -> None:
     """Measure many models over many images, in units that survive: run it again to go on.
 
     Example: erf-tools sweep analyses/studies/backbones.toml --dry-run
     """
+    from erf_tools.downloads import go_offline
     from erf_tools.sweep.study import read_study
 
+    if offline:
+        go_offline()
+    if device != "auto" and executor != "local":
+        raise UsageError(
+            f"--device is for --executor local; what a worker gets of the {executor} cluster is "
+            f"said in the study's table [{executor}]"
+        )
     wanted = read_study(study)
     folder = output or Path(wanted.output).expanduser()
     if status:
         _print_status(folder)
     elif dry_run:
-        _print_plan(wanted, folder)
+        _print_plan(wanted, folder, device)
     else:
-        _run(wanted, folder, _executor(executor, wanted, address), retry_failed)
+        _run(wanted, folder, _executor(executor, wanted, address, device), retry_failed)
 
 
-def _executor(name: str, study: StudyFile, address: str) -> Executor:
+def _executor(name: str, study: StudyFile, address: str, device: str) -> Executor:
     from importlib.util import find_spec
 
     package = _PACKAGES.get(name)
     if package and find_spec(package) is None:
         raise UsageError(f'--executor {name} needs {package}: python -m pip install -e ".[{name}]"')
     from erf_tools.sweep.work import perform
+
+    devices = _devices(device) if name == "local" else []
 
     def execute(units: Sequence[Unit], folder: Path) -> Iterator[Outcome]:
         threads = units[0].measurement.threads
@@ -85,14 +100,24 @@ def _executor(name: str, study: StudyFile, address: str) -> Executor:
             return run_on_slurm(units, folder, perform, threads, study.slurm)
         from erf_tools.sweep.local import run_locally
 
-        return run_locally(units, folder, perform, _devices())
+        return run_locally(units, folder, perform, devices)
 
     return execute
 
 
-def _devices() -> list[str]:
+def _devices(device: str) -> list[str]:
+    """Return the devices of this machine that do units.
+
+    Raises:
+        UsageError: there is no such device.
+    """
     from torch import cuda
 
+    from erf_tools.kernels.devices import check_device
+
+    if device != "auto":
+        check_device(device)
+        return [device]
     return [f"cuda:{index}" for index in range(cuda.device_count())] or ["cpu"]
 
 
@@ -129,7 +154,7 @@ def _print_status(folder: Path) -> None:
         say(f"{row.model}, {row.protocol}: {row.failed} units failed: {row.reason}")
 
 
-def _print_plan(study: StudyFile, folder: Path) -> None:
+def _print_plan(study: StudyFile, folder: Path, device: str) -> None:
     from datetime import timedelta
 
     import pandas as pd
@@ -151,11 +176,11 @@ def _print_plan(study: StudyFile, folder: Path) -> None:
     say(f"{len(todo)} of {len(plan.units)} units to do, into {folder}")
     if not todo:
         return
-    device = _devices()[0]
-    found = estimate(todo, device, progress=True)
+    first = _devices(device)[0]
+    found = estimate(todo, first, progress=True)
     say(
         f"About {timedelta(seconds=round(found.seconds))} on one worker like this machine's "
-        f"{device}, to a factor of three, by operations; and {found.networks} networks to prepare"
+        f"{first}, to a factor of three, by operations; and {found.networks} networks to prepare"
     )
     for name, reason in found.not_counted.items():
         say(f"not in the estimate: {name}: {reason}")

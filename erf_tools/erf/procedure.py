@@ -129,7 +129,7 @@ class Procedure:
     @classmethod
     def recorded(cls, setting: Mapping[str, Any]) -> Procedure:
         """Return the procedure of a result, from its setting."""
-        own = {each.name: setting[each.name] for each in declared(Procedure)}
+        own = {each.name: setting.get(each.name, each.default) for each in declared(Procedure)}
         height, width = setting["resolution"]
         own["resolution"] = height if height == width else (height, width)
         return cls(Protocol(**setting["protocol"]), **own)

@@ -28,6 +28,15 @@ def choose_device(name: str, module: nn.Module) -> torch.device:
     if name == "auto":
         own = next((parameter.device for parameter in module.parameters()), torch.device("cpu"))
         return torch.device("cuda") if own.type == "cpu" and torch.cuda.is_available() else own
+    return check_device(name)
+
+
+def check_device(name: str) -> torch.device:
+    """Return the device of a name other than ``auto``.
+
+    Raises:
+        UsageError: there is no such device on this machine.
+    """
     try:
         device = torch.device(name)
         torch.ones(1, device=device).cpu()  # `meta` takes values, but gives none back

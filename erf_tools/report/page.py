@@ -42,7 +42,7 @@ def report(places: Sequence[Path], output: Path) -> Failures:
     failures = Failures()
     found = find_results(places, failures)
     if found.hold(output):
-        raise UsageError(f"{output} is one of the results; choose another --output file")
+        raise UsageError(f"{output} is one of the results; choose another --output folder")
     check_writable(output)
     erfs: list[ERF] = []
     biases: list[ShapeBias] = []

@@ -13,6 +13,7 @@ from typing import Any
 import ray
 from ray.exceptions import RayActorError, RayTaskError
 
+from erf_tools.downloads import go_offline, is_offline
 from erf_tools.errors import ErfToolsError
 from erf_tools.sweep.dispatch import Work, WorkerDied, dispatch, translated
 from erf_tools.sweep.outcome import Outcome
@@ -84,7 +85,9 @@ class _Actor:
         self._handle: Any = None
 
     def start(self) -> Future[None]:
-        self._handle = ray.remote(_Performer).options(**self._resources).remote(os.getcwd())
+        self._handle = (
+            ray.remote(_Performer).options(**self._resources).remote(os.getcwd(), is_offline())
+        )
         return translated(self._handle.be_there.remote().future(), _explained)
 
     def submit(self, unit: Unit) -> Future[Outcome]:
@@ -95,8 +98,10 @@ class _Actor:
 class _Performer:
     """What runs on the cluster."""
 
-    def __init__(self, folder: str) -> None:
+    def __init__(self, folder: str, offline: bool) -> None:
         os.chdir(folder)  # where relative paths lead, and users' factories lie
+        if offline:
+            go_offline()
 
     def be_there(self) -> None:
         """Answer, once the process can."""
