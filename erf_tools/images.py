@@ -34,6 +34,7 @@ from erf_tools.folders import (
     why_unreadable,
 )
 from erf_tools.image_choices import Order
+from erf_tools.numbers import LARGEST_SEED, whole_number
 from erf_tools.text import dimensions
 
 #: Makes an image ready for a network, but for its mean and standard deviation. That two are equal
@@ -207,8 +208,8 @@ def select(
     Raises:
         UsageError: no such file or folder, no images in it, or none that can be read.
     """
-    if num_images < 1:
-        raise UsageError(f"--num-images is {num_images}; it has to be at least 1")
+    num_images = whole_number(num_images, "--num-images")
+    seed = whole_number(seed, "--seed", 0, LARGEST_SEED)
     if order not in get_args(Order):
         raise UsageError(f"--order is {order!r}; it is spread or sequential")
     described, candidates, left_out = _candidates(source)
@@ -325,7 +326,7 @@ def _candidates(
     source: str | Path | Sequence[str | Path | Image.Image],
 ) -> tuple[str, list[tuple[str, Path | Image.Image]], tuple[Remark, ...]]:
     """Return where the images come from, what may be one, and what lies there but is none."""
-    if source == "builtin":
+    if isinstance(source, str) and source == "builtin":
         folder = Path(str(resources.files("skimage") / "data"))
         return "builtin", [(name, folder / name) for name in BUILTIN], ()
     if isinstance(source, (str, Path)):
@@ -339,6 +340,12 @@ def _candidates(
         raise UsageError(
             f"--images {source}: there is no such folder or file; name one, or use builtin"
         )
+    for item in source:
+        if not isinstance(item, (str, Path, Image.Image)):
+            raise UsageError(
+                f"an image is a {type(item).__name__}; give paths, or PIL images "
+                "(PIL.Image.fromarray makes them of arrays)"
+            )
     given: list[tuple[str, Path | Image.Image]] = [
         (f"image-{index}", item)
         if isinstance(item, Image.Image)

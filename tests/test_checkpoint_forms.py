@@ -346,6 +346,10 @@ REFUSED: dict[str, tuple[Callable[[State], Any], str]] = {
         r"not finite.*\(bn1.running_var\): the training diverged",
     ),
     "sparse": (with_value("fc.weight", lambda v: v.to_sparse()), "fc.weight is sparse.*to_dense"),
+    "8 bits": (
+        with_value("fc.weight", lambda v: v.to(torch.float8_e4m3fn)),
+        "fc.weight is quantised: save the floating-point network",
+    ),
     "quantised": (
         with_value("fc.weight", lambda v: torch.quantize_per_tensor(v, 0.1, 0, torch.qint8)),
         "fc.weight is quantised: save the floating-point network",

@@ -157,6 +157,7 @@ CAUSES: dict[str, tuple[Callable[[], Any], str]] = {
     "exported module": (lambda: exported().module(), "torch.export.*give the nn.Module"),
     "quantised": (quantised, "quantised layers.*floating point"),
     "lazy": (lambda: nn.Sequential(nn.LazyConv2d(4, 3)), "lazy layers.*call it once"),
+    "8 bits": (lambda: conv().to(torch.float8_e5m2), r"8 bits \(weight, float8_e5m2\); give"),
     "meta": (lambda: nn.Sequential(conv()).to("meta"), "meta device.*load its weights"),
     "partly meta": (lambda: nn.Sequential(conv(), conv(4).to("meta")), r"meta device.*1\.weight"),
     "float64 inside": (lambda: nn.Sequential(conv(), conv(4).double()), r"types.*\.float\(\)"),

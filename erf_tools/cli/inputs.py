@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from erf_tools.cli.options import split_names
+from erf_tools.cli.options import split_names, split_weights
 from erf_tools.cli.outcomes import say
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def wanted_models(models: list[str], weights: list[str], offline: bool) -> list[
 
     if offline:
         go_offline()
-    wanted = requests(split_names(models), split_names(weights))
+    wanted = requests(split_names(models), split_weights(weights))
     if others := [request.model for request in wanted if request.model not in ENTRIES]:
         from erf_tools.models.loading import resolve
         from erf_tools.models.requests import is_factory

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import re
+from glob import glob
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin
 
 import typer
 
+from erf_tools.addresses import is_address
 from erf_tools.choices import Choice
 from erf_tools.errors import UsageError
-
-#: Seeds that every generator takes: Python's, NumPy's and torch's.
-LARGEST_SEED = 2**63 - 1
-#: Images at once that no machine has the memory for.
-_LARGEST_BATCH = 100_000
+from erf_tools.numbers import LARGEST_BATCH, LARGEST_SEED
 
 # In the order of every command: networks, what is measured, how it is computed, where it goes.
 Models = Annotated[
@@ -71,6 +69,27 @@ def split_names(values: list[str]) -> list[str]:
     return [part.strip() for value in values for part in value.split(",") if part.strip()]
 
 
+def split_weights(values: list[str]) -> list[str]:
+    """Return what :func:`split_names` does, but for commas inside addresses and names of files.
+
+    An address goes on until another choice of weights begins.
+    """
+    choices: list[str] = []
+    for value in values:
+        if Path(value).exists() or glob(value):
+            choices.append(value)
+            continue
+        in_address = False
+        for part in map(str.strip, value.split(",")):
+            begins = is_address(part) or part in ("pretrained", "random")
+            if in_address and not begins:
+                choices[-1] += f",{part}"
+            elif part:
+                choices.append(part)
+                in_address = is_address(part)
+    return choices
+
+
 def read_batch_size(text: str) -> int | None:
     """Return the number, or None for ``auto``.
 
@@ -79,8 +98,8 @@ def read_batch_size(text: str) -> int | None:
     """
     if text == "auto":
         return None
-    if not re.fullmatch(r"[0-9]{1,6}", text) or not 1 <= int(text) <= _LARGEST_BATCH:
+    if not re.fullmatch(r"[0-9]{1,6}", text) or not 1 <= int(text) <= LARGEST_BATCH:
         raise UsageError(
-            f"--batch-size is {text!r}; it is auto or a number from 1 to {_LARGEST_BATCH}"
+            f"--batch-size is {text!r}; it is auto or a number from 1 to {LARGEST_BATCH}"
         )
     return int(text)

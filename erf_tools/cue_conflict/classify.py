@@ -46,6 +46,7 @@ from erf_tools.models.heads import (
     probabilities,
 )
 from erf_tools.models.loading import Model, as_model
+from erf_tools.numbers import LARGEST_BATCH, whole_number
 from erf_tools.provenance import versions
 from erf_tools.text import dimensions
 
@@ -167,7 +168,9 @@ def decide(
     def pixels(stimulus: Stimulus) -> np.ndarray:
         return np.asarray(chosen.view(Image.fromarray(stimulus.pixels()), preprocessing))
 
-    batch_size = batch_size or _BATCH.get(target.type, 16)
+    if batch_size is None:
+        batch_size = _BATCH.get(target.type, 16)
+    batch_size = whole_number(batch_size, "--batch-size", 1, LARGEST_BATCH)
     views = ahead(pixels, stimuli.stimuli)
     with bar, ready(model.module, target) as network, torch.inference_mode():
         dtype = floating_type(network)

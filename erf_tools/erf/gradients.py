@@ -18,6 +18,7 @@ from erf_tools.features.taps import Tap, find_taps
 from erf_tools.image_choices import Order
 from erf_tools.images import PixelStore, Selection, select
 from erf_tools.models.loading import Model, as_model
+from erf_tools.numbers import LARGEST_BATCH, whole_number
 
 
 @spelled_out(PROCEDURE)
@@ -122,6 +123,8 @@ def measure_layers(
         UsageError: something cannot be measured as asked.
         ErfToolsError: the network failed.
     """
+    if batch_size is not None:
+        batch_size = whole_number(batch_size, "--batch-size", 1, LARGEST_BATCH)
     size = procedure.size(model.preprocessing)
     lengths = group_lengths(len(selection), size, len(taps))
     images = len(selection)

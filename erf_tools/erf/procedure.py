@@ -11,6 +11,7 @@ from erf_tools.choices import Choice, choice, declared
 from erf_tools.erf.protocols import PROTOCOLS, VARIED, Protocol, find_protocol, variation
 from erf_tools.erf.units import check_unit
 from erf_tools.errors import UsageError
+from erf_tools.numbers import whole_number
 
 if TYPE_CHECKING:
     from erf_tools.images import Preprocessing, View
@@ -64,11 +65,16 @@ class Procedure:
         check_unit(self.unit)
         for each in declared(Procedure):
             each.check(getattr(self, each.name))
-        sides = self.resolution if isinstance(self.resolution, tuple) else (self.resolution,)
-        if any(side is not None and not 1 <= side <= LARGEST_RESOLUTION for side in sides):
+        if self.resolution is None:
+            return
+        pair = isinstance(self.resolution, (tuple, list))
+        given: Any = self.resolution if pair else [self.resolution]
+        sides = tuple(whole_number(side, "--resolution", 1, LARGEST_RESOLUTION) for side in given)
+        if pair and len(sides) != 2:
             raise UsageError(
-                f"--resolution is {self.resolution}; it is from 1 to {LARGEST_RESOLUTION}"
+                f"--resolution is {self.resolution}; it is a side, or height and width"
             )
+        object.__setattr__(self, "resolution", sides if pair else sides[0])
         if len(set(sides)) > 1 and self.protocol.transform != "warp":
             raise UsageError(
                 f"--resolution is {self.resolution}, but {self.protocol.transform} cuts out a "

@@ -297,6 +297,12 @@ def check_network(given: object, name: str) -> nn.Module:
                 f"{name} has parameters on the meta device, which hold no values ({part}); load "
                 "its weights first (to_empty, or load_state_dict with assign=True)"
             )
+        if tensor.is_floating_point() and tensor.itemsize == 1:
+            kind = str(tensor.dtype).removeprefix("torch.")
+            raise UsageError(
+                f"{name} has values in 8 bits ({part}, {kind}); give the network in floating point "
+                "from which it was made"
+            )
     for part, parameter in given.named_parameters():
         dense = parameter.layout == torch.strided and not parameter.is_quantized
         if dense and not parameter.isfinite().all():

@@ -271,7 +271,7 @@ def _check_layouts(state: Mapping[str, Any], source: str) -> None:
             "has no values (it is on the meta device): save it with its values"
             if value.is_meta
             else "is quantised: save the floating-point network"
-            if value.is_quantized
+            if value.is_quantized or (value.is_floating_point() and value.itemsize == 1)
             else "is sparse: save it with .to_dense()"
             if value.layout != torch.strided
             else ""

@@ -29,6 +29,7 @@ from erf_tools.models.renamings import efficientnet_to_timm, mmpretrain_to_offic
 from erf_tools.models.requests import HUB, is_factory
 from erf_tools.models.sources import WeightSource
 from erf_tools.models.weights import Weights
+from erf_tools.numbers import LARGEST_SEED, whole_number
 from erf_tools.text import first_line
 
 
@@ -92,6 +93,7 @@ def load_model(
         ErfToolsError: its weights are missing or do not fit.
     """
     size = (resolution, resolution) if isinstance(resolution, int) else resolution
+    seed = whole_number(seed, "--seed", 0, LARGEST_SEED)
     if is_factory(name):
         return _load_factory(name, weights)
     entry, source = resolve(name), catalogue.source_of(name, weights)

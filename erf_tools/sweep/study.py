@@ -18,6 +18,7 @@ from erf_tools.choices import declared
 from erf_tools.errors import UsageError
 from erf_tools.image_choices import ImageChoices
 from erf_tools.models.requests import Request, check_folders, requests
+from erf_tools.numbers import LARGEST_SEED
 from erf_tools.sweep.task import Task, Text, table
 from erf_tools.sweep.tasks import KINDS
 
@@ -70,7 +71,7 @@ class StudyFile(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     output: Text
     models: tuple[ListedModels, ...]
     images: Images = Images()
-    seed: Annotated[int, Meta(ge=0)] = 0
+    seed: Annotated[int, Meta(ge=0, le=LARGEST_SEED)] = 0
     threads: Annotated[int, Meta(ge=1, le=MOST_THREADS)] | None = None
     slurm: Mapping[str, Any] = msgspec.field(default_factory=dict)
     ray: Mapping[str, float] = msgspec.field(default_factory=dict)
