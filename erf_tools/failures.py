@@ -66,7 +66,7 @@ def one_sentence(what: str) -> Iterator[None]:
 
 def reason(error: BaseException) -> str:
     """Return the kind of an error and the first line of its message."""
-    if isinstance(error, MemoryError):
-        return "there is not enough memory"
     kind, line = type(error).__name__, first_line(error)
+    if isinstance(error, MemoryError) and line == kind:  # Python's own says nothing
+        line = "there is not enough memory"
     return kind if line == kind else f"{kind}: {line}"

@@ -16,6 +16,7 @@ from matplotlib.text import Text
 
 from erf_tools.cli.outcomes import say
 from erf_tools.errors import UsageError
+from erf_tools.failures import reason
 from erf_tools.figures import literal, own_style, save_figure
 from erf_tools.files import write_text
 from erf_tools.models.requests import Request, check_folders, folder_name, requests
@@ -199,3 +200,18 @@ def test_a_full_disk_behind_the_output_is_one_sentence(arguments: list[str]) -> 
     assert done.stderr == (
         "erf-tools: cannot print (No space left on device); what was written to files is kept\n"
     )
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (ValueError("first\nsecond"), "ValueError: first"),
+        (ValueError(" \n\n  later"), "ValueError: later"),
+        (ValueError(), "ValueError"),
+        (ValueError("x" * 300), f"ValueError: {'x' * 200}..."),
+        (MemoryError(), "MemoryError: there is not enough memory"),
+        (MemoryError("Unable to allocate 5 GiB"), "MemoryError: Unable to allocate 5 GiB"),
+    ],
+)
+def test_the_reason_of_an_error_is_one_line(error: Exception, said: str) -> None:
+    assert reason(error) == said
