@@ -15,6 +15,7 @@ from erf_tools.erf.intervals import effective_number, jackknife, t_interval
 from erf_tools.erf.measures import FAMILIES, MEASURES, Measures, measure
 from erf_tools.erf.measures.family import Summed
 from erf_tools.erf.measures.frame import Frame
+from erf_tools.erf.measures.moments import Moments
 from erf_tools.erf.measures.sample import Sample, image_sums
 from erf_tools.erf.parts import Part, join, load_parts, save_parts
 from erf_tools.erf.tables import difference_table, erf_table, notes
@@ -193,3 +194,20 @@ def test_an_image_that_is_left_out_does_not_count() -> None:
     full, fewer = sampled(maps), sampled(maps[:5])
     assert (len(full), len(fewer)) == (6, 5)
     assert full.counts == (1,) * 6
+
+
+@pytest.mark.parametrize("away", [0.0, 1.0, 2.0, 3.0, 6.0])
+def test_a_map_that_is_nearly_round_has_an_interval_that_holds(away: float) -> None:
+    """The elongation is a vector's length: near zero it is not normal, and chance adds to it."""
+    images, samples, spread = 20, 1000, 0.1
+    generator = np.random.default_rng(int(away))
+    truth = away * spread / np.sqrt(images)
+    drawn = generator.normal((truth, 0.0), spread, (samples, images, 2))
+    family, held = Moments(), []
+    for elongation, slant in np.moveaxis(drawn, -1, 1):
+        sums = np.zeros((images, 9))  # of y ** i x ** j A; mass and both variances add up to 1
+        sums[:, 0], sums[:, 4] = 1, slant / 2
+        sums[:, 2], sums[:, 6] = (1 - elongation) / 2, (1 + elongation) / 2
+        found = family.interval(3, family.spread(sums, Frame((2, 2))), images)
+        held.append(found.low <= np.sqrt((1 + truth) / (1 - truth)) <= found.high)
+    assert 0.925 < np.mean(held) < 0.99

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import chain
-from math import nan
+from itertools import chain, zip_longest
 
 import numpy as np
 import torch
@@ -28,41 +28,68 @@ from erf_tools.fields.receptive_field import ReceptiveField
 from erf_tools.kernels.folding import folded
 
 
-@dataclass
+@dataclass(frozen=True)
 class Layer:
-    """A layer with the units that are looked from.
+    """A layer that is measured.
 
     Attributes:
         tap: where it is.
-        field: theoretical receptive field of its units; ``None`` if it is not known, until the
-            first pass.
+        field: theoretical receptive field of its units; ``None`` if it is not known.
         cone: how to compute only what the units see, where that is less than everything.
-        shape: channels, rows and columns; empty until the first plain pass, as is what follows.
-        positions: of the units.
-        shifts: rows and columns by which each unit's map is moved to the central unit's place.
-        centre: true centre of the central unit, in pixels.
     """
 
     tap: Tap
     field: ReceptiveField | None
     cone: Cone | None = None
-    shape: tuple[int, ...] = ()
-    positions: list[Position] = dataclasses.field(default_factory=list)
-    shifts: list[Position] = dataclasses.field(default_factory=list)
-    centre: tuple[float, float] = (nan, nan)
 
-    def settle(
-        self, shape: tuple[int, ...], size: tuple[int, int], unit: str, upper_token: bool
-    ) -> None:
-        """Choose the units of a map of this shape, of images of this size."""
+
+@dataclass(frozen=True)
+class Units:
+    """The units of a layer that are looked from.
+
+    Attributes:
+        shape: channels, rows and columns of the layer's maps.
+        field: theoretical receptive field of its units; of tiles where it is not known.
+        positions: rows and columns of the units.
+        shifts: rows and columns by which each unit's map is moved to the central unit's place.
+        centre: true centre of the central unit, in pixels.
+    """
+
+    shape: tuple[int, ...]
+    field: ReceptiveField
+    positions: tuple[Position, ...]
+    shifts: tuple[Position, ...]
+    centre: tuple[float, float]
+
+    @classmethod
+    def chosen(
+        cls,
+        shape: tuple[int, ...],
+        field: ReceptiveField | None,
+        size: tuple[int, int],
+        unit: str,
+        upper_token: bool,
+    ) -> Units:
+        """Choose the units of maps of this shape, for images of this size.
+
+        Args:
+            shape: channels, rows and columns.
+            field: ``None`` if it is not known.
+            size: height and width of the images.
+            unit: see :func:`erf_tools.erf.units.check_unit`.
+            upper_token: see :func:`erf_tools.erf.units.unit_positions`.
+
+        Raises:
+            UsageError: the map has no such units.
+        """
         rows, columns = shape[1:]
-        field = self.field = self.field or ReceptiveField.tiles((rows, columns), size)
+        field = field or ReceptiveField.tiles((rows, columns), size)
         positions = unit_positions(unit, rows, columns, upper_token)
         several = len(positions) > 1
         middle = field.centre(central_unit(rows, columns) if several else positions[0])
         centres = [field.centre(position) for position in positions]
-        self.shifts = [(round(middle[0] - y), round(middle[1] - x)) for y, x in centres]
-        self.positions, self.centre, self.shape = positions, middle, shape
+        shifts = tuple((round(middle[0] - y), round(middle[1] - x)) for y, x in centres)
+        return cls(shape, field, tuple(positions), shifts, middle)
 
 
 class Contributions:
@@ -81,6 +108,8 @@ class Contributions:
     Attributes:
         network: ``module``.
         layers: in the order of ``taps``.
+        size: of the images.
+        units: of each layer by its index; all are known from the first plain pass on.
         fastest: what was prepared.
     """
 
@@ -94,7 +123,7 @@ class Contributions:
         fast: bool,
     ) -> None:
         taps = proven(module, taps, size, fixed_size)
-        self._procedure, self._size = procedure, size
+        self._procedure, self.size = procedure, size
         self._upper_token = procedure.protocol.upper_token and hasattr(module, "patch_embed")
         fast = fast and not fixed_size
 
@@ -112,12 +141,13 @@ class Contributions:
         cuts = [candidates(self._folded, flow, index) if flow else [] for index in range(len(taps))]
         names = list(dict.fromkeys(chain.from_iterable(cuts)))
         read_more = reading_inputs(names, read_from)
+        fields: Sequence[ReceptiveField] = ()
         try:
             fields = receptive_fields(self._folded, read_more, size, fixed_size)
         except ErfToolsError:
-            self.layers, flow = [Layer(tap, None) for tap in taps], None
-        else:
-            self.layers = [Layer(tap, field) for tap, field in zip(taps, fields, strict=False)]
+            flow = None
+        self.units: dict[int, Units] = {}
+        self.layers = [Layer(*pair) for pair in zip_longest(taps, fields[: len(taps)])]
         of_inputs = dict(zip(names, fields[len(taps) :], strict=True)) if flow else {}
         for index, layer in enumerate(self.layers):
             if flow and layer.field and layer.field.basis == "dependency":
@@ -125,25 +155,32 @@ class Contributions:
                 grown, rest = np.divmod(np.subtract(size, flow.size), stride)
                 if rest.any():
                     continue
-                rows, columns = (np.array(flow.maps[index].shape[2:]) + grown).tolist()
-                units = unit_positions(procedure.unit, rows, columns, self._upper_token)
+                channels, *sides = flow.maps[index].shape[1:]
+                units = self._chosen(index, (channels, *(np.array(sides) + grown).tolist()))
                 known = {name: of_inputs[name] for name in cuts[index]}
-                layer.cone = plan(flow, known, layer.field, size, units)
+                cone = plan(flow, known, layer.field, size, units.positions)
+                self.layers[index] = dataclasses.replace(layer, cone=cone)
         cones = frozenset(index for index, layer in enumerate(self.layers) if layer.cone)
         self.fastest = Way(folded=self._folded is not module, cones=cones)
 
-    def look_from(self, unit: str) -> None:
-        """Choose other units of the same layers, without the search for receptive fields.
+    def _chosen(self, index: int, shape: tuple[int, ...]) -> Units:
+        """Return the units of a layer whose maps have this shape."""
+        if index not in self.units or self.units[index].shape != shape:
+            field, unit = self.layers[index].field, self._procedure.unit
+            self.units[index] = Units.chosen(shape, field, self.size, unit, self._upper_token)
+        return self.units[index]
 
-        Cones are those of the first units: from now on everything is computed.
+    def looking_from(self, unit: str) -> Contributions:
+        """Return the same layers seen from other units, without cones, which are those of units.
 
-        Raises:
-            UsageError: see :func:`erf_tools.erf.units.check_unit`.
+        The search for receptive fields is not done again.
         """
-        self._procedure = dataclasses.replace(self._procedure, unit=unit)
-        self.fastest = dataclasses.replace(self.fastest, cones=frozenset())
-        for layer in self.layers:
-            layer.cone, layer.shape = None, ()
+        other = copy.copy(self)
+        other._procedure = dataclasses.replace(self._procedure, unit=unit)
+        other.fastest = dataclasses.replace(self.fastest, cones=frozenset())
+        other.layers = [dataclasses.replace(layer, cone=None) for layer in self.layers]
+        other.units = {}
+        return other
 
     def share(self, way: Way) -> float:
         """Return the share of all positions that is computed, of the layer with the largest."""
@@ -202,26 +239,25 @@ class Contributions:
         self, run: Pass, indices: Sequence[int], cone: Cone | None, behaviour: Behaviour | None
     ) -> dict[int, Sight]:
         """Return what some layers' units see, from one forward pass."""
-        layers = [self.layers[index] for index in indices]
-        maps = run.features([layer.tap for layer in layers], behaviour)
+        maps = run.features([self.layers[index].tap for index in indices], behaviour)
         sights = {}
-        for index, layer, features in zip(indices, layers, maps, strict=True):
-            shape = tuple(features.shape[1:])
-            if not cone and shape != layer.shape:
-                layer.settle(shape, self._size, self._procedure.unit, self._upper_token)
+        for index, features in zip(indices, maps, strict=True):
+            units = self.units[index] if cone else self._chosen(index, tuple(features.shape[1:]))
             top, left = cone.offset if cone else (0, 0)
-            units = [(row - top, column - left) for row, column in layer.positions]
+            positions = [(row - top, column - left) for row, column in units.positions]
             found = aligned_mean(
                 run,
-                layer.tap,
-                units,
-                layer.shifts,
+                self.layers[index].tap,
+                positions,
+                units.shifts,
                 features,
                 self._procedure.protocol,
-                keep_graph=layer is not layers[-1],
+                keep_graph=index != indices[-1],
             )
             with torch.no_grad():
-                values = torch.stack([features[:, :, row, column] for row, column in units], dim=2)
+                values = torch.stack(
+                    [features[:, :, row, column] for row, column in positions], dim=2
+                )
                 spread = features.flatten(2).std(dim=2, correction=0)
             sights[index] = Sight(found, values, spread)
         return sights

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from erf_tools.erf.contributions import Contributions, Layer
+from erf_tools.erf.contributions import Contributions
 from erf_tools.erf.course import Course
 from erf_tools.erf.maps import MeasuredImage
 from erf_tools.erf.parts import Part
@@ -107,7 +107,7 @@ class Prepared:
     ) -> None:
         self._model, self._procedure, self._contributions = model, procedure, contributions
         self._device, self._dtype = device, floating_type(contributions.network)
-        self._size = procedure.size(model.preprocessing)
+        self._size = contributions.size
         self._view = procedure.view(model.preprocessing)
         self._on_cuda = device.type == "cuda"
         fitting = 1 if self._on_cuda else max(1, _BATCH_PIXELS // (self._size[0] * self._size[1]))
@@ -176,12 +176,10 @@ class Prepared:
                 tuple(lengths),
                 layer_sums.each(),
                 measured,
-                self._setting(layer),
+                self._setting(index),
                 (self._run(selection, index, course),),
             )
-            for index, (layer, layer_sums, measured) in enumerate(
-                zip(self._contributions.layers, sums, images, strict=True)
-            )
+            for index, (layer_sums, measured) in enumerate(zip(sums, images, strict=True))
         ]
 
     def _begun(self, selection: Selection, store: PixelStore) -> Course:
@@ -220,8 +218,8 @@ class Prepared:
                 if sights == "wrong":
                     return None
                 sums = sums or [  # centres are known from the first maps on
-                    Sums(self._size, self._device, lengths, layer.centre if at_unit else None)
-                    for layer in self._contributions.layers
+                    Sums(self._size, self._device, lengths, units.centre if at_unit else None)
+                    for _, units in sorted(self._contributions.units.items())
                 ]
                 for layer_sums, sight in zip(sums, sights, strict=True):
                     layer_sums.add(sight.maps)
@@ -283,18 +281,19 @@ class Prepared:
             shown = replace(self._model, module=network)
             return predicted, classify(shown, selection.images, labels, own, self._device)
 
-    def _setting(self, layer: Layer) -> dict[str, Any]:
-        assert layer.field is not None  # from the first pass on
+    def _setting(self, index: int) -> dict[str, Any]:
+        """Return what a layer's map is of."""
+        tap, units = self._contributions.layers[index].tap, self._contributions.units[index]
         return {
             **self._procedure.record(),
             "model": self._record,
             "resolution": list(self._size),
             "dtype": str(self._dtype).removeprefix("torch."),
-            "tap": {**layer.tap.record(), "default": layer.tap == self._model.tap},
-            "feature_map": list(layer.shape),
-            "units": [list(position) for position in layer.positions],
-            "centre": list(layer.centre),
-            "receptive_field": layer.field.record(),
+            "tap": {**tap.record(), "default": tap == self._model.tap},
+            "feature_map": list(units.shape),
+            "units": [list(position) for position in units.positions],
+            "centre": list(units.centre),
+            "receptive_field": units.field.record(),
         }
 
     @cached_property

@@ -138,15 +138,13 @@ class Session:
                 fast=False,  # folding for the next few clicks would take longer than it saves
             )
         contributions = loaded.prepared[layer]
-        (looked_at,) = contributions.layers
-        if not looked_at.shape:
+        if not contributions.units:
             contributions.maps(inputs.clone())
-        rows, columns = looked_at.shape[1:]
+        units = contributions.units[0]
+        rows, columns = units.shape[1:]
         pixel = tuple(share * length - 0.5 for share, length in zip(point, size, strict=True))
-        assert looked_at.field is not None  # from the first pass on
-        unit = nearest_unit(looked_at.field, (rows, columns), (pixel[0], pixel[1]))
-        contributions.look_from(f"{unit[0]},{unit[1]}")
-        (maps,) = contributions.maps(inputs)
+        unit = nearest_unit(units.field, (rows, columns), (pixel[0], pixel[1]))
+        (maps,) = contributions.looking_from(f"{unit[0]},{unit[1]}").maps(inputs)
         predictions, decision = _predicted(model, picture, target, dtype)
         return Answer(
             model.name,
@@ -157,7 +155,7 @@ class Session:
             maps[0].cpu().numpy().astype(np.float64),
             unit,
             (rows, columns),
-            looked_at.field,
+            units.field,
             predictions,
             decision,
         )

@@ -23,6 +23,9 @@ from erf_tools.report.results import ShapeBias, find_results
 #: For maps (as in the figures) and for differences; colour-blind readers can read both.
 _COLOUR_MAPS = {"map": "magma", "difference": "PuOr"}
 
+#: Parts of the page's script, in the order in which they need each other.
+_SCRIPTS = ("elements.js", "maps.js", "charts.js", "report.js")
+
 #: What could end the element that holds the data, or a line of it in an old reader.
 _ESCAPES = {ord(sign): f"\\u{ord(sign):04x}" for sign in "<>&\u2028\u2029"}
 
@@ -90,7 +93,8 @@ def render(content: Mapping[str, Any]) -> str:
     Style, script and data lie in the page, and its policy lets it fetch nothing and run only this
     script. Data are read as JSON and become text, never markup.
     """
-    style, script = _package_file("report.css"), _package_file("report.js")
+    style = _package_file("report.css")
+    script = "\n".join(['"use strict";\n(() => {', *map(_package_file, _SCRIPTS), "})();\n"])
     colours = {name: _colours(scheme) for name, scheme in _COLOUR_MAPS.items()}
     data = json.dumps({**content, "colours": colours}, allow_nan=False, separators=(",", ":"))
     policy = (

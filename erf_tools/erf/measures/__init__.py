@@ -72,13 +72,13 @@ class Measures:
         """Return a value with its 95 % interval over images; NaN where there is none."""
         measure, (family, place) = MEASURES[name], PLACES[name]
         spread = self._spread(family)
-        deviations = spread.deviations[:, place]
-        if len(deviations) < FEWEST:
+        units = len(spread.deviations)
+        if units < FEWEST:
             return Estimate(float(spread.value[place]))
         estimate = float(spread.estimate[place])
-        found = t_interval(estimate, deviations, self._effective(family))
+        found = family.interval(place, spread, self._effective(family))
         value = estimate if measure.corrected else float(spread.value[place])
-        if not measure.interval or len(deviations) < measure.fewest:
+        if not measure.interval or units < measure.fewest:
             return Estimate(value)
         low, high = (family.rounded_up(place, end, self._frame) for end in (found.low, found.high))
         ends = (value, low, high)

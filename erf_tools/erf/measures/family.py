@@ -10,8 +10,9 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from erf_tools.erf.intervals import FEWEST, Spread, jackknife
+from erf_tools.erf.intervals import FEWEST, Spread, jackknife, t_interval
 from erf_tools.erf.measures.frame import Frame
+from erf_tools.statistics import Estimate
 
 #: Pixels of each group's map that are multiplied at once.
 _CHUNK = 2**16
@@ -58,6 +59,17 @@ class Family(ABC):
     @abstractmethod
     def of_map(self, contribution: np.ndarray, frame: Frame) -> Sequence[float] | np.ndarray:
         """Return the values of a map that has mass, float64 ``[height, width]``."""
+
+    def interval(self, place: int, spread: Spread, effective: float) -> Estimate:
+        """Return the estimate of the measure at this place, with its interval.
+
+        Args:
+            place: of the measure among the family's.
+            spread: of the family, over enough units.
+            effective: see :func:`~erf_tools.erf.intervals.t_interval`.
+        """
+        estimate = float(spread.estimate[place])
+        return t_interval(estimate, spread.deviations[:, place], effective)
 
     def rounded_up(self, place: int, value: float, frame: Frame) -> float:
         """Return the smallest value, at least ``value``, that a measure can have."""

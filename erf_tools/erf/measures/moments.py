@@ -6,13 +6,21 @@ from math import hypot
 from typing import Any
 
 import numpy as np
+from scipy.special import chndtr, chndtrinc, ndtri, stdtrit
 
 from erf_tools.erf.intervals import Spread, jackknife
 from erf_tools.erf.measures.family import Measure, Summed
 from erf_tools.erf.measures.frame import Frame
+from erf_tools.statistics import CONFIDENCE, Estimate
 
 #: What rounding leaves of no variance, relative to the second moment about the middle.
 _ROUNDING = 1e-12
+
+#: Columns of the elongation's components in what :meth:`Moments.spread` gives.
+_ELONGATION = slice(4, 6)
+
+#: Square of the elongation, in its variances, from which it is as good as normal.
+_LONG = 100
 
 
 class Moments(Summed):
@@ -77,7 +85,44 @@ class Moments(Summed):
         estimate = plain.estimate.copy()
         noise = float((deviations**2).sum())
         estimate[-1] = _anisotropy(np.sqrt(np.maximum(hypot(*whole) ** 2 - noise, 0)))
-        return Spread(plain.value, estimate, plain.step, plain.deviations)
+        return Spread(
+            np.concatenate([plain.value, whole]),
+            np.concatenate([estimate, whole]),
+            np.concatenate([plain.step, np.zeros(2)]),
+            np.concatenate([plain.deviations, deviations], axis=1),
+        )
+
+    def interval(self, place: int, spread: Spread, effective: float) -> Estimate:
+        """Return an estimate with its interval; near a round map, that of a vector's length.
+
+        The elongation's two components are normal, about what they are for infinitely many images;
+        their squared length in units of their variance is a noncentral chi-squared with 2 degrees
+        of freedom, whose noncentrality has an interval by inversion. The variance is that along the
+        vector as far as its direction is known, else the mean over directions, and is made larger
+        as Student's t is wider than the normal.
+        """
+        found = super().interval(place, spread, effective)
+        if self.measures[place].name != "anisotropy":
+            return found
+        vector, deviations = spread.value[_ELONGATION], spread.deviations[:, _ELONGATION]
+        square, noise = float(vector @ vector), float((deviations**2).sum())
+        if not 0 < square < _LONG * noise:
+            return found
+        along = float(((deviations @ vector) ** 2).sum()) / square
+        known = max(1 - noise / square, 0.0)
+        tails = (1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2
+        wider = stdtrit(max(effective - 1, 1), tails[1]) / ndtri(tails[1])
+        variance = (known * along + (1 - known) * noise / 2) * wider**2
+        low, high = (
+            _anisotropy(np.sqrt(variance * _noncentrality(square / variance, below)))
+            for below in reversed(tails)
+        )
+        return Estimate(found.value, float(low), float(high))
+
+
+def _noncentrality(value: float, below: float) -> float:
+    """Return with which noncentrality this share of chi-squared values lies below ``value``."""
+    return float(chndtrinc(value, 2, below)) if chndtr(value, 2, 0) > below else 0.0
 
 
 def _second_moments(sums: np.ndarray) -> list[np.ndarray]:

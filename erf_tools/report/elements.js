@@ -1,0 +1,80 @@
+// What the sections of the page are made of. Data become text nodes and attribute values only, never
+// markup: names may hold anything.
+const data = JSON.parse(document.getElementById("data").textContent);
+const byId = (id) => document.getElementById(id);
+const SVG = "http://www.w3.org/2000/svg";
+
+// --- Elements ---------------------------------------------------------------------------------
+
+function fill(element, attributes, children) {
+  for (const [name, value] of Object.entries(attributes || {})) {
+    if (value !== null && value !== undefined) element.setAttribute(name, value);
+  }
+  element.append(...children);
+  return element;
+}
+const node = (tag, attributes, ...children) =>
+  fill(document.createElement(tag), attributes, children);
+const shape = (tag, attributes, ...children) =>
+  fill(document.createElementNS(SVG, tag), attributes, children);
+
+const NONE = "\u2013";
+const known = (value) => value !== null && value !== undefined;
+const fixed = (value, digits) => (known(value) ? value.toFixed(digits) : NONE);
+const percent = (value, digits = 2) => (known(value) ? `${(100 * value).toFixed(digits)}\u00a0%` : NONE);
+const precise = (value) =>
+  value === 0 ? "0" : value >= 1000 || value < 1e-3
+    ? value.toExponential(1).replace(".0e", "e").replace("e+", "e")
+    : String(Number(value.toPrecision(3)));
+const times = (value) => `${precise(value)} \u00d7`;
+const range = (low, high, digits) =>
+  known(low) && known(high) ? ` [${fixed(low, digits)}, ${fixed(high, digits)}]` : "";
+const clamp = (value, low, high) => Math.min(Math.max(value, low), high);
+const announce = (text) => { byId("announcement").textContent = text; };
+
+function show(id, title) {
+  byId(id).hidden = false;
+  byId("contents").append(node("li", {}, node("a", { href: `#${id}` }, title)));
+}
+
+// --- Tables -----------------------------------------------------------------------------------
+
+// Columns: title, value (what is sorted by), text (what is shown), word (left-aligned).
+function table(columns, rows, caption, sortable) {
+  const body = node("tbody");
+  const heads = columns.map((column) => node("th", { scope: "col", class: column.word && "word" }));
+  const fillBody = (order) => body.replaceChildren(...order.map((row) => node("tr", {},
+    ...columns.map((column, index) => {
+      const text = column.text ? column.text(row) : known(column.value(row)) ? String(column.value(row)) : NONE;
+      return index === 0
+        ? node("th", { scope: "row" }, text)
+        : node("td", { class: column.word && "word" }, text);
+    }))));
+  const sortBy = (index) => {
+    const rising = heads[index].getAttribute("aria-sort") !== "ascending";
+    heads.forEach((head) => head.removeAttribute("aria-sort"));
+    heads[index].setAttribute("aria-sort", rising ? "ascending" : "descending");
+    const value = columns[index].value;
+    fillBody([...rows].sort((one, other) => {
+      const [a, b] = [value(one), value(other)];
+      if (!known(a) || !known(b)) return Number(known(b)) - Number(known(a));
+      const order = typeof a === "string" ? a.localeCompare(b, "en", { numeric: true }) : a - b;
+      return rising ? order : -order;
+    }));
+  };
+  columns.forEach((column, index) => {
+    if (!sortable) return heads[index].append(column.title);
+    const button = node("button", { type: "button" }, column.title);
+    button.addEventListener("click", () => sortBy(index));
+    return heads[index].append(button);
+  });
+  fillBody(rows);
+  return node("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": caption },
+    node("table", {}, node("caption", { class: "unseen" }, caption),
+      node("thead", {}, node("tr", {}, ...heads)), body));
+}
+
+const asTable = (columns, rows, caption) =>
+  node("details", {}, node("summary", {}, "The same as a table"), table(columns, rows, caption, false));
+
+const listNotes = (id, notes) => byId(id).append(...notes.map((note) => node("li", {}, note)));
