@@ -121,6 +121,13 @@ def test_the_command_of_a_result_asks_for_it(values: dict[str, Any], layers: Lay
     assert images == ImageChoices("builtin", 2)
 
 
+def test_a_result_that_knows_nothing_of_a_choice_was_made_by_its_default() -> None:
+    setting = dict(Procedure(unit="grid:2", resolution=32).record())
+    del setting["square"]
+    found = Procedure.recorded({**setting, "resolution": [32, 32]})
+    assert found == Procedure(unit="grid:2", square="center", resolution=32)
+
+
 def test_a_protocol_of_ones_own_has_no_command() -> None:
     own = Protocol("own2026", "here", "sum", "abs", "sum", "warp", "log")
     assert erf_command(made_by(Procedure(own, resolution=32), Layers())) is None

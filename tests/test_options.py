@@ -16,6 +16,7 @@ from sweep_studies import write_study
 
 from erf_tools.cli import app
 from erf_tools.downloads import is_offline
+from erf_tools.errors import UsageError
 
 COMMANDS: dict[str, Any] = typer.main.get_command(app).commands  # type: ignore[attr-defined]
 
@@ -39,9 +40,8 @@ def test_shared_options_have_one_text_one_form_and_one_order() -> None:
 
 
 def test_what_runs_networks_can_be_told_where_and_without_fetching() -> None:
-    for command in ("erf", "shape-bias", "sweep"):
+    for command in ("erf", "shape-bias", "sweep", "app"):
         assert {"--device", "--offline"} <= {*options(command)}, command
-    assert "--offline" in options("app")
 
 
 def test_the_output_is_a_folder_everywhere() -> None:
@@ -103,3 +103,10 @@ def test_a_sweep_fetches_nothing_offline(
     assert not is_offline()
     run_command("sweep", study.name, "--offline", "--status")
     assert is_offline()
+
+
+def test_the_page_is_told_its_device() -> None:
+    from erf_tools.explorer.session import Session
+
+    with pytest.raises(UsageError, match="--device nowhere: there is no such device here"):
+        Session(device="nowhere")

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from erf_tools.cli.options import Offline, Output, split_names
+from erf_tools.cli.options import Device, Offline, Output, split_names
 from erf_tools.cli.outcomes import raise_failures, say
 from erf_tools.errors import UsageError
 
@@ -65,6 +65,7 @@ def explore(
         int | None,
         typer.Option(min=1, max=65535, show_default="the first free one from 7860"),
     ] = None,
+    device: Device = "auto",
     offline: Offline = False,
 ) -> None:
     """Open a local page: click a pixel of an image, see what the unit there looks at.
@@ -87,7 +88,7 @@ def explore(
         from erf_tools.explorer.pictures import samples
         from erf_tools.explorer.session import Session
 
-        session = Session(split_names(model), allow_any_model)
+        session = Session(split_names(model), allow_any_model, device)
         with serve(session, samples(stimuli), listener, uploads), suppress(KeyboardInterrupt):
             if not listener.is_local:
                 say(f"warning: whoever reaches {host} can run networks on this machine", err=True)

@@ -23,7 +23,13 @@ from erf_tools.explorer.pictures import Picture
 from erf_tools.features.copies import probe_copy, random_states_kept
 from erf_tools.features.proof import find_map_layers
 from erf_tools.features.taps import Tap, stage_taps
-from erf_tools.kernels.devices import choose_device, floating_type, normalise, tf32_allowed
+from erf_tools.kernels.devices import (
+    check_device,
+    choose_device,
+    floating_type,
+    normalise,
+    tf32_allowed,
+)
 from erf_tools.models import catalogue
 from erf_tools.models.failures import explained
 from erf_tools.models.heads import IMAGENET_HEAD, find_logits, probabilities
@@ -58,17 +64,22 @@ class Session:
     Args:
         first: names to offer before the others.
         allow_any_model: offer all of timm's networks, not only the catalogue's.
+        device: on which networks are run; see :func:`erf_tools.effective_receptive_field`.
 
     Attributes:
         offered: names, in order.
         any_model: whether other names of timm may be typed.
 
     Raises:
-        UsageError: there is no model of a name, or it is no name but a place.
+        UsageError: there is no model of a name, or it is no name but a place; or no such device.
     """
 
-    def __init__(self, first: Sequence[str] = (), allow_any_model: bool = False) -> None:
-        self.any_model = allow_any_model
+    def __init__(
+        self, first: Sequence[str] = (), allow_any_model: bool = False, device: str = "auto"
+    ) -> None:
+        self.any_model, self._device = allow_any_model, device
+        if device != "auto":
+            check_device(device)
         for name in first:
             _check_name(name)
         others = timm.list_models() if allow_any_model else []
@@ -184,7 +195,7 @@ class Session:
                 ) from error
             raise
         size = model.input_size or (model.preprocessing.size,) * 2
-        target = choose_device("auto", model.module)
+        target = choose_device(self._device, model.module)
         with explained(model.name, model.module, size):
             model.module.eval().requires_grad_(False).to(target)
             found = _Loaded(model, target, size, _layers(model, target, size))
