@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 
 import numpy as np
@@ -15,6 +16,8 @@ from torch.nn import functional as F
 
 from erf_tools.erf.gradients import effective_receptive_field
 from erf_tools.erf.maps import ERF
+from erf_tools.erf.measuring import prepared
+from erf_tools.erf.procedure import Procedure
 from erf_tools.erf.ways import FEW, Sight, Way, differs, pays
 from erf_tools.errors import UsageError
 from erf_tools.features.taps import Tap
@@ -327,3 +330,49 @@ def test_automatic_mixed_precision_outside_changes_nothing() -> None:
     with torch.autocast("cpu", torch.bfloat16):
         found = measured(smooth(), images)
     assert np.array_equal(found.total, expected.total)
+
+
+def moving_average(net: Network, images: Tensor) -> Tensor:
+    maps = net.base(images)
+    net.average = 0.5 * net.average + 0.5 * maps.detach().mean((0, 2, 3), keepdim=True)
+    return maps * net.average.sigmoid()
+
+
+def average_made_late(net: Network, images: Tensor) -> Tensor:
+    maps = net.base(images)
+    mean = maps.detach().mean((0, 2, 3), keepdim=True)
+    net.late = mean if net.late is None else 0.5 * net.late + 0.5 * mean
+    return maps * net.late.sigmoid()
+
+
+def counter(net: Network, images: Tensor) -> Tensor:
+    net.count += 1
+    return net.base(images) * (net.count % 3 + 1)
+
+
+def memory(net: Network, images: Tensor) -> Tensor:
+    net.seen.append(float(images.detach().mean()))
+    return net.base(images) * (1 + abs(sum(net.seen)))
+
+
+@pytest.mark.parametrize("run", [moving_average, average_made_late, counter, memory])
+def test_what_each_image_changes_is_as_if_nothing_were_checked(
+    run: Callable[[Network, Tensor], Tensor],
+) -> None:
+    """A check is a pass more: what it moved would change all images behind it."""
+    network, pictures = made(run), photographs(12, 32)
+    network.average, network.late, network.count, network.seen = torch.zeros(1), None, 0, []
+    found = measured(network, pictures)
+    assert found.runs[0]["refused"] == "each image changes what the network holds"
+    assert relative(found.map, literal_loop(copy.deepcopy(network).double(), pictures)) < 1e-5
+    assert network.count == 0
+    assert not network.seen
+
+
+def test_each_part_of_the_images_begins_with_the_network_as_it_is() -> None:
+    network = made(counter)
+    network.count = 0
+    model = as_model(network, preprocessing=OWN, tap=Tap("", "NCHW"))
+    with prepared(model, Procedure(resolution=32), [model.tap], device="cpu") as measuring:
+        shards = [measuring.measure(select(photographs(3, 32)), (1,) * 3)[0] for _ in range(2)]
+    np.testing.assert_array_equal(shards[0].total, shards[1].total)

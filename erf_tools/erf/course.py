@@ -13,6 +13,7 @@ from erf_tools.erf.contributions import Contributions
 from erf_tools.erf.ways import PLAIN, Sight, Way, differs, pays
 from erf_tools.features.behaviour import Behaviour
 from erf_tools.features.copies import random_states_kept
+from erf_tools.features.state import State
 from erf_tools.kernels.devices import tf32_allowed
 
 #: Images whose plain maps a faster way has to give: the first alone may be a dark one.
@@ -38,6 +39,7 @@ class Course:
         self._contributions = contributions
         self._coarse = coarse
         self._plain: dict[int, list[Sight]] = {}
+        self._begun = self._settled = State(contributions.network, weights=False)
         self._proven = 0
         self.way = way
         self.refused = ""
@@ -58,8 +60,13 @@ class Course:
         except torch.OutOfMemoryError:
             raise
         except Exception:  # not to be watched, as compiled code; or it fails without that too
+            self._begun.restore()
             self.way, self.refused = PLAIN, "what it does with values cannot be watched"
             return
+        if self._moved():
+            return
+        # What the first pass has made, the second may move.
+        self._settled = State(self._contributions.network, weights=False)
         if behaviour.decisions:
             names = ", ".join(sorted(behaviour.decisions))
             self.way, self.refused = PLAIN, f"values decide what is computed ({names})"
@@ -71,6 +78,17 @@ class Course:
         share = self._contributions.share(self.way)
         if not pays(self.way, images, share, first.is_cuda):
             self.way = asked
+
+    def _moved(self) -> bool:
+        """Tell whether passes move the network's state; if so, go the plain way from its start.
+
+        A check that is one pass more would then change all maps behind it.
+        """
+        moved = self._settled.moved()
+        if moved:
+            self._begun.restore()
+            self.way, self.refused = PLAIN, "each image changes what the network holds"
+        return moved
 
     def look(self, inputs: Tensor, exact: bool = False) -> list[Sight] | None:
         """Return what each layer's units see of a batch; ``None`` if this way failed."""
@@ -104,6 +122,8 @@ class Course:
         for place in (last,) if done else dict.fromkeys((0, last)):
             image = inputs.detach()[place : place + 1]
             plain = self._of_plain(image, done + place)
+            if self._moved():
+                return False
             found = None if sights is None else [sight.of(place) for sight in sights]
             if wrong := self._wrong(found, plain):
                 self._slow_down(image, plain, wrong, together=len(inputs) > 1)

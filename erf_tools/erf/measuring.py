@@ -23,6 +23,7 @@ from erf_tools.erf.sums import Sums
 from erf_tools.erf.ways import FEW, PLAIN, Sight, Way
 from erf_tools.errors import UsageError
 from erf_tools.features.copies import random_states_kept
+from erf_tools.features.state import state_kept
 from erf_tools.features.taps import Tap
 from erf_tools.images import PixelStore, Selection, evaluation_view
 from erf_tools.kernels.devices import (
@@ -143,15 +144,15 @@ class Prepared:
         store = store or PixelStore(0)
         if self._procedure.protocol.gradient == "signed":
             lengths = ()  # of maps that add up with their sign, single ones say nothing
-        with explained(self._model.name, self._model.module, self._size):
-            course = self._begun(selection, store)
         bar = tqdm(
             total=len(selection),
             desc=self._model.name,
             unit="image",
             disable=None if progress else True,
         )
-        with bar:
+        with bar, state_kept(self._contributions.network, weights=False):
+            with explained(self._model.name, self._model.module, self._size):
+                course = self._begun(selection, store)
             while (sums := self._sums(selection, lengths, store, course, bar)) is None:
                 bar.reset()  # a faster way was wrong, and nothing that it gave is kept
         predicted, natively = self._classify(selection, labels or {})

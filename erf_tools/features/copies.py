@@ -10,7 +10,6 @@ from __future__ import annotations
 import copy
 import gc
 import random
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -124,49 +123,6 @@ def _contents(function: FunctionType) -> list[Any]:
         except ValueError:  # not filled yet
             continue
     return found
-
-
-@contextmanager
-def state_kept(module: nn.Module) -> Iterator[None]:
-    """Restore a network's state at the end: for one that cannot be copied.
-
-    State is parameters, their gradients and flags, buffers, attributes, hooks and modes.
-    """
-    attributes = [(vars(part), dict(vars(part))) for part in module.modules()]
-    containers = [
-        (value, copy.copy(value))
-        for _, values in attributes
-        for value in values.values()
-        if type(value).__module__ in ("builtins", "collections")
-        and isinstance(value, (dict, list, set, deque))
-    ]
-    held = [value for _, values in attributes for value in values.values()]
-    for container, _ in containers:
-        held += container.values() if isinstance(container, dict) else container
-    held += [parameter.grad for parameter in module.parameters()]
-    tensors = {id(value): value for value in held if isinstance(value, Tensor)}
-    saved = [
-        (tensor, tensor.data, tensor.detach().clone(), tensor.requires_grad)
-        for tensor in tensors.values()
-    ]
-    try:
-        yield
-    finally:
-        for present, values in attributes:
-            present.clear()
-            present.update(values)
-        for container, content in containers:
-            container.clear()
-            if isinstance(container, (list, deque)):
-                container.extend(content)
-            else:
-                container.update(content)
-        for tensor, memory, numbers, requires_grad in saved:
-            if not torch.equal(memory, numbers):
-                memory.copy_(numbers)
-            tensor.data = memory
-            if tensor.is_leaf:
-                tensor.requires_grad_(requires_grad)
 
 
 @contextmanager

@@ -16,10 +16,11 @@ import torch
 from torch import Tensor, nn
 
 from erf_tools.errors import UsageError
-from erf_tools.features.copies import NotCopyableError, probe_copy, random_states_kept, state_kept
+from erf_tools.features.copies import NotCopyableError, probe_copy, random_states_kept
 from erf_tools.features.layout import as_map, select, supposed_layout
 from erf_tools.features.order import IMAGES, Verdict, trial_images, verdict_of
 from erf_tools.features.reading import Keep, listening, read_each, read_features
+from erf_tools.features.state import state_kept
 from erf_tools.features.taps import (
     LAST_STAGE,
     Layout,

@@ -15,8 +15,8 @@ from erf_tools.features.copies import (
     NotCopyableError,
     independent_copy,
     random_states_kept,
-    state_kept,
 )
+from erf_tools.features.state import state_kept
 
 
 def choose_device(name: str, module: nn.Module) -> torch.device:

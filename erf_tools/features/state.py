@@ -1,0 +1,101 @@
+"""What a network holds beside its structure: remembered, compared and given back."""
+
+from __future__ import annotations
+
+import copy
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+#: Values that are compared by what they are.
+_PLAIN = (bool, int, float, complex, str)
+
+
+class State:
+    """What a network held at one time: buffers, attributes, hooks and modes, and its weights.
+
+    Args:
+        module: the network.
+        weights: remember parameters, their gradients and flags as well, which takes their memory.
+    """
+
+    def __init__(self, module: nn.Module, weights: bool) -> None:
+        self._attributes = [(vars(part), dict(vars(part))) for part in module.modules()]
+        self._containers: list[tuple[Any, Any]] = [
+            (value, copy.copy(value))
+            for _, values in self._attributes
+            for value in values.values()
+            if type(value).__module__ in ("builtins", "collections")
+            and isinstance(value, (dict, list, set, deque))
+        ]
+        held = [value for _, values in self._attributes for value in values.values()]
+        for container, _ in self._containers:
+            held += container.values() if isinstance(container, dict) else container
+        if weights:
+            held += [parameter.grad for parameter in module.parameters()]
+        else:
+            held = [value for value in held if not isinstance(value, nn.Parameter)]
+        tensors = {id(value): value for value in held if isinstance(value, Tensor)}
+        self._tensors = {
+            id(tensor): (tensor, tensor.data, tensor.detach().clone(), tensor.requires_grad)
+            for tensor in tensors.values()
+        }
+
+    def moved(self) -> bool:
+        """Tell whether numbers have changed, as running averages and counters do.
+
+        What was not there before, as a table made for the first size that is seen, is no change.
+        """
+        pairs = [
+            (value, present.get(name))
+            for present, values in self._attributes
+            for name, value in values.items()
+        ]
+        for container, content in self._containers:
+            if isinstance(container, dict):
+                pairs += [(value, container.get(key)) for key, value in content.items()]
+            elif isinstance(container, (list, deque)):
+                pairs += [(len(content), len(container)), *zip(content, container, strict=False)]
+        return any(self._differ(before, now) for before, now in pairs)
+
+    def _differ(self, before: Any, now: Any) -> bool:
+        if isinstance(before, Tensor) and isinstance(now, Tensor):
+            if before is now and id(before) not in self._tensors:
+                return False  # a weight
+            numbers = self._tensors[id(before)][2] if id(before) in self._tensors else before
+            return numbers.shape != now.shape or not torch.equal(numbers, now)
+        if isinstance(before, _PLAIN) and isinstance(now, _PLAIN):
+            return before != now
+        return False
+
+    def restore(self) -> None:
+        """Give the network all of it back."""
+        for present, values in self._attributes:
+            present.clear()
+            present.update(values)
+        for container, content in self._containers:
+            container.clear()
+            if isinstance(container, (list, deque)):
+                container.extend(content)
+            else:
+                container.update(content)
+        for tensor, memory, numbers, requires_grad in self._tensors.values():
+            if not torch.equal(memory, numbers):
+                memory.copy_(numbers)
+            tensor.data = memory
+            if tensor.is_leaf:
+                tensor.requires_grad_(requires_grad)
+
+
+@contextmanager
+def state_kept(module: nn.Module, weights: bool = True) -> Iterator[None]:
+    """Restore a network's state at the end; see :class:`State`."""
+    before = State(module, weights)
+    try:
+        yield
+    finally:
+        before.restore()
