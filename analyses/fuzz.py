@@ -32,7 +32,8 @@ from analyses.programs import run
 from erf_tools import as_model, effective_receptive_field
 from erf_tools.errors import ErfToolsError
 from erf_tools.features.taps import Tap
-from erf_tools.images import Preprocessing, select
+from erf_tools.images import select
+from erf_tools.preprocessing import Preprocessing
 
 #: Largest difference that float64 can make, relative in norm.
 TOLERANCE = 1e-9

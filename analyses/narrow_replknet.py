@@ -13,9 +13,10 @@ import torch
 from torch import Tensor, nn
 
 import erf_tools
-from erf_tools.images import select, warped
+from erf_tools.images import select
 from erf_tools.kernels.devices import normalise
 from erf_tools.models.replknet import VARIANTS, RepLKNet, Variant
+from erf_tools.preprocessing import warped
 
 _CHANNELS = (16, 32, 64, 128)
 

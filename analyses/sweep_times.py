@@ -22,9 +22,10 @@ from erf_tools.erf.contributions import Contributions
 from erf_tools.erf.measures.frame import Frame
 from erf_tools.erf.measures.sample import Sample, image_sums
 from erf_tools.erf.procedure import DEFAULT_RESOLUTION, Procedure
-from erf_tools.images import Preprocessing, decode, select
+from erf_tools.images import decode, select
 from erf_tools.kernels.devices import floating_type, normalise, ready
 from erf_tools.models.loading import Model, load_model
+from erf_tools.preprocessing import Preprocessing
 
 #: Networks whose results are weighed: with a bounded field, and with attention.
 _WEIGHED = ("resnet18", "vit_tiny_patch16_224")

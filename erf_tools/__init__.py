@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from erf_tools.errors import ErfToolsError as ErfToolsError
     from erf_tools.errors import UsageError as UsageError
     from erf_tools.features.taps import Tap as Tap
-    from erf_tools.images import Preprocessing as Preprocessing
     from erf_tools.kernels.depthwise import DepthwiseConv2d as DepthwiseConv2d
     from erf_tools.models.loading import Model as Model
     from erf_tools.models.loading import as_model as as_model
     from erf_tools.models.loading import load_model as load_model
+    from erf_tools.preprocessing import Preprocessing as Preprocessing
 
 _HOMES = {
     "Decisions": "erf_tools.cue_conflict.decisions",
@@ -32,7 +32,7 @@ _HOMES = {
     "ERF": "erf_tools.erf.maps",
     "ErfToolsError": "erf_tools.errors",
     "Model": "erf_tools.models.loading",
-    "Preprocessing": "erf_tools.images",
+    "Preprocessing": "erf_tools.preprocessing",
     "Tap": "erf_tools.features.taps",
     "UsageError": "erf_tools.errors",
     "as_model": "erf_tools.models.loading",

@@ -1,7 +1,7 @@
-"""Images: where they come from, which are taken, and how they are made ready for a network.
+"""Images: where they come from, which are taken, and their pixels.
 
 Nothing here knows of torch: pixels are uint8 arrays ``[height, width, 3]``; a network's mean and
-standard deviation travel beside them in :class:`Preprocessing`.
+standard deviation travel beside them in :class:`~erf_tools.preprocessing.Preprocessing`.
 """
 
 from __future__ import annotations
@@ -12,17 +12,15 @@ import random
 from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
-from functools import partial
+from dataclasses import dataclass
 from importlib import resources
-from math import floor
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
 import numpy as np
 from PIL import Image
 
-from erf_tools.decoding import check_size, decode_image, extensions, to_rgb
+from erf_tools.decoding import decode_image, extensions, to_rgb
 from erf_tools.errors import ErfToolsError, UsageError
 from erf_tools.folders import (
     Remark,
@@ -35,11 +33,8 @@ from erf_tools.folders import (
 )
 from erf_tools.image_choices import Order
 from erf_tools.numbers import LARGEST_SEED, whole_number
+from erf_tools.preprocessing import View
 from erf_tools.text import dimensions
-
-#: Makes an image ready for a network, but for its mean and standard deviation. That two are equal
-#: can be told of partial functions only.
-View = partial[Image.Image]
 
 _Item = TypeVar("_Item")
 _Made = TypeVar("_Made")
@@ -50,9 +45,6 @@ _AHEAD = 2 * _WORKERS
 
 #: How many of the files that are no images a result names; there may be one beside each image.
 _RECORDED = 100
-
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
 
 #: The colour photographs in scikit-image's wheel. Of its stereo pair only the left one: two views
 #: of one scene are not two images.
@@ -66,34 +58,6 @@ BUILTIN = (
     "retina.jpg",
     "rocket.jpg",
 )
-
-
-@dataclass(frozen=True)
-class Preprocessing:
-    """How a checkpoint wants its images.
-
-    Attributes:
-        size: side of the square input in pixels, as in training or evaluation.
-        mean: per channel, subtracted from pixels in [0, 1].
-        std: per channel, divides what is left.
-        interpolation: ``bicubic``, ``bilinear`` or ``nearest``.
-        crop_fraction: the short side is resized to ``size / crop_fraction`` and the centre is cut
-            out; ``None`` warps the whole image to ``size`` x ``size`` instead.
-    """
-
-    size: int = 224
-    mean: tuple[float, float, float] = IMAGENET_MEAN
-    std: tuple[float, float, float] = IMAGENET_STD
-    interpolation: str = "bicubic"
-    crop_fraction: float | None = 0.875
-
-    def resized(self, size: int) -> Preprocessing:
-        """Return the same transform for inputs of another size."""
-        return replace(self, size=size)
-
-    def record(self) -> dict[str, Any]:
-        """Return the fields as JSON values."""
-        return asdict(self)
 
 
 @dataclass(frozen=True)
@@ -286,40 +250,6 @@ def ahead(make: Callable[[_Item], _Made], items: Iterable[_Item]) -> Iterator[_M
                 yield begun.popleft().result()
         while begun:
             yield begun.popleft().result()
-
-
-def evaluation_view(image: Image.Image, preprocessing: Preprocessing) -> Image.Image:
-    """Return what a checkpoint's own evaluation transform cuts out of an image.
-
-    The short side is resized to ``size / crop_fraction`` and the centre cut out, in torchvision's
-    arithmetic; without a crop fraction the whole image is warped to ``size`` x ``size``.
-
-    Raises:
-        PixelsError: the image is so narrow that it would have too many pixels when resized.
-    """
-    if preprocessing.crop_fraction is None:
-        return warped(image, (preprocessing.size,) * 2, preprocessing.interpolation)
-    size = preprocessing.size
-    short = floor(size / preprocessing.crop_fraction)
-    if image.width <= image.height:
-        resized = (short, int(short * image.height / image.width))
-    else:
-        resized = (int(short * image.width / image.height), short)
-    check_size(*resized)
-    image = image.resize(resized, _resampling(preprocessing.interpolation))
-    left, top = round((image.width - size) / 2), round((image.height - size) / 2)
-    return image.crop((left, top, left + size, top + size))
-
-
-def warped(
-    image: Image.Image, size: tuple[int, int], interpolation: str = "bicubic"
-) -> Image.Image:
-    """Return the whole image at ``size`` (width, height); unchanged where it has that size."""
-    return image if image.size == size else image.resize(size, _resampling(interpolation))
-
-
-def _resampling(interpolation: str) -> Image.Resampling:
-    return Image.Resampling[interpolation.upper()]
 
 
 def _candidates(

@@ -16,9 +16,10 @@ from erf_tools.erf.gradients import measure_layers
 from erf_tools.erf.procedure import Procedure
 from erf_tools.errors import UsageError
 from erf_tools.features.taps import Tap
-from erf_tools.images import Preprocessing, SourceImage, select
+from erf_tools.images import SourceImage, select
 from erf_tools.models.accuracy import find_labels
 from erf_tools.models.loading import as_model, load_model
+from erf_tools.preprocessing import Preprocessing
 
 # ImageNet's own order of classes: tench is 0, hen 8.
 TENCH, HEN = "n01440764", "n01514859"

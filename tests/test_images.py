@@ -14,17 +14,8 @@ import pytest
 from PIL import Image
 
 from erf_tools.errors import ErfToolsError, UsageError
-from erf_tools.images import (
-    BUILTIN,
-    PixelStore,
-    Preprocessing,
-    SourceImage,
-    ahead,
-    decode,
-    evaluation_view,
-    select,
-    warped,
-)
+from erf_tools.images import BUILTIN, PixelStore, SourceImage, ahead, decode, select
+from erf_tools.preprocessing import Preprocessing, evaluation_view, warped
 
 
 def names(selection: object) -> list[str]:

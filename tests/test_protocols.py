@@ -18,8 +18,9 @@ from erf_tools.erf.procedure import Procedure
 from erf_tools.erf.protocols import PROTOCOLS, find_protocol
 from erf_tools.errors import UsageError
 from erf_tools.features.taps import Tap
-from erf_tools.images import IMAGENET_MEAN, IMAGENET_STD, Preprocessing, select
+from erf_tools.images import select
 from erf_tools.models.loading import Model, as_model, load_model
+from erf_tools.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 
 
 def resnet(name: str = "resnet18") -> tuple[Model, partial[Tensor]]:

@@ -21,14 +21,7 @@ from erf_tools.cue_conflict.decisions import Decisions, decision_frame
 from erf_tools.cue_conflict.makers import DecisionMaker
 from erf_tools.cue_conflict.stimuli import SIDE, Stimulus, StimulusSet, open_stimuli
 from erf_tools.errors import ErfToolsError, UsageError
-from erf_tools.images import (
-    IMAGENET_MEAN,
-    IMAGENET_STD,
-    Preprocessing,
-    ahead,
-    evaluation_view,
-    warped,
-)
+from erf_tools.images import ahead
 from erf_tools.kernels.devices import (
     choose_device,
     device_name,
@@ -47,6 +40,13 @@ from erf_tools.models.heads import (
 )
 from erf_tools.models.loading import Model, as_model
 from erf_tools.numbers import LARGEST_BATCH, whole_number
+from erf_tools.preprocessing import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    Preprocessing,
+    evaluation_view,
+    warped,
+)
 from erf_tools.provenance import versions
 from erf_tools.text import dimensions
 

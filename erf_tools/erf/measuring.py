@@ -25,7 +25,7 @@ from erf_tools.errors import UsageError
 from erf_tools.features.copies import random_states_kept
 from erf_tools.features.state import state_kept
 from erf_tools.features.taps import Tap
-from erf_tools.images import PixelStore, Selection, evaluation_view
+from erf_tools.images import PixelStore, Selection
 from erf_tools.kernels.devices import (
     choose_device,
     device_name,
@@ -36,6 +36,7 @@ from erf_tools.kernels.devices import (
 from erf_tools.models.accuracy import classify, own_evaluation
 from erf_tools.models.failures import OutOfMemory, explained
 from erf_tools.models.loading import Model
+from erf_tools.preprocessing import evaluation_view
 from erf_tools.provenance import versions
 
 #: Pixels of a batch on a CPU, where larger ones cost memory and gain nothing.

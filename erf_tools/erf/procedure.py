@@ -14,7 +14,7 @@ from erf_tools.errors import UsageError
 from erf_tools.numbers import whole_number
 
 if TYPE_CHECKING:
-    from erf_tools.images import Preprocessing, View
+    from erf_tools.preprocessing import Preprocessing, View
 
 Square = Literal["center", "unit"]
 Precision = Literal["fp32", "tf32", "bf16"]
@@ -115,7 +115,7 @@ class Procedure:
     def view(self, preprocessing: Preprocessing) -> View:
         """Return what makes an image ready for a network with this preprocessing."""
         # The command line declares its options by this module, and is to answer at once.
-        from erf_tools.images import Preprocessing, evaluation_view, warped
+        from erf_tools.preprocessing import Preprocessing, evaluation_view, warped
 
         height, width = self.size(preprocessing)
         if self.protocol.transform == "warp":

@@ -12,11 +12,12 @@ from timm.data import ImageNetInfo
 
 from erf_tools.csv_files import read_index, read_rows
 from erf_tools.errors import UsageError
-from erf_tools.images import Preprocessing, SourceImage, View, decode
+from erf_tools.images import SourceImage, decode
 from erf_tools.kernels.devices import normalise
 from erf_tools.models.failures import explained
 from erf_tools.models.heads import IMAGENET_HEAD, find_logits
 from erf_tools.models.loading import Model
+from erf_tools.preprocessing import Preprocessing, View
 
 _SYNSET = re.compile(r"(?:^|/)(n\d{8})(?=[/_.])")
 

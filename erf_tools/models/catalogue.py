@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from erf_tools.images import Preprocessing
 from erf_tools.models.hub import HubWeights
 from erf_tools.models.requests import is_factory
 from erf_tools.models.sources import (
@@ -22,6 +21,7 @@ from erf_tools.models.sources import (
     WeightSource,
     own_source,
 )
+from erf_tools.preprocessing import Preprocessing
 
 _OPENMMLAB = "https://download.openmmlab.com/mmclassification/v0/replknet/"
 _GOOGLE_DRIVE = "https://drive.google.com/uc?id="

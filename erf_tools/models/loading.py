@@ -16,7 +16,6 @@ from torch import nn
 
 from erf_tools.errors import ErfToolsError, UsageError, suggestion
 from erf_tools.features.taps import Tap, default_tap
-from erf_tools.images import Preprocessing
 from erf_tools.models import catalogue, replknet
 from erf_tools.models.catalogue import Entry
 from erf_tools.models.checkpoints import Checkpoint, read_checkpoint
@@ -30,6 +29,7 @@ from erf_tools.models.requests import HUB, is_factory
 from erf_tools.models.sources import WeightSource
 from erf_tools.models.weights import Weights
 from erf_tools.numbers import LARGEST_SEED, whole_number
+from erf_tools.preprocessing import Preprocessing
 from erf_tools.text import first_line
 
 

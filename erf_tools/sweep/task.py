@@ -17,8 +17,8 @@ from msgspec import Meta, Struct, defstruct
 from erf_tools.choices import Choice
 from erf_tools.errors import ErfToolsError, UsageError
 from erf_tools.failures import Failures
-from erf_tools.images import Preprocessing
 from erf_tools.models.requests import Request
+from erf_tools.preprocessing import Preprocessing
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -13,8 +13,9 @@ from erf_tools.erf.parts import Part, group_lengths, join, joined_runs, load_par
 from erf_tools.erf.procedure import DEFAULT_RESOLUTION, PROCEDURE, Procedure
 from erf_tools.errors import UsageError
 from erf_tools.failures import Failures
-from erf_tools.images import PixelStore, Preprocessing, Selection
+from erf_tools.images import PixelStore, Selection
 from erf_tools.models.requests import Layers, Request, folder_name
+from erf_tools.preprocessing import Preprocessing
 from erf_tools.sweep.sources import Sources, divided
 from erf_tools.sweep.task import Opened, Published, Task, removed_if_damaged, table
 

@@ -16,8 +16,8 @@ from erf_tools.cue_conflict.stimuli import SIDE, StimulusSet, open_stimuli
 from erf_tools.errors import UsageError
 from erf_tools.failures import Failures
 from erf_tools.files import read_archive, write_archive
-from erf_tools.images import Preprocessing
 from erf_tools.models.requests import Request, folder_name
+from erf_tools.preprocessing import Preprocessing
 from erf_tools.sweep.sources import Sources, divided
 from erf_tools.sweep.task import Opened, Published, Task, removed_if_damaged, table
 from erf_tools.text import dimensions
