@@ -7,7 +7,7 @@ from functools import lru_cache
 from math import nan, sqrt
 
 import numpy as np
-from scipy.stats import norm, t
+from scipy.special import ndtri, stdtrit
 
 #: Coverage of every interval here.
 CONFIDENCE = 0.95
@@ -33,7 +33,7 @@ def wilson_interval(successes: int, trials: int) -> Estimate:
     """
     if trials == 0:
         return Estimate(nan)
-    return _score_interval(successes / trials, trials, float(norm.ppf((1 + CONFIDENCE) / 2)))
+    return _score_interval(successes / trials, trials, float(ndtri((1 + CONFIDENCE) / 2)))
 
 
 def _score_interval(share: float, trials: float, z: float) -> Estimate:
@@ -86,7 +86,7 @@ class TwoWayVariance:
         """Student's t for the intervals; NaN with too few clusters."""
         if self.clusters < FEWEST_CLUSTERS:
             return nan
-        return float(t.ppf((1 + CONFIDENCE) / 2, self.clusters - 1))
+        return float(stdtrit(self.clusters - 1, (1 + CONFIDENCE) / 2))
 
 
 def two_way_variance(influence: np.ndarray, one: np.ndarray, other: np.ndarray) -> TwoWayVariance:
