@@ -34,7 +34,7 @@ from erf_tools.features.reading import read_features
 from erf_tools.fields.cone import Cone
 from erf_tools.images import select
 from erf_tools.kernels.depthwise import DepthwiseConv2d
-from erf_tools.kernels.devices import ready
+from erf_tools.kernels.devices import copy_on_device
 from erf_tools.models.loading import Model, load_model
 
 #: Largest difference between both sides' maps, in norm. In float32 a value that rounding carries
@@ -111,7 +111,7 @@ def compare_maps(
     images = torch.randn(1, 3, *size, generator=generator).to(device)
     fixed = model.input_size is not None
     network = as_published(model.module).to(device)
-    with ready(model.module, device, tf32=precision == "tf32") as frozen:
+    with copy_on_device(model.module, device, tf32=precision == "tf32") as frozen:
         made = Contributions(frozen, [model.tap], procedure, size, fixed, fast=True)
         last = images.contiguous(memory_format=torch.channels_last)
         made.maps(last.detach())  # finds the layer's shape
@@ -237,7 +237,7 @@ def peak_memory(name: str, resolution: int, published: bool) -> float:
     else:
         size, procedure = (resolution, resolution), Procedure(resolution=resolution)
         fixed = model.input_size is not None
-        with ready(model.module, torch.device("cpu")) as network:
+        with copy_on_device(model.module, torch.device("cpu")) as network:
             images = images.contiguous(memory_format=torch.channels_last)
             Contributions(network, [model.tap], procedure, size, fixed, fast=True).maps(images)
     (peak,) = re.findall(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())

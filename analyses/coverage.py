@@ -46,7 +46,7 @@ from analyses.timing import processor_time
 from erf_tools.erf.measures import MEASURES, Measures
 from erf_tools.erf.measures.frame import Frame
 from erf_tools.erf.measures.sample import Sample, image_sums
-from erf_tools.erf.measuring import prepared
+from erf_tools.erf.measuring import measurable
 from erf_tools.erf.parts import group_lengths
 from erf_tools.erf.procedure import Procedure
 from erf_tools.features.taps import stage_taps
@@ -100,7 +100,7 @@ def photographed(folder: Path) -> dict[str, np.ndarray]:
     model = load_model("efficientnet_lite0")
     selection = select(folder, 10_000)
     taps = stage_taps(model.module)[-2:]
-    with prepared(model, Procedure(resolution=_RESOLUTION), taps) as network:
+    with measurable(model, Procedure(resolution=_RESOLUTION), taps) as network:
         parts = network.measure(selection, (1,) * len(selection), progress=True)
     return {f"stage {4 + n}": part.groups.astype(np.float64) for n, part in enumerate(parts)}
 

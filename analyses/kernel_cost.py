@@ -45,7 +45,7 @@ from analyses.timing import duration
 from erf_tools import DepthwiseConv2d
 from erf_tools.errors import ErfToolsError
 from erf_tools.figures import COLOURS, PAGE, draw_grid, line_styles, own_style
-from erf_tools.kernels.devices import choose_device, device_name, ready
+from erf_tools.kernels.devices import choose_device, copy_on_device, device_name
 from erf_tools.models.replknet import VARIANTS, RepLKNet
 from erf_tools.tables import write_csv
 
@@ -376,7 +376,7 @@ def main(
     whole = Shapes((*_PUBLISHED_KERNELS, 51), tuple(PUBLISHED_LATENCY), batch, repeats=9)
     shapes = replace(QUICK, batch=batch) if quick else whole
     counted = counts()
-    with ready(nn.Identity(), target):
+    with copy_on_device(nn.Identity(), target):
         times = time_layers(shapes, target)
     name = device_name(target)
     write_csv(times, output / "kernel_times.csv")

@@ -23,7 +23,7 @@ from erf_tools.erf.measures.frame import Frame
 from erf_tools.erf.measures.sample import Sample, image_sums
 from erf_tools.erf.procedure import DEFAULT_RESOLUTION, Procedure
 from erf_tools.images import decode, select
-from erf_tools.kernels.devices import floating_type, normalise, ready
+from erf_tools.kernels.devices import copy_on_device, floating_type, normalise
 from erf_tools.models.loading import Model, load_model
 from erf_tools.preprocessing import Preprocessing
 
@@ -64,7 +64,7 @@ def time_network(name: str) -> dict[str, float]:
     procedure, own = Procedure(resolution=TIMED_SIDE), model.preprocessing
     pixels = list(decode(select("builtin", _TIMED_IMAGES).images, procedure.view(own)))
     made: list[Contributions] = []
-    with ready(model.module, cpu) as network:
+    with copy_on_device(model.module, cpu) as network:
         fixed = model.input_size is not None
         contributions = partial(
             Contributions, network, [model.tap], procedure, size, fixed, fast=True

@@ -18,7 +18,7 @@ from torch.utils.checkpoint import checkpoint
 
 from erf_tools import effective_receptive_field, shape_bias
 from erf_tools.cue_conflict.stimuli import StimulusSet, open_stimuli
-from erf_tools.erf.measuring import prepared
+from erf_tools.erf.measuring import measurable
 from erf_tools.erf.procedure import Procedure
 from erf_tools.errors import ErfToolsError, UsageError
 from erf_tools.models.failures import OutOfMemory, explained
@@ -234,7 +234,7 @@ def test_what_goes_wrong_elsewhere_is_not_the_networks_fault() -> None:
     model = as_model(nn.Sequential(conv()))
     with (
         pytest.raises(FileNotFoundError),
-        prepared(model, Procedure(resolution=SIDE), [model.tap], device="cpu"),
+        measurable(model, Procedure(resolution=SIDE), [model.tap], device="cpu"),
     ):
         raise FileNotFoundError
 

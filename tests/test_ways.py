@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from erf_tools.erf.gradients import effective_receptive_field
 from erf_tools.erf.maps import ERF
-from erf_tools.erf.measuring import prepared
+from erf_tools.erf.measuring import measurable
 from erf_tools.erf.procedure import Procedure
 from erf_tools.erf.ways import FEW, Sight, Way, differs, pays
 from erf_tools.errors import UsageError
@@ -374,6 +374,6 @@ def test_each_part_of_the_images_begins_with_the_network_as_it_is() -> None:
     network = made(counter)
     network.count = 0
     model = as_model(network, preprocessing=OWN, tap=Tap("", "NCHW"))
-    with prepared(model, Procedure(resolution=32), [model.tap], device="cpu") as measuring:
+    with measurable(model, Procedure(resolution=32), [model.tap], device="cpu") as measuring:
         shards = [measuring.measure(select(photographs(3, 32)), (1,) * 3)[0] for _ in range(2)]
     np.testing.assert_array_equal(shards[0].total, shards[1].total)

@@ -24,10 +24,10 @@ from erf_tools.errors import ErfToolsError, UsageError
 from erf_tools.images import ahead
 from erf_tools.kernels.devices import (
     choose_device,
+    copy_on_device,
     device_name,
     floating_type,
     normalise,
-    ready,
 )
 from erf_tools.kernels.folding import folded
 from erf_tools.models.failures import explained
@@ -172,7 +172,7 @@ def decide(
         batch_size = _BATCH.get(target.type, 16)
     batch_size = whole_number(batch_size, "--batch-size", 1, LARGEST_BATCH)
     views = ahead(pixels, stimuli.stimuli)
-    with bar, ready(model.module, target) as network, torch.inference_mode():
+    with bar, copy_on_device(model.module, target) as network, torch.inference_mode():
         dtype = floating_type(network)
         if model.input_size is None and fast:
             size = (preprocessing.size, preprocessing.size)

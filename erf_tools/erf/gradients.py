@@ -11,7 +11,7 @@ from torch import nn
 
 from erf_tools.choices import spelled_out
 from erf_tools.erf.maps import ERF
-from erf_tools.erf.measuring import prepared
+from erf_tools.erf.measuring import measurable
 from erf_tools.erf.parts import group_lengths, join
 from erf_tools.erf.procedure import PROCEDURE, Procedure
 from erf_tools.features.taps import Tap, find_taps
@@ -128,6 +128,6 @@ def measure_layers(
     size = procedure.size(model.preprocessing)
     lengths = group_lengths(len(selection), size, len(taps))
     images = len(selection)
-    with prepared(model, procedure, taps, batch_size, device, fast, images) as network:
+    with measurable(model, procedure, taps, batch_size, device, fast, images) as network:
         parts = network.measure(selection, lengths, labels, progress, store)
     return [join([part]) for part in parts]

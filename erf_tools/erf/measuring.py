@@ -28,10 +28,10 @@ from erf_tools.features.taps import Tap
 from erf_tools.images import PixelStore, Selection
 from erf_tools.kernels.devices import (
     choose_device,
+    copy_on_device,
     device_name,
     floating_type,
     normalise,
-    ready,
 )
 from erf_tools.models.accuracy import classify, own_evaluation
 from erf_tools.models.failures import OutOfMemory, explained
@@ -47,7 +47,7 @@ _MEMORY_SHARE, _MOST_IMAGES = 0.8, 64
 
 
 @contextmanager
-def prepared(
+def measurable(
     model: Model,
     procedure: Procedure,
     taps: Sequence[Tap],
@@ -55,10 +55,10 @@ def prepared(
     device: str = "auto",
     fast: bool = True,
     images: int | None = None,
-) -> Iterator[Prepared]:
+) -> Iterator[MeasurableNetwork]:
     """Have a network ready to measure some of its layers, over as many sets of images as wanted.
 
-    What is measured is a copy of the network; see :func:`erf_tools.kernels.devices.ready`.
+    What is measured is a copy of the network; see :func:`erf_tools.kernels.devices.copy_on_device`.
 
     Args:
         model: the network.
@@ -87,16 +87,16 @@ def prepared(
     tf32 = procedure.precision == "tf32"
     with ExitStack() as until_done:
         with explained(model.name, model.module, size):
-            network = until_done.enter_context(ready(model.module, target, tf32))
+            network = until_done.enter_context(copy_on_device(model.module, target, tf32))
             many = images is None or images >= FEW
             contributions = Contributions(
                 network, taps, procedure, size, model.input_size is not None, fast and many
             )
-        yield Prepared(model, procedure, contributions, target, batch_size, fast)
+        yield MeasurableNetwork(model, procedure, contributions, target, batch_size, fast)
 
 
-class Prepared:
-    """A network ready to be measured; see :func:`prepared`."""
+class MeasurableNetwork:
+    """A network ready to be measured; see :func:`measurable`."""
 
     def __init__(
         self,
@@ -279,7 +279,7 @@ class Prepared:
             return predicted, {}
         own = partial(evaluation_view, preprocessing=evaluation)
         # Another size than what is measured may leave something behind.
-        with ready(self._model.module, self._device) as network:
+        with copy_on_device(self._model.module, self._device) as network:
             shown = replace(self._model, module=network)
             return predicted, classify(shown, selection.images, labels, own, self._device)
 

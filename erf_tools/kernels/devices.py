@@ -66,7 +66,9 @@ def normalise(
 
 
 @contextmanager
-def ready(module: nn.Module, device: torch.device, tf32: bool = False) -> Iterator[nn.Module]:
+def copy_on_device(
+    module: nn.Module, device: torch.device, tf32: bool = False
+) -> Iterator[nn.Module]:
     """Have a copy of a network on ``device``, in evaluation mode, frozen.
 
     Inside, gradients can be taken whatever mode the caller is in; outside, random states are as

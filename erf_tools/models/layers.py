@@ -14,7 +14,7 @@ from erf_tools.features.reading import read_maps
 from erf_tools.features.taps import Tap
 from erf_tools.fields.dependency import receptive_fields
 from erf_tools.fields.receptive_field import ReceptiveField
-from erf_tools.kernels.devices import floating_type, ready
+from erf_tools.kernels.devices import copy_on_device, floating_type
 from erf_tools.models.failures import explained
 from erf_tools.models.loading import Model
 from erf_tools.text import dimensions
@@ -64,12 +64,12 @@ def describe_layers(
 
     with (
         explained(model.name, model.module, size),
-        ready(model.module, torch.device("cpu")) as network,
+        copy_on_device(model.module, torch.device("cpu")) as network,
     ):
         images = torch.zeros(1, 3, *size, dtype=floating_type(network))
         shapes = find_map_layers(network, images, pattern, fixed_size)
     taps = list(shapes)
-    with ready(model.module, torch.device("cpu")) as network:
+    with copy_on_device(model.module, torch.device("cpu")) as network:
         fields: Sequence[ReceptiveField]
         try:
             fields = receptive_fields(network, read, size, fixed_size)

@@ -22,7 +22,7 @@ from erf_tools.sweep.task import Opened, Published, Task, removed_if_damaged, ta
 if TYPE_CHECKING:
     import pandas as pd
 
-    from erf_tools.erf.measuring import Prepared
+    from erf_tools.erf.measuring import MeasurableNetwork
     from erf_tools.sweep.plan import Measurement
 
 #: Columns of the ERF table that are measured in other ways.
@@ -114,19 +114,21 @@ class ErfTask(_Choices):
         """Return height and width of the input."""
         return self._procedure().size(own)
 
-    def network(self, request: Request, seed: int, device: str, held: ExitStack) -> Prepared:
+    def network(
+        self, request: Request, seed: int, device: str, held: ExitStack
+    ) -> MeasurableNetwork:
         """Return a network with its layers ready to be measured."""
-        from erf_tools.erf.measuring import prepared
+        from erf_tools.erf.measuring import measurable
         from erf_tools.studies.erf import find_layers, load_requested
 
         procedure = self._procedure()
         model = load_requested(request, procedure, seed)
         taps = find_layers(model, self._layers())
         return held.enter_context(
-            prepared(model, procedure, taps, device=device, fast=not self.exact)
+            measurable(model, procedure, taps, device=device, fast=not self.exact)
         )
 
-    def measure(self, network: Prepared, share: Share, device: str, part: Path) -> None:
+    def measure(self, network: MeasurableNetwork, share: Share, device: str, part: Path) -> None:
         """Write the sums of the maps of a share."""
         from erf_tools.models.accuracy import find_labels
 
