@@ -123,6 +123,12 @@ def natural_images() -> Path:
 
 
 @pytest.fixture(scope="session")
+def published_maps() -> Path:
+    """The folder of published maps beside the checkout."""
+    return _reference("published-maps")
+
+
+@pytest.fixture(scope="session")
 def published_decisions() -> Path:
     """The folder of published decision files beside the checkout."""
     return _reference("decisions")

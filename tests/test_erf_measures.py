@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -278,6 +279,19 @@ def test_gaussian_fit_equals_that_of_openerf() -> None:
     assert (ours.y, ours.x) == pytest.approx((theirs.yc, theirs.xc), abs=0.02)
     assert (ours.sigma_y, ours.sigma_x) == pytest.approx((theirs.sigma_y, theirs.sigma_x), rel=0.01)
     assert ours.r_squared == pytest.approx(theirs.r_squared, abs=0.005)
+
+
+@pytest.mark.parametrize("name", ["resnet101.a1_in1k", "swin_base_patch4_window7_224.ms_in1k"])
+def test_gaussian_fit_of_a_published_map_equals_that_of_openerf(
+    name: str, published_maps: Path
+) -> None:
+    pytest.importorskip("lmfit", reason="the extra `test` is missing")
+    openerf = pytest.importorskip("openerf.fit", reason="the extra `test` is missing")
+    contribution = np.load(published_maps / f"OpenERF_{name}.npy").astype(np.float64)
+    ours, theirs = fit_gaussian(contribution), openerf.fit_2d_gaussian(contribution)
+    assert ours.r_squared == pytest.approx(theirs.r_squared, abs=1e-3)
+    assert ours.sigma_y == pytest.approx(abs(theirs.sigma_y), rel=0.01)
+    assert ours.sigma_x == pytest.approx(abs(theirs.sigma_x), rel=0.01)
 
 
 def test_gaussian_fit_finds_a_narrow_peak_on_wide_noise() -> None:
