@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from operator import index
-from typing import SupportsIndex
+from typing import Any, SupportsIndex
 
 from erf_tools.errors import UsageError
 
@@ -13,6 +13,8 @@ LARGEST = 2**63 - 1
 LARGEST_SEED = 2**63 - 1
 #: Images at once that no machine has the memory for.
 LARGEST_BATCH = 100_000
+#: A single image of a larger one takes 3 GB before the network has done anything.
+LARGEST_RESOLUTION = 16_384
 
 
 def whole_number(value: SupportsIndex, option: str, least: int = 1, largest: int = LARGEST) -> int:
@@ -38,3 +40,17 @@ def whole_number(value: SupportsIndex, option: str, least: int = 1, largest: int
         needed = f"is from {least} to {largest}" if largest < LARGEST else f"has to be {bound}"
         raise UsageError(f"{option} is {number}; it {needed}")
     return number
+
+
+def side_or_sides(value: Any, option: str, largest: int) -> int | tuple[int, int]:
+    """Return a size that is one side, or height and width, each as Python's own number.
+
+    Raises:
+        UsageError: it is neither, or a side is no whole number from 1 to ``largest``.
+    """
+    if not isinstance(value, (tuple, list)):
+        return whole_number(value, option, 1, largest)
+    if len(value) != 2:
+        raise UsageError(f"{option} is {value}; it is a side, or height and width")
+    height, width = (whole_number(side, option, 1, largest) for side in value)
+    return height, width

@@ -72,3 +72,14 @@ def test_weights_are_split_at_commas_between_them(tmp_path: Path) -> None:
         str(tmp_path / "lr=0,*.pth"): [str(tmp_path / "lr=0,*.pth")],
     }.items():
         assert split_weights([given]) == expected
+
+
+@pytest.mark.parametrize("resolution", [0, 32.5, "224", (224,), (224, 0)], ids=str)
+def test_the_size_that_a_network_is_built_for_is_checked(resolution: Any) -> None:
+    with pytest.raises(UsageError, match="--resolution is"):
+        load_model("resnet18", "random", resolution=resolution)
+
+
+def test_a_network_without_layers_is_told_so() -> None:
+    with pytest.raises(UsageError, match="the network has no layers; leave --layer out"):
+        effective_receptive_field(nn.Conv2d(3, 2, 3), num_images=1, resolution=32, layer="zz")

@@ -11,7 +11,7 @@ from erf_tools.choices import Choice, choice, declared
 from erf_tools.erf.protocols import PROTOCOLS, VARIED, Protocol, find_protocol, variation
 from erf_tools.erf.units import check_unit
 from erf_tools.errors import UsageError
-from erf_tools.numbers import whole_number
+from erf_tools.numbers import LARGEST_RESOLUTION, side_or_sides
 
 if TYPE_CHECKING:
     from erf_tools.preprocessing import Preprocessing, View
@@ -20,8 +20,6 @@ Square = Literal["center", "unit"]
 Precision = Literal["fp32", "tf32", "bf16"]
 
 DEFAULT_RESOLUTION = 1024
-#: A single image of a larger one takes 3 GB before the network has done anything.
-LARGEST_RESOLUTION = 16_384
 
 
 @dataclass(frozen=True)
@@ -67,14 +65,9 @@ class Procedure:
             each.check(getattr(self, each.name))
         if self.resolution is None:
             return
-        pair = isinstance(self.resolution, (tuple, list))
-        given: Any = self.resolution if pair else [self.resolution]
-        sides = tuple(whole_number(side, "--resolution", 1, LARGEST_RESOLUTION) for side in given)
-        if pair and len(sides) != 2:
-            raise UsageError(
-                f"--resolution is {self.resolution}; it is a side, or height and width"
-            )
-        object.__setattr__(self, "resolution", sides if pair else sides[0])
+        resolution = side_or_sides(self.resolution, "--resolution", LARGEST_RESOLUTION)
+        object.__setattr__(self, "resolution", resolution)
+        sides = resolution if isinstance(resolution, tuple) else (resolution,)
         if len(set(sides)) > 1 and self.protocol.transform != "warp":
             raise UsageError(
                 f"--resolution is {self.resolution}, but {self.protocol.transform} cuts out a "

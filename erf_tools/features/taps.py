@@ -182,6 +182,8 @@ def find_taps(
             if len(parts := name.split(".")) == len(wanted)
             and all(fnmatchcase(part, want) for part, want in zip(parts, wanted, strict=True))
         }
+        if not names:
+            raise UsageError(f"--layer {pattern}: the network has no layers; leave --layer out")
         if not fitting:
             raise UsageError(
                 f"--layer {pattern}: the network has no such layer; {suggestion(path, names)} "

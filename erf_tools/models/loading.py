@@ -28,7 +28,7 @@ from erf_tools.models.renamings import efficientnet_to_timm, mmpretrain_to_offic
 from erf_tools.models.requests import HUB, is_factory
 from erf_tools.models.sources import WeightSource
 from erf_tools.models.weights import Weights
-from erf_tools.numbers import LARGEST_SEED, whole_number
+from erf_tools.numbers import LARGEST_RESOLUTION, LARGEST_SEED, side_or_sides, whole_number
 from erf_tools.preprocessing import Preprocessing
 from erf_tools.text import first_line
 
@@ -92,6 +92,8 @@ def load_model(
         UsageError: no such model, or it cannot be had in that way.
         ErfToolsError: its weights are missing or do not fit.
     """
+    if resolution is not None:
+        resolution = side_or_sides(resolution, "--resolution", LARGEST_RESOLUTION)
     size = (resolution, resolution) if isinstance(resolution, int) else resolution
     seed = whole_number(seed, "--seed", 0, LARGEST_SEED)
     if is_factory(name):
