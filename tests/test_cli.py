@@ -15,6 +15,9 @@ from PIL import Image
 from erf_tools.cli import demo
 from erf_tools.cli.inputs import report_left_out
 
+# Figures are drawn by those that start the program, and in `test_studies_erf`.
+pytestmark = pytest.mark.usefixtures("no_drawing")
+
 PROGRAM = Path(sys.executable).with_name("erf-tools")
 INTERRUPTED = (
     "erf-tools: interrupted; what was finished is kept, and the same command again does the rest"
@@ -113,7 +116,6 @@ def test_misuse_exits_2(
     assert "Traceback" not in err
 
 
-@pytest.mark.usefixtures("no_drawing")
 def test_bad_images_are_named_and_results_used_again(
     image_folder: Path,
     tmp_path: Path,
@@ -133,7 +135,6 @@ def test_bad_images_are_named_and_results_used_again(
     assert "measured before" in err_again
 
 
-@pytest.mark.usefixtures("no_drawing")
 def test_a_failing_model_beside_a_good_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run_command: Command
 ) -> None:
@@ -324,7 +325,6 @@ def test_layers_lists_what_can_be_measured(run_command: Command) -> None:
     assert "the network has no such layer" in error
 
 
-@pytest.mark.usefixtures("no_drawing")
 def test_what_lies_among_the_images_is_named(
     image_folder: Path, tmp_path: Path, run_command: Command
 ) -> None:

@@ -14,6 +14,8 @@ import erf_tools
 from erf_tools.errors import UsageError
 from erf_tools.models.requests import requests
 
+pytestmark = pytest.mark.usefixtures("no_drawing")
+
 
 def train(epochs: int, measured: bool) -> tuple[list[float], dict[str, torch.Tensor]]:
     """Train a small network; measure between epochs or not."""

@@ -19,6 +19,8 @@ from erf_tools.models.loading import without_values
 from erf_tools.models.operations import multiply_adds
 from erf_tools.sweep.study import read_study
 
+pytestmark = pytest.mark.usefixtures("no_drawing")
+
 ROOT = Path(__file__).parents[1]
 
 TRAINED = """
