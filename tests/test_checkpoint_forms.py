@@ -25,6 +25,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from erf_tools import effective_receptive_field
+from erf_tools.cue_conflict.choices import Deciding
 from erf_tools.cue_conflict.classify import settings
 from erf_tools.errors import ErfToolsError, UsageError
 from erf_tools.models.checkpoints import read_checkpoint
@@ -197,7 +198,7 @@ def test_a_missing_head_is_no_hindrance_but_for_decisions(state: State, tmp_path
     ]
     assert np.array_equal(results[0].map, results[1].map)
     with pytest.raises(UsageError, match="shape bias needs a head: give weights with theirs"):
-        settings(model, None, "direct", "mean", None)  # type: ignore[arg-type]
+        settings(model, None, Deciding(), None)  # type: ignore[arg-type]
 
 
 def test_a_head_of_ten_classes_comes_with_its_weights(state: State, tmp_path: Path) -> None:

@@ -54,7 +54,7 @@ def identities(study: Path) -> set[str]:
         ('gradient = "abs"', 'gradient = "all"', "Invalid enum value 'all'"),
         ('gradient = "abs"', 'protocol = "ding2021"', "did you mean ding2022"),
         ('layers = ["0", "3"]', 'layers = ["0"]\nstages = true', "exclude each other"),
-        ('"networks:seven"', '"networks:three"', "names networks:three twice"),
+        ('"networks:seven"', '"networks:three"', "networks:three is named twice"),
         ('output = "out"', "", "missing required field `output`"),
     ],
 )

@@ -265,7 +265,7 @@ def explained(name: str, module: nn.Module, size: tuple[int, int]) -> Iterator[N
 def not_a_network(given: object) -> str:
     """Return what something is that is not an ``nn.Module``, and what to give instead."""
     kind = type(given)
-    if kind.__module__.startswith("torch.export"):
+    if _is_exported(given):
         return "a torch.export program; give the nn.Module that was exported"
     if isinstance(given, type):
         return f"the class {given.__name__}; give an instance of it"
@@ -278,13 +278,18 @@ def not_a_network(given: object) -> str:
     return f"a {kind.__name__}, not an nn.Module"
 
 
+def _is_exported(given: object) -> bool:
+    """Tell whether something is a program of ``torch.export``, or the module of one."""
+    return any(part.__module__.startswith("torch.export") for part in type(given).__mro__)
+
+
 def check_network(given: object, name: str) -> nn.Module:
     """Return ``given`` if it is a network whose parameters have values.
 
     Raises:
         UsageError: it is something else, or has parameters without values.
     """
-    if not isinstance(given, nn.Module):
+    if not isinstance(given, nn.Module) or _is_exported(given):
         raise UsageError(f"{name} is {not_a_network(given)}")
     for part, tensor in [*given.named_parameters(), *given.named_buffers()]:
         if is_lazy(tensor):

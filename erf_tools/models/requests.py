@@ -69,7 +69,7 @@ def requests(models: Sequence[str], weights: Sequence[str]) -> list[Request]:
         raise UsageError("--model is missing; `erf-tools models` lists what there is")
     for name in models:
         if models.count(name) > 1:
-            raise UsageError(f"--model names {name} twice")
+            raise UsageError(f"{name} is named twice")
     check_folders(models, "--model")
     if len(weights) == 1 and len(models) > 1 and weights[0] not in ("pretrained", "random"):
         raise UsageError(
