@@ -151,7 +151,7 @@ def test_a_failing_model_costs_no_other_its_result(tmp_path: Path) -> None:
     ("models", "weights", "message"),
     [
         ([], ["random"], "--model is missing"),
-        (["resnet18", "resnet18"], ["random"], "names resnet18 twice"),
+        (["resnet18", "resnet18"], ["random"], "resnet18 is named twice"),
         (["resnet18", "resnet34"], ["mine.pth"], "one file is for one model"),
         (["resnet18"], ["random", "random"], "given 2 times for 1 models"),
         (["a:b", "a_b"], ["random"], "same folder"),
