@@ -88,12 +88,13 @@ def no_drawing(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def study_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def study_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """The current folder, from which a study's own networks are imported."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     sys.modules.pop("networks", None)
-    return tmp_path
+    yield tmp_path
+    sys.modules.pop("networks", None)
 
 
 @pytest.fixture

@@ -25,9 +25,8 @@ from erf_tools.sweep.work import perform
 
 
 @pytest.fixture
-def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    file = write_study(tmp_path, "three", "seven")
+def study(study_folder: Path) -> Path:
+    file = write_study(study_folder, "three", "seven")
     file.write_text(file.read_text() + LAYERS)
     return file
 
