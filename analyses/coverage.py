@@ -54,6 +54,7 @@ from erf_tools.figures import PAGE, draw_grid, line_styles, own_style
 from erf_tools.images import select
 from erf_tools.models.loading import load_model
 from erf_tools.statistics import CONFIDENCE
+from erf_tools.tables import NONE
 
 NUMBERS = (5, 10, 50)
 _SIDE = 64
@@ -144,6 +145,8 @@ def covered(
                 "difference": (found[first].difference(found[second], name), truth[0] - truth[1]),
             }
             for what, (estimate, true) in estimates.items():
+                if np.isnan(estimate.low):
+                    continue  # so few images have no interval
                 slack = 1e-9 * abs(true)
                 held = estimate.low - slack <= true <= estimate.high + slack
                 hits.setdefault((what, name), []).append(bool(held))
@@ -240,7 +243,8 @@ def readable(table: pd.DataFrame) -> pd.DataFrame:
         f"{source}, {what}, {images}": own.set_index("measure")["coverage"]
         for (source, what, images), own in table.groupby(["source", "what", "images"], sort=False)
     }
-    shown = pd.DataFrame(columns).map(lambda share: f"{share:.3f}".removeprefix("0"))
+    table = pd.DataFrame(columns).reindex(table["measure"].drop_duplicates())
+    shown = table.map(lambda share: NONE if np.isnan(share) else f"{share:.3f}".removeprefix("0"))
     return shown.rename_axis("Measure").reset_index()
 
 
