@@ -377,3 +377,23 @@ def test_each_part_of_the_images_begins_with_the_network_as_it_is() -> None:
     with measurable(model, Procedure(resolution=32), [model.tap], device="cpu") as measuring:
         shards = [measuring.measure(select(photographs(3, 32)), (1,) * 3)[0] for _ in range(2)]
     np.testing.assert_array_equal(shards[0].total, shards[1].total)
+
+
+HELD = {
+    "sparse": lambda: torch.eye(3).to_sparse(),
+    "sparse rows": lambda: torch.eye(3).to_sparse_csr(),
+    "not finite": lambda: torch.full((3,), torch.nan),
+    "one number": lambda: torch.ones(1).expand(5),
+    "without numbers": lambda: torch.empty(3, device="meta"),
+    "nested": lambda: torch.nested.nested_tensor([torch.ones(2), torch.ones(3)]),
+    "8 bits": lambda: torch.ones(3).to(torch.float8_e4m3fn),
+}
+
+
+@pytest.mark.parametrize("kind", HELD)
+def test_whatever_a_network_holds_it_is_measured(kind: str) -> None:
+    """What is only held, and never used, changes nothing."""
+    network, plain, pictures = smooth(), smooth(), photographs(FEW, 32)
+    network.held = HELD[kind]()
+    found, expected = (measured(each, pictures) for each in (network, plain))
+    assert relative(found.map, expected.map) < 1e-5

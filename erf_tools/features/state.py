@@ -67,7 +67,7 @@ class State:
             if before is now and id(before) not in self._tensors:
                 return False  # a weight
             numbers = self._tensors[id(before)][2] if id(before) in self._tensors else before
-            return numbers.shape != now.shape or not torch.equal(numbers, now)
+            return not _same(numbers, now)
         if isinstance(before, _PLAIN) and isinstance(now, _PLAIN):
             return before != now
         return False
@@ -84,11 +84,27 @@ class State:
             else:
                 container.update(content)
         for tensor, memory, numbers, requires_grad in self._tensors.values():
-            if not torch.equal(memory, numbers):
+            if not _same(memory, numbers):
                 memory.copy_(numbers)
             tensor.data = memory
             if tensor.is_leaf:
                 tensor.requires_grad_(requires_grad)
+
+
+def _same(one: Tensor, other: Tensor) -> bool:
+    """Tell whether tensors hold the same numbers, NaN among them; no, where they do not compare."""
+    try:
+        if one.shape != other.shape or one.dtype != other.dtype:
+            return False
+        if one.is_meta or other.is_meta:
+            return one.is_meta and other.is_meta  # without numbers
+        if one.layout != torch.strided:
+            one, other = one.to_dense(), other.to_dense()
+        if torch.equal(one, other):
+            return True
+        return bool(((one == other) | ((one != one) & (other != other))).all())
+    except (RuntimeError, NotImplementedError):  # nested tensors, and those of other devices
+        return False
 
 
 @contextmanager
