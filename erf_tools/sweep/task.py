@@ -89,7 +89,8 @@ class Published:
 class Task(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """One table of a study file; its fields are the table's keys.
 
-    A subclass raises ``ValueError`` in ``__post_init__`` where they make no sense together.
+    A subclass raises ``ValueError`` in ``__post_init__`` where they make no sense together. It has
+    all of these methods; that cannot be declared, since a struct cannot be an abstract class.
 
     Attributes:
         table: name of the table, and of the folder for results below the sweep's.
