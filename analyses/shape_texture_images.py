@@ -164,10 +164,10 @@ def outlines(
 ) -> Tensor:
     """Return which pixels are inside the silhouettes: ``[N, side, side]``; all, without a shape."""
     number = len(shapes)
-    centres = side / 2 + side * generator.uniform(-_JITTER, _JITTER, (2, number))
+    centers = side / 2 + side * generator.uniform(-_JITTER, _JITTER, (2, number))
     angles = generator.uniform(0, 2 * pi, number)
     radii = side * generator.uniform(*_RADIUS, number)
-    x, y = _plane(side, centres, angles, device)
+    x, y = _plane(side, centers, angles, device)
     inside = torch.ones(number, side, side, dtype=torch.bool, device=device)
     for index, shape in enumerate(SHAPES):
         own = np.flatnonzero(shapes == index)

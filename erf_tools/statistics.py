@@ -37,10 +37,10 @@ def wilson_interval(successes: int, trials: int) -> Estimate:
 
 
 def _score_interval(share: float, trials: float, z: float) -> Estimate:
-    centre = (share + z**2 / (2 * trials)) / (1 + z**2 / trials)
+    center = (share + z**2 / (2 * trials)) / (1 + z**2 / trials)
     half = z / (1 + z**2 / trials) * sqrt(share * (1 - share) / trials + z**2 / (4 * trials**2))
     # The interval holds the share; rounding must not leave it outside at 0 and at 1.
-    return Estimate(share, max(0.0, min(centre - half, share)), min(1.0, max(centre + half, share)))
+    return Estimate(share, max(0.0, min(center - half, share)), min(1.0, max(center + half, share)))
 
 
 @lru_cache(maxsize=4)

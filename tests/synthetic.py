@@ -26,7 +26,7 @@ def erf(name: str, total: np.ndarray, layer: str | None = None, **setting: Any) 
     """Return a result of two images of an untrained network with a stride of 8."""
     height, width = total.shape
     protocol = find_protocol(setting.pop("protocol", "ding2022")).record()
-    centre = [height // 2 + 3, width // 2 + 3]
+    center = [height // 2 + 3, width // 2 + 3]
     weights = {
         "kind": "random",
         "label": "untrained",
@@ -52,7 +52,7 @@ def erf(name: str, total: np.ndarray, layer: str | None = None, **setting: Any) 
             "tap": {**tap, "default": layer is None},
             "feature_map": [4, height // 8, width // 8],
             "units": [[height // 16, width // 16]],
-            "centre": centre,
+            "center": center,
             "receptive_field": {
                 "stride": [8, 8],
                 "first": [-17, -17],

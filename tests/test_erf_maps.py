@@ -19,7 +19,7 @@ from erf_tools.models.loading import load_model
 SETTING = {
     "model": {"name": "net", "weights": {"kind": "random"}},
     "units": [[1, 1]],
-    "centre": [1, 1],
+    "center": [1, 1],
     "square": "center",
     "protocol": {"name": "ding2022"},
 }

@@ -149,27 +149,27 @@ def test_a_map_has_two_dimensions() -> None:
 
 
 def gaussian(
-    size: tuple[int, int], centre: tuple[float, float], sigma: tuple[float, float]
+    size: tuple[int, int], center: tuple[float, float], sigma: tuple[float, float]
 ) -> np.ndarray:
     y, x = np.mgrid[: size[0], : size[1]]
-    return np.exp(-(((y - centre[0]) / sigma[0]) ** 2 + ((x - centre[1]) / sigma[1]) ** 2) / 2)
+    return np.exp(-(((y - center[0]) / sigma[0]) ** 2 + ((x - center[1]) / sigma[1]) ** 2) / 2)
 
 
-@pytest.mark.parametrize("centre", [(3.0, 5.0), (3.5, 5.5), (3.5, 4.0), (0.0, 8.0)])
+@pytest.mark.parametrize("center", [(3.0, 5.0), (3.5, 5.5), (3.5, 4.0), (0.0, 8.0)])
 @pytest.mark.parametrize("threshold", [0.2, 0.5, 0.99])
 def test_squares_about_any_half_pixel_equal_brute_force(
-    centre: tuple[float, float], threshold: float
+    center: tuple[float, float], threshold: float
 ) -> None:
     contribution = np.random.default_rng(0).integers(1, 50, (8, 9)).astype(float)
     y, x = np.mgrid[:8, :9]
     for reach in range(1, 20):
         # Sides of 2 reach + 1 about a pixel, of 2 reach between two.
-        half_y = reach if centre[0] % 1 == 0 else reach - 0.5
-        half_x = reach if centre[1] % 1 == 0 else reach - 0.5
-        inside = (np.abs(y - centre[0]) <= half_y) & (np.abs(x - centre[1]) <= half_x)
+        half_y = reach if center[0] % 1 == 0 else reach - 0.5
+        half_x = reach if center[1] % 1 == 0 else reach - 0.5
+        inside = (np.abs(y - center[0]) <= half_y) & (np.abs(x - center[1]) <= half_x)
         if contribution[inside].sum() > threshold * contribution.sum():
             break
-    assert area_ratio(contribution, threshold, centre) == inside.sum() / 72
+    assert area_ratio(contribution, threshold, center) == inside.sum() / 72
 
 
 def test_the_published_square_is_that_about_the_middle_pixel() -> None:

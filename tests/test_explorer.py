@@ -67,7 +67,7 @@ def test_the_nearest_unit_is_that_of_an_exhaustive_search(stride: tuple[float, f
     generator = np.random.default_rng(0)
     for pixel in generator.uniform(-3, 45, (50, 2)).tolist():
         distances = {
-            (row, column): np.hypot(*np.subtract(field.centre((row, column)), pixel))
+            (row, column): np.hypot(*np.subtract(field.center((row, column)), pixel))
             for row in range(units[0])
             for column in range(units[1])
         }
@@ -92,7 +92,7 @@ def test_an_answer_is_the_erf_of_the_library(session: Session, point: tuple[floa
         answer.contribution, expected.map, atol=1e-5 * float(expected.map.max())
     )
     assert answer.field == expected.receptive_field
-    assert np.abs(np.subtract(answer.centre, np.multiply(point, 224) - 0.5)).max() <= 32
+    assert np.abs(np.subtract(answer.center, np.multiply(point, 224) - 0.5)).max() <= 32
     assert answer.label == "resnet18 (untrained)"
     assert not answer.predictions
 

@@ -117,17 +117,17 @@ def test_roots_and_logarithms_are_numbers_in_the_search(network: nn.Module) -> N
 
 
 @pytest.mark.parametrize(
-    ("side", "kernel", "stride", "unit", "centre"),
+    ("side", "kernel", "stride", "unit", "center"),
     [(96, 4, 3, 16, 49.5), (98, 4, 3, 16, 48.5), (99, 5, 5, 10, 52), (101, 7, 6, 8, 50)],
 )
 def test_padding_by_any_stride_is_that_of_the_size(
-    side: int, kernel: int, stride: int, unit: int, centre: float
+    side: int, kernel: int, stride: int, unit: int, center: float
 ) -> None:
     """TensorFlow pads as much as the last unit needs, half of it first."""
     network = Conv2dSame(3, 8, kernel, stride=stride)
     total = max((-(-side // stride) - 1) * stride + kernel - side, 0)
-    assert unit * stride - total // 2 + (kernel - 1) / 2 == centre
-    assert field_of(network, side).centre((unit, unit)) == (centre, centre)
+    assert unit * stride - total // 2 + (kernel - 1) / 2 == center
+    assert field_of(network, side).center((unit, unit)) == (center, center)
 
 
 def shrunk_if_large(_parts: nn.Module, features: Tensor) -> Tensor:
@@ -157,4 +157,4 @@ def test_what_mixes_positions_does_not_move_the_centre(part: nn.Module) -> None:
     plain = field_of(Between(lambda _parts, features: features).eval())
     field = field_of(Between(lambda parts, features: parts[0](features), part).eval())
     assert (field.unbounded, field.basis) == (True, "local dependency")
-    assert field.centre((7, 7)) == plain.centre((7, 7)) == (28, 28)
+    assert field.center((7, 7)) == plain.center((7, 7)) == (28, 28)

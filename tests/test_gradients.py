@@ -190,7 +190,7 @@ def test_rectangular_resolution_and_unit() -> None:
     assert result.map.shape == (64, 160)
     assert result.setting["feature_map"] == [512, 2, 5]
     assert result.units == [(1, 2)]
-    assert result.centre == (32, 64)
+    assert result.center == (32, 64)
 
 
 def test_network_is_left_as_it_was() -> None:

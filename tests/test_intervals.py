@@ -38,15 +38,15 @@ def blobs(number: int, height: int, width: int) -> np.ndarray:
     return np.stack(maps)
 
 
-def sampled(maps: np.ndarray, centre: tuple[float, float] | None = None) -> Sample:
-    frame = Frame(maps.shape[1:], centre)
+def sampled(maps: np.ndarray, center: tuple[float, float] | None = None) -> Sample:
+    frame = Frame(maps.shape[1:], center)
     groups = list(maps.astype(np.float32))
     return Sample.of_groups(maps.sum(0), groups, [1] * len(maps), image_sums(maps, frame), frame)
 
 
 @pytest.mark.parametrize("library", ["numpy", "torch"])
 @pytest.mark.parametrize(
-    ("size", "centre"),
+    ("size", "center"),
     [
         ((64, 64), None),
         ((33, 50), (10.5, 20.0)),
@@ -58,18 +58,18 @@ def sampled(maps: np.ndarray, centre: tuple[float, float] | None = None) -> Samp
     ],
 )
 def test_any_resampling_of_sums_equals_that_of_whole_maps(
-    size: tuple[int, int], centre: tuple[float, float] | None, library: str
+    size: tuple[int, int], center: tuple[float, float] | None, library: str
 ) -> None:
     maps = blobs(7, *size)
-    frame = Frame(size, centre)
+    frame = Frame(size, center)
     if library == "numpy":
         sums = image_sums(maps, frame)
     else:
-        found = image_sums(torch.as_tensor(maps), Frame(size, centre, torch.as_tensor))
+        found = image_sums(torch.as_tensor(maps), Frame(size, center, torch.as_tensor))
         sums = {name: own.numpy() for name, own in found.items()}
     weights = np.random.default_rng(1).multinomial(7, np.full(7, 1 / 7), size=5)
     for weight in [*weights, *(1 - np.eye(7, dtype=int))]:
-        plain = measure(np.tensordot(weight, maps, axes=1), centre)
+        plain = measure(np.tensordot(weight, maps, axes=1), center)
         for family in SUMMED:
             values = family.of_sums(weight @ sums[family.name], frame)
             for value, each in zip(values, family.measures, strict=True):

@@ -39,7 +39,7 @@ def test_several_layers_of_one_pass_equal_separate_runs() -> None:
         (alone,) = measure_layers(model, selection, procedure, [tap], batch_size=1, fast=False)
         np.testing.assert_array_equal(alone.map, result.map)
         np.testing.assert_equal(alone.measures.values(), result.measures.values())
-        assert alone.centre == result.centre
+        assert alone.center == result.center
 
 
 def test_stages_of_timm_equal_their_modules() -> None:
@@ -184,7 +184,7 @@ def test_a_grid_of_units_is_aligned_at_their_centres() -> None:
     single = effective_receptive_field(model, num_images=1, resolution=64)
     grid = effective_receptive_field(model, num_images=1, resolution=64, unit="grid:3")
     assert grid.units == [(r, c) for r in (2, 8, 13) for c in (2, 8, 13)]
-    assert single.centre == grid.centre == (33.5, 33.5)
+    assert single.center == grid.center == (33.5, 33.5)
     np.testing.assert_allclose(grid.map, single.map, atol=1e-7)
     # Unaligned, the mean would be nine separate spots.
     spots = [
@@ -233,10 +233,10 @@ def test_the_reported_centre_is_the_centroid_of_the_map(
     weights = result.map / result.map.sum()
     positions = np.arange(resolution)
     centroid = (weights.sum(axis=1) @ positions, weights.sum(axis=0) @ positions)
-    assert result.centre == pytest.approx(centroid, abs=1)
+    assert result.center == pytest.approx(centroid, abs=1)
     # The published square is centred elsewhere in every one of these networks at 224.
     if resolution == 224:
-        assert abs(result.centre[0] - 112) > 0.4
+        assert abs(result.center[0] - 112) > 0.4
     box = result.theoretical_box
     assert box is not None
     rows = np.flatnonzero(result.map.sum(axis=1))
@@ -250,4 +250,4 @@ def test_squares_can_be_centred_at_the_unit() -> None:
     np.testing.assert_array_equal(published.map, centred.map)
     assert centred.measures.effective_side < published.measures.effective_side
     assert centred.measures.legacy_50 == published.measures.legacy_50
-    assert centred.square_centre == (96, 96)
+    assert centred.square_center == (96, 96)

@@ -175,15 +175,15 @@ STEMS = {
 
 
 @pytest.mark.parametrize(
-    ("layers", "centre"), [*zip(STEMS.values(), [96, 111.5, 55.5], strict=True)], ids=STEMS
+    ("layers", "center"), [*zip(STEMS.values(), [96, 111.5, 55.5], strict=True)], ids=STEMS
 )
-def test_centre_is_the_centroid_of_the_gradient(layers: list[Layer], centre: float) -> None:
+def test_centre_is_the_centroid_of_the_gradient(layers: list[Layer], center: float) -> None:
     network = positive(chain(layers))
     field = field_of(network)
-    assert field.centre((3, 3)) == (centre, centre)
+    assert field.center((3, 3)) == (center, center)
     box, centroid = by_gradient(network, SIZE, (3, 3))
     assert field.box((3, 3)) == box
-    assert centroid == pytest.approx((centre, centre), abs=1)
+    assert centroid == pytest.approx((center, center), abs=1)
 
 
 @pytest.mark.parametrize("size", [*product([224, 225, 230], repeat=2)], ids=str)
@@ -208,7 +208,7 @@ def test_resnets_as_published(name: str, side: int) -> None:
     network: Any = stride_first(f"resnet{name}")
     field = field_of(network, read=last_stage)
     assert field.size == (side, side)
-    assert [field.centre((i, i))[0] for i in range(7)] == [32 * i for i in range(7)]
+    assert [field.center((i, i))[0] for i in range(7)] == [32 * i for i in range(7)]
 
 
 def test_resnet_of_today_reaches_less_far() -> None:
@@ -216,7 +216,7 @@ def test_resnet_of_today_reaches_less_far() -> None:
     network: Any = load_model("resnet50", "random").module
     field = field_of(network, read=last_stage)
     assert field.size == (427, 427)
-    assert field.centre((3, 4)) == (96, 128)
+    assert field.center((3, 4)) == (96, 128)
     assert field.box((7, 7)) == (11, 438, 11, 438)
 
 
@@ -225,14 +225,14 @@ def test_large_kernels_reach_far() -> None:
     layers += [Layer(CONV, (31, 31), padding=(15, 15))] * 18
     field = field_of(chain(layers))
     assert field.size == (31 + 18 * 30 * 16, 31 + 18 * 30 * 16)
-    assert field.centre((7, 7)) == (112, 112)
+    assert field.center((7, 7)) == (112, 112)
 
 
 def test_layer_norm_is_local() -> None:
     field = timm_field("convnext_atto")
     assert field.basis == "dependency"
     assert not field.unbounded
-    assert field.centre((3, 3)) == (111.5, 111.5)
+    assert field.center((3, 3)) == (111.5, 111.5)
 
 
 def test_squeeze_and_excite_is_unbounded_with_a_centre() -> None:
@@ -251,14 +251,14 @@ def test_squeeze_and_excite_is_unbounded_with_a_centre() -> None:
         without.first,
         without.last,
     )
-    assert with_gates.centre((3, 3)) == (96, 96)
+    assert with_gates.center((3, 3)) == (96, 96)
 
 
-@pytest.mark.parametrize(("name", "centre"), [("convnextv2_atto", 111.5), ("poolformer_s12", 97)])
-def test_normalisation_over_positions_is_unbounded_with_a_centre(name: str, centre: float) -> None:
+@pytest.mark.parametrize(("name", "center"), [("convnextv2_atto", 111.5), ("poolformer_s12", 97)])
+def test_normalisation_over_positions_is_unbounded_with_a_centre(name: str, center: float) -> None:
     field = timm_field(name)
     assert (field.unbounded, field.basis, field.size) == (True, "local dependency", None)
-    assert field.centre((3, 3)) == (centre, centre)
+    assert field.center((3, 3)) == (center, center)
 
 
 def test_attention_is_unbounded() -> None:
@@ -268,7 +268,7 @@ def test_attention_is_unbounded() -> None:
     )
     assert (field.unbounded, field.basis, field.size) == (True, "grid", None)
     assert field.stride == (16, 16)
-    assert field.centre((7, 7)) == (119.5, 119.5)
+    assert field.center((7, 7)) == (119.5, 119.5)
 
 
 def test_fixed_size_does_not_mean_unbounded() -> None:
@@ -277,7 +277,7 @@ def test_fixed_size_does_not_mean_unbounded() -> None:
         network, lambda network, images: [network(images)], SIZE, fixed_size=True
     )
     assert (field.unbounded, field.basis, field.size) == (False, "grid", None)
-    assert field.centre((0, 10)) == (1.5, 41.5)
+    assert field.center((0, 10)) == (1.5, 41.5)
 
 
 def test_networks_that_refuse_other_sizes_are_taken_as_fixed() -> None:
@@ -336,7 +336,7 @@ def test_maps_whose_units_differ_lie_on_a_grid(gated: bool) -> None:
     assert (fine.size, coarse.size) == ((5, 5), (13, 13))
     assert (fused.unbounded, fused.basis, fused.size) == (gated, "grid", None)
     assert fused.stride == (4, 4)
-    assert fused.centre((0, 10)) == (1.5, 41.5)
+    assert fused.center((0, 10)) == (1.5, 41.5)
 
 
 @pytest.mark.parametrize(

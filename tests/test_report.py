@@ -39,18 +39,18 @@ def content_of(erfs: Sequence[ERF], biases: Sequence[ShapeBias] = ()) -> dict[st
     return content
 
 
-@pytest.mark.parametrize("centre", [None, (10.5, 3.0)])
-def test_the_slider_has_what_the_squares_are_found_by(centre: tuple[float, float] | None) -> None:
+@pytest.mark.parametrize("center", [None, (10.5, 3.0)])
+def test_the_slider_has_what_the_squares_are_found_by(center: tuple[float, float] | None) -> None:
     contribution = np.random.default_rng(1).uniform(size=(31, 20))
-    held = shares_held(contribution, centre)
+    held = shares_held(contribution, center)
     assert held is not None
     assert held[0] == 0
     assert held[-1] == 1
     assert (np.diff(held) >= 0).all()
-    doubled = (30, 20) if centre is None else (21, 6)
+    doubled = (30, 20) if center is None else (21, 6)
     for threshold in (0, 0.01, 0.5, 0.99):
         found = cut_square((31, 20), doubled, int(np.argmax(held > threshold)))
-        assert found == smallest_square(contribution, threshold, centre)
+        assert found == smallest_square(contribution, threshold, center)
     assert shares_held(np.zeros((3, 3))) is None
 
 

@@ -87,8 +87,8 @@ def test_the_slider_draws_the_librarys_square(page: Any) -> None:
         assert page.locator("#share").inner_text() == f"{percentage} %"
         shown = figure(page, result)
         ratio = float(shown.locator(".ratio").get_attribute("data-ratio"))
-        assert ratio == area_ratio(result.map, percentage / 100, result.square_centre)
-        square = smallest_square(result.map, percentage / 100, result.square_centre)
+        assert ratio == area_ratio(result.map, percentage / 100, result.square_center)
+        square = smallest_square(result.map, percentage / 100, result.square_center)
         assert square is not None
         drawn = shown.locator("rect.square")
         box = [int(drawn.get_attribute(name)) for name in ("y", "x", "height", "width")]

@@ -84,4 +84,4 @@ def test_a_member_has_a_finite_map_that_is_not_zero_and_is_as_before(family: str
     assert rows == columns > 1
     assert channels >= 32
     # Where units are about one stride apart, the unit is not far from the middle of the image.
-    assert abs(result.centre[0] - side / 2) <= side / rows
+    assert abs(result.center[0] - side / 2) <= side / rows

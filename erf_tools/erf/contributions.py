@@ -52,14 +52,14 @@ class Units:
         field: theoretical receptive field of its units; of tiles where it is not known.
         positions: rows and columns of the units.
         shifts: rows and columns by which each unit's map is moved to the central unit's place.
-        centre: true centre of the central unit, in pixels.
+        center: true centre of the central unit, in pixels.
     """
 
     shape: tuple[int, ...]
     field: ReceptiveField
     positions: tuple[Position, ...]
     shifts: tuple[Position, ...]
-    centre: tuple[float, float]
+    center: tuple[float, float]
 
     @classmethod
     def chosen(
@@ -86,9 +86,9 @@ class Units:
         field = field or ReceptiveField.tiles((rows, columns), size)
         positions = unit_positions(unit, rows, columns, upper_token)
         several = len(positions) > 1
-        middle = field.centre(central_unit(rows, columns) if several else positions[0])
-        centres = [field.centre(position) for position in positions]
-        shifts = tuple((round(middle[0] - y), round(middle[1] - x)) for y, x in centres)
+        middle = field.center(central_unit(rows, columns) if several else positions[0])
+        centers = [field.center(position) for position in positions]
+        shifts = tuple((round(middle[0] - y), round(middle[1] - x)) for y, x in centers)
         return cls(shape, field, tuple(positions), shifts, middle)
 
 

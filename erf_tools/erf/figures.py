@@ -49,7 +49,7 @@ def heatmap(result: ERF) -> Figure:
         size = dimensions(result.total.shape)
         axes.set_title(f"{literal(result.label)}\n{size}, {_images(result)}")
         squared = shown if display == "log" else result.map
-        ratios = _draw_squares(axes, squared, None if display == "log" else result.square_centre)
+        ratios = _draw_squares(axes, squared, None if display == "log" else result.square_center)
         handles = [*_square_handles(ratios), *_draw_unit(axes, result)]
         _label_pixels(axes)
         _legend(
@@ -83,7 +83,7 @@ def comparison(results: Sequence[ERF]) -> Figure:
                 norm=scale,
                 interpolation="antialiased",
             )
-            ratios = _draw_squares(axes, shown, result.square_centre)
+            ratios = _draw_squares(axes, shown, result.square_center)
             drawn = _draw_unit(axes, result)
             handles = {handle.get_label(): handle for handle in [*handles.values(), *drawn]}
             lines = [
@@ -112,7 +112,7 @@ def radial_profiles(results: Sequence[ERF]) -> Figure:
     with own_style():
         figure, axes = line_plot()
         for result, line in zip(results, line_styles(len(results)), strict=True):
-            profile = radial_profile(density(result.map), result.centre)
+            profile = radial_profile(density(result.map), result.center)
             axes.semilogy(
                 profile.radius, np.maximum(profile.mean, 1e-12), label=literal(result.label), **line
             )
@@ -222,12 +222,12 @@ def _to_one(contribution: np.ndarray) -> np.ndarray:
 
 
 def _draw_squares(
-    axes: Axes, contribution: np.ndarray, centre: tuple[float, float] | None
+    axes: Axes, contribution: np.ndarray, center: tuple[float, float] | None
 ) -> dict[float, float | None]:
     """Draw the squares on a map and return their ratios; ``None`` where there is no square."""
     ratios: dict[float, float | None] = {}
     for threshold, (colour, style) in _DRAWN.items():
-        square = smallest_square(contribution, threshold, centre)
+        square = smallest_square(contribution, threshold, center)
         ratios[threshold] = square.ratio if square else None
         if square:
             box = (square.top, square.bottom, square.left, square.right)
@@ -238,7 +238,7 @@ def _draw_squares(
 def _draw_unit(axes: Axes, result: ERF) -> list[Line2D]:
     """Mark the unit's true centre and the theoretical receptive field; return what they are."""
     height, width = result.total.shape
-    row, column = result.centre
+    row, column = result.center
     axes.set_autoscale_on(False)
     mark: dict[str, Any] = {"marker": "+", "color": _UNIT, "markersize": 5, "linestyle": "none"}
     axes.plot([column], [row], markeredgewidth=0.8, **mark)

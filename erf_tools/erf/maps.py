@@ -21,7 +21,7 @@ from erf_tools.files import read_archive, understood, write_archive
 from erf_tools.labels import labelled
 
 _KIND = "erf-tools ERF, version"
-_FORMAT = f"{_KIND} 3"
+_FORMAT = f"{_KIND} 4"
 
 ImageOutcome = Literal["counted", "zero", "nan"]
 
@@ -127,9 +127,9 @@ class ERF:
         return [(int(row), int(column)) for row, column in self.setting["units"]]
 
     @property
-    def centre(self) -> tuple[float, float]:
+    def center(self) -> tuple[float, float]:
         """Row and column of the unit's true centre, in input pixels; of a grid's central unit."""
-        row, column = self.setting["centre"]
+        row, column = self.setting["center"]
         return float(row), float(column)
 
     @property
@@ -157,14 +157,14 @@ class ERF:
         return self.receptive_field.box(self.units[0] if single else central_unit(rows, columns))
 
     @property
-    def square_centre(self) -> tuple[float, float] | None:
+    def square_center(self) -> tuple[float, float] | None:
         """Where the squares of the linear measures are centred; ``None``: the published pixel."""
-        return self.centre if self.setting["square"] == "unit" else None
+        return self.center if self.setting["square"] == "unit" else None
 
     @cached_property
     def measures(self) -> Measures:
         """All measures and their intervals, with squares centred as the setting says."""
-        return Measures(self.map, self.square_centre, self.sample)
+        return Measures(self.map, self.square_center, self.sample)
 
     def top1(self, natively: bool = False) -> float:
         """Return the share of labelled images that are classified right, in [0, 1]; else NaN.

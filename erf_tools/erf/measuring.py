@@ -220,7 +220,7 @@ class MeasurableNetwork:
                 if sights == "wrong":
                     return None
                 sums = sums or [  # centres are known from the first maps on
-                    Sums(self._size, self._device, lengths, units.centre if at_unit else None)
+                    Sums(self._size, self._device, lengths, units.center if at_unit else None)
                     for _, units in sorted(self._contributions.units.items())
                 ]
                 for layer_sums, sight in zip(sums, sights, strict=True):
@@ -294,7 +294,7 @@ class MeasurableNetwork:
             "tap": {**tap.record(), "default": tap == self._model.tap},
             "feature_map": list(units.shape),
             "units": [list(position) for position in units.positions],
-            "centre": list(units.centre),
+            "center": list(units.center),
             "receptive_field": units.field.record(),
         }
 

@@ -134,7 +134,7 @@ def join(parts: Iterable[Part]) -> ERF:
     if sum(counts) != result.count or not total.any():
         return result
     joined = {family: np.concatenate(own) for family, own in sums.items()}
-    frame = Frame(total.shape, result.square_centre)
+    frame = Frame(total.shape, result.square_center)
     return replace(result, sample=Sample.of_groups(total, groups, counts, joined, frame))
 
 

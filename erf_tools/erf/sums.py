@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from erf_tools.erf.maps import ImageOutcome
-from erf_tools.erf.measures.frame import Centre, Frame
+from erf_tools.erf.measures.frame import Center, Frame
 from erf_tools.erf.measures.sample import image_sums
 
 
@@ -21,7 +21,7 @@ class Sums:
         size: tuple[int, int],
         device: torch.device,
         lengths: Sequence[int],
-        square_centre: Centre | None,
+        square_center: Center | None,
     ) -> None:
         """Begin with no images.
 
@@ -29,7 +29,7 @@ class Sums:
             size: height and width of the maps.
             device: where the maps are.
             lengths: number of images in each group; none for maps that add up with their sign.
-            square_centre: of the linear measures.
+            square_center: of the linear measures.
         """
         # MPS has no float64.
         self._device = torch.device("cpu") if device.type == "mps" else device
@@ -37,7 +37,7 @@ class Sums:
         self._groups = torch.zeros(len(lengths), *size, device=self._device)
         self._group_of = np.repeat(np.arange(len(lengths)), lengths)
         self._frame = Frame(
-            size, square_centre, lambda array: torch.as_tensor(array, device=self._device)
+            size, square_center, lambda array: torch.as_tensor(array, device=self._device)
         )
         self._sums: dict[str, list[Tensor]] = {}
         self._sizes: list[Tensor] = []

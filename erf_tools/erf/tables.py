@@ -70,7 +70,7 @@ def _row(result: ERF) -> dict[str, object]:
     row["protocol"] = setting["protocol"]["name"]
     row["unit"] = setting["unit"]
     row["units"] = " ".join(f"{down},{across}" for down, across in result.units)
-    row["center_row"], row["center_column"] = result.centre
+    row["center_row"], row["center_column"] = result.center
     row["center_basis"] = result.receptive_field.basis
     row["square"] = setting["square"]
     row["parameters"] = model["parameters"]

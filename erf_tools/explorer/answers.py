@@ -70,12 +70,12 @@ class Answer:
         return labelled(self.model, self.trained)
 
     @property
-    def centre(self) -> tuple[float, float]:
+    def center(self) -> tuple[float, float]:
         """Row and column of the unit's true centre, in pixels, moved to the nearest in the map."""
         y, x = (
             min(max(place, 0.0), length - 1.0)
             for place, length in zip(
-                self.field.centre(self.unit), self.contribution.shape, strict=True
+                self.field.center(self.unit), self.contribution.shape, strict=True
             )
         )
         return y, x
@@ -85,12 +85,12 @@ class Answer:
 
         It holds more than ``threshold`` of the contribution; ``None`` for a map without mass.
         """
-        found = smallest_square(self.contribution, threshold, self.centre)
+        found = smallest_square(self.contribution, threshold, self.center)
         return (found.top, found.bottom, found.left, found.right) if found else None
 
     def share_of_image(self, threshold: float) -> float:
         """Return that square's share of the image's area; NaN for a map without mass."""
-        found = smallest_square(self.contribution, threshold, self.centre)
+        found = smallest_square(self.contribution, threshold, self.center)
         return found.ratio if found else nan
 
 
@@ -102,7 +102,7 @@ def nearest_unit(field: ReceptiveField, units: tuple[int, int], pixel: Point) ->
         units: rows and columns of its feature map.
         pixel: row and column.
     """
-    first = field.centre((0, 0))
+    first = field.center((0, 0))
     row, column = (
         min(max(round((place - start) / step), 0), count - 1) if step else 0
         for place, start, step, count in zip(pixel, first, field.stride, units, strict=True)

@@ -24,7 +24,7 @@ def picture(answer: Answer, address: str) -> str:
         address: of the image.
     """
     height, width = answer.contribution.shape
-    y, x = answer.centre
+    y, x = answer.center
     places = {
         "height": height,
         "width": width,
@@ -43,7 +43,7 @@ def picture(answer: Answer, address: str) -> str:
 def in_words(answer: Answer) -> str:
     """Return what the picture shows, for those who do not see it."""
     row, column = answer.unit
-    y, x = answer.centre
+    y, x = answer.center
     size = dimensions(answer.contribution.shape)
     square = answer.square(0.5)
     spread = (
@@ -62,7 +62,7 @@ def in_words(answer: Answer) -> str:
 def facts(answer: Answer) -> str:
     """Return the numbers, the predictions and the decision beside a picture."""
     row, column = answer.unit
-    y, x = answer.centre
+    y, x = answer.center
     stride = dimensions(answer.field.stride, short=True)
     pairs = [
         ("Unit", f"row {row}, column {column} of {dimensions(answer.units)}"),

@@ -43,7 +43,7 @@ def overlay(answer: Answer) -> Image.Image:
     if square := answer.square(0.5):
         top, bottom, left, right = (side * factor for side in square)
         _outlined(draw, (left, top, right - 1, bottom - 1), SQUARE)
-    y, x = ((place + 0.5) * factor for place in answer.centre)
+    y, x = ((place + 0.5) * factor for place in answer.center)
     reach = 7
     for width_drawn, colour in ((5, "#000000"), (2, UNIT)):
         draw.line((x - reach, y, x + reach, y), colour, width_drawn)

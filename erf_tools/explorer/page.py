@@ -27,7 +27,7 @@ from erf_tools.explorer.pictures import Picture, read_picture
 from erf_tools.explorer.session import Session
 
 _NONE = "none"
-_CENTRE: Point = (0.5, 0.5)
+_CENTER: Point = (0.5, 0.5)
 _WAITING = 16
 _SESSIONS = 64
 
@@ -133,7 +133,7 @@ def build(session: Session, samples: Mapping[str, Path | Image.Image]) -> Any:
             f"<p>{markup.HINT} The picture then shows how much each pixel contributes to the unit "
             "there: its effective receptive field on this image.</p>"
         )
-        point = gr.State(_CENTRE)
+        point = gr.State(_CENTER)
         with gr.Row():
             sample = gr.Dropdown(
                 list(samples), value=next(iter(samples)), label="Sample image", min_width=300
@@ -208,7 +208,7 @@ def _clicked(event: gr.EventData) -> Point:
     """Return where a picture was clicked; a place outside it is its nearest edge."""
     row, column = (float(event._data[name]) for name in ("row", "column"))
     if not (isfinite(row) and isfinite(column)):
-        return _CENTRE
+        return _CENTER
     return min(max(row, 0.0), 1.0), min(max(column, 0.0), 1.0)
 
 

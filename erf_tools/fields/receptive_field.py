@@ -76,7 +76,7 @@ class ReceptiveField:
             return "not known"
         return dimensions(self.size, short=True) if self.size else "differs between units"
 
-    def centre(self, unit: tuple[int, int]) -> tuple[float, float]:
+    def center(self, unit: tuple[int, int]) -> tuple[float, float]:
         """Return row and column of the centre of the unit in this row and column of the map."""
         y, x = (
             (start + end) / 2 + step * index

@@ -79,8 +79,8 @@ class Strips:
         images[:, :, corner, corner] = nan
         spoilt = [self._spoilt(features) for features in self._maps(images, watch=True)]
         shapes = [(units.shape[0], units.shape[1]) for units in spoilt]
-        centres = [bool(units[tuple(np.array(units.shape) // 2)]) for units in spoilt]
-        return shapes, np.array(centres, dtype=bool)
+        centers = [bool(units[tuple(np.array(units.shape) // 2)]) for units in spoilt]
+        return shapes, np.array(centers, dtype=bool)
 
     def run_with_block(self) -> tuple[list[np.ndarray], tuple[range, range]]:
         """Run it on an image with a block of NaN in its middle, gates closed.

@@ -17,7 +17,7 @@ from erf_tools.cue_conflict.makers import HUMANS, maker_label
 from erf_tools.erf import tables as erf_tables
 from erf_tools.erf.display import density
 from erf_tools.erf.maps import ERF
-from erf_tools.erf.measures.frame import doubled_centre
+from erf_tools.erf.measures.frame import doubled_center
 from erf_tools.erf.measures.radial import radial_profile
 from erf_tools.erf.measures.squares import shares_held
 from erf_tools.failures import Failures
@@ -151,24 +151,24 @@ def _erf(result: ERF, block: int, row: Mapping[str, Any]) -> dict[str, Any]:
         raise ValueError("its map has values that are not finite")
     if not all(
         -length <= place <= 2 * length
-        for place, length in zip(result.centre, result.total.shape, strict=True)
+        for place, length in zip(result.center, result.total.shape, strict=True)
     ):
         raise ValueError("its unit is nowhere near the map")
     values = density(result.map)
-    held = shares_held(result.map, result.square_centre)
-    profile = radial_profile(values, result.centre)
+    held = shares_held(result.map, result.square_center)
+    profile = radial_profile(values, result.center)
     box = result.theoretical_box
     return {
         "trained": result.trained,
         "weights": row["weights"],
         "resolution": list(result.total.shape),
         "images": result.count,
-        "unit": list(result.centre),
+        "unit": list(result.center),
         "theoretical": list(box) if box else None,
         "theoretical_size": result.receptive_field.in_words + (" px" if box else ""),
         # The page finds squares by the library's own numbers, so that its ratios are the same.
         "held": held.tolist() if held is not None else None,
-        "doubled_centre": list(doubled_centre(result.total.shape, result.square_centre)),
+        "doubled_center": list(doubled_center(result.total.shape, result.square_center)),
         "picture": asdict(coded_map(values, block)),
         "peak": float(values.max()),
         "profile": {
@@ -185,7 +185,7 @@ def _erf_provenance(result: ERF) -> list[list[str]]:
     setting = result.setting
     weights = setting["model"]["weights"]
     feature_map = dimensions(setting["feature_map"])
-    row, column = result.centre
+    row, column = result.center
     lines = [
         ["Model", f"{result.name}, {setting['model']['parameters']:,} parameters"],
         ["Weights", f"{weights['label']}: {weights['source']}"],

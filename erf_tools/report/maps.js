@@ -31,7 +31,7 @@ function smallestSquare(erf, percentage) {
   if (!erf.held) return null;
   const reach = erf.held.findIndex((share) => share > percentage / 100);
   const [[top, bottom], [left, right]] = erf.resolution.map((length, axis) => {
-    const middle = erf.doubled_centre[axis];
+    const middle = erf.doubled_center[axis];
     return [
       Math.max(Math.floor((middle + 1) / 2) - reach, 0),
       Math.min(Math.floor(middle / 2) + reach + 1, length),
@@ -241,16 +241,16 @@ function look(zoom, top, left) {
 
 function zoomBy(factor) {
   const half = 0.5 / state.zoom;
-  const centre = state.cursor || (state.zoom > 1
+  const center = state.cursor || (state.zoom > 1
     ? { y: state.top + half, x: state.left + half }
     : { y: (data.erfs[0].unit[0] + 0.5) / data.erfs[0].resolution[0],
       x: (data.erfs[0].unit[1] + 0.5) / data.erfs[0].resolution[1] });
   const zoom = clamp(state.zoom * factor, 1, 32);
   // What lies under the cursor stays there.
   const share = state.cursor
-    ? { y: (centre.y - state.top) * state.zoom, x: (centre.x - state.left) * state.zoom }
+    ? { y: (center.y - state.top) * state.zoom, x: (center.x - state.left) * state.zoom }
     : { y: 0.5, x: 0.5 };
-  look(zoom, centre.y - share.y / zoom, centre.x - share.x / zoom);
+  look(zoom, center.y - share.y / zoom, center.x - share.x / zoom);
 }
 
 function drawScale() {

@@ -14,7 +14,7 @@ import numpy as np
 
 from erf_tools.erf.intervals import FEWEST, Spread, t_interval
 from erf_tools.erf.measures.family import Family, Summed
-from erf_tools.erf.measures.frame import Centre, Frame
+from erf_tools.erf.measures.frame import Center, Frame
 from erf_tools.erf.measures.registry import FAMILIES as FAMILIES
 from erf_tools.erf.measures.registry import MEASURES as MEASURES
 from erf_tools.erf.measures.registry import PLACES
@@ -32,13 +32,13 @@ class Measures:
     """
 
     def __init__(
-        self, contribution: np.ndarray, centre: Centre | None = None, sample: Sample | None = None
+        self, contribution: np.ndarray, center: Center | None = None, sample: Sample | None = None
     ) -> None:
         """See the class.
 
         Args:
             contribution: the map, ``[height, width]``, not negative.
-            centre: of the squares and of the cross, but for the legacy ratios, which stay as
+            center: of the squares and of the cross, but for the legacy ratios, which stay as
                 published; see :class:`~erf_tools.erf.measures.frame.Frame`.
             sample: what is kept of the images that the map is the mean of.
 
@@ -48,7 +48,7 @@ class Measures:
         self._map = np.asarray(contribution, dtype=np.float64)
         if self._map.ndim != 2 or not self._map.size:
             raise UsageError(f"a map is [height, width]; got shape {list(self._map.shape)}")
-        self._frame, self._sample = Frame(self._map.shape, centre), sample
+        self._frame, self._sample = Frame(self._map.shape, center), sample
         self._spreads: dict[str, Spread] = {}
 
     def __getattr__(self, name: str) -> float:
@@ -154,6 +154,6 @@ class Measures:
         return self._sample.effective(by_groups=not isinstance(family, Summed))
 
 
-def measure(contribution: np.ndarray, centre: Centre | None = None) -> Measures:
+def measure(contribution: np.ndarray, center: Center | None = None) -> Measures:
     """Return all measures of a map ``[height, width]``; see :class:`Measures`."""
-    return Measures(contribution, centre)
+    return Measures(contribution, center)

@@ -10,24 +10,24 @@ import numpy as np
 from erf_tools.errors import UsageError
 from erf_tools.text import dimensions
 
-Centre = tuple[float, float]
+Center = tuple[float, float]
 
 
-def doubled_centre(shape: tuple[int, ...], centre: Centre | None) -> tuple[int, int]:
+def doubled_center(shape: tuple[int, ...], center: Center | None) -> tuple[int, int]:
     """Return the centre of squares in half pixels: whole numbers, even on a pixel.
 
     Raises:
         UsageError: it is outside the map.
     """
     height, width = shape
-    if centre is None:
+    if center is None:
         return 2 * (height // 2), 2 * (width // 2)
-    if not (-0.25 <= centre[0] <= height - 0.75 and -0.25 <= centre[1] <= width - 0.75):
+    if not (-0.25 <= center[0] <= height - 0.75 and -0.25 <= center[1] <= width - 0.75):
         raise UsageError(
-            f"squares cannot be centred at pixel {centre[0]:g},{centre[1]:g}, outside the "
+            f"squares cannot be centred at pixel {center[0]:g},{center[1]:g}, outside the "
             f"{dimensions(shape)} map; use --square center"
         )
-    return round(2 * centre[0]), round(2 * centre[1])
+    return round(2 * center[0]), round(2 * center[1])
 
 
 class Frame:
@@ -38,7 +38,7 @@ class Frame:
 
     Attributes:
         shape: height and width.
-        doubled: see :func:`doubled_centre`.
+        doubled: see :func:`doubled_center`.
         number: ``[numbers]``: 0, 1, 2, ... Along an axis, the square of this number is the first to
             hold a pixel that is this far from the centre.
         sides: ``[numbers]``: roots of the areas of the squares, in pixels; 0 for number 0.
@@ -49,14 +49,14 @@ class Frame:
     def __init__(
         self,
         shape: tuple[int, ...],
-        centre: Centre | None = None,
+        center: Center | None = None,
         convert: Callable[[np.ndarray], Any] = np.asarray,
     ) -> None:
         """See the class.
 
         Args:
             shape: height and width of the maps.
-            centre: row and column, in pixels, to the nearest half: between two pixels the squares
+            center: row and column, in pixels, to the nearest half: between two pixels the squares
                 have even sides. By default the pixel ``(height // 2, width // 2)``, as published.
             convert: makes of an array of NumPy one of the library and device of the maps.
 
@@ -64,7 +64,7 @@ class Frame:
             UsageError: the centre is outside the map.
         """
         self.shape = (int(shape[0]), int(shape[1]))
-        self.doubled = doubled_centre(shape, centre)
+        self.doubled = doubled_center(shape, center)
         ends = zip(self.shape, self.doubled, strict=True)
         farthest = max(max(middle, 2 * length - 2 - middle) for length, middle in ends)
         numbers = np.arange(max((farthest + 1) // 2, 1) + 1)

@@ -132,9 +132,9 @@ def _least_squares(
 def _bases(parameters: np.ndarray, shape: tuple[int, ...]) -> list[np.ndarray]:
     """Return along each axis a Gaussian with peak 1, and its derivatives: ``[3, length]``."""
     found = []
-    for centre, log_sigma, length in zip(parameters[1:3], parameters[3:], shape, strict=True):
+    for center, log_sigma, length in zip(parameters[1:3], parameters[3:], shape, strict=True):
         sigma = exp(log_sigma)
-        z = (np.arange(length) - centre) / sigma
+        z = (np.arange(length) - center) / sigma
         value = np.exp(-(z**2) / 2)
         found.append(np.stack([value, value * z / sigma, value * z**2]))
     return found
@@ -162,8 +162,8 @@ def _wide_start(scaled: np.ndarray) -> np.ndarray:
         start.append(float(middle))
         widths.append(log(max((high - low) / 2, 0.5)))
     coarse, _ = _fit_from(np.array([*start, *widths]), means)
-    centres = [(at + 0.5) * block - 0.5 for at, block in zip(coarse[1:3], blocks, strict=True)]
-    return np.array([coarse[0], *centres, *(coarse[3:] + np.log(blocks))])
+    centers = [(at + 0.5) * block - 0.5 for at, block in zip(coarse[1:3], blocks, strict=True)]
+    return np.array([coarse[0], *centers, *(coarse[3:] + np.log(blocks))])
 
 
 def _narrow_start(scaled: np.ndarray) -> np.ndarray:

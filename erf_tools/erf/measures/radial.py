@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from erf_tools.erf.measures.frame import Centre
+from erf_tools.erf.measures.frame import Center
 
 
 @dataclass(frozen=True)
@@ -22,10 +22,10 @@ class RadialProfile:
     mean: np.ndarray
 
 
-def radial_profile(contribution: np.ndarray, centre: Centre | None = None) -> RadialProfile:
-    """Return the mean contribution at each distance from ``centre`` (row, column)."""
+def radial_profile(contribution: np.ndarray, center: Center | None = None) -> RadialProfile:
+    """Return the mean contribution at each distance from ``center`` (row, column)."""
     height, width = contribution.shape
-    row, column = centre or (height // 2, width // 2)
+    row, column = center or (height // 2, width // 2)
     distances = np.hypot(np.arange(height)[:, None] - row, np.arange(width)[None, :] - column)
     nearest = np.rint(distances).astype(int).ravel()
     pixels = np.bincount(nearest)

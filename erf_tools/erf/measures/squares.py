@@ -17,7 +17,7 @@ import numpy as np
 
 from erf_tools.erf.intervals import Spread, jackknife
 from erf_tools.erf.measures.family import Measure, Summed
-from erf_tools.erf.measures.frame import Centre, Frame
+from erf_tools.erf.measures.frame import Center, Frame
 from erf_tools.errors import UsageError
 
 #: Thresholds of the published table (RepLKNet paper, Table 10).
@@ -48,14 +48,14 @@ class CenteredSquare:
 
 
 def smallest_square(
-    contribution: np.ndarray, threshold: float, centre: Centre | None = None
+    contribution: np.ndarray, threshold: float, center: Center | None = None
 ) -> CenteredSquare | None:
     """Return the smallest centred square with more than ``threshold`` of the total.
 
     Args:
         contribution: ``[height, width]``, not negative.
         threshold: share of the total, in [0, 1).
-        centre: see :class:`~erf_tools.erf.measures.frame.Frame`.
+        center: see :class:`~erf_tools.erf.measures.frame.Frame`.
 
     Returns:
         The square, or ``None`` where the map is zero everywhere or has values that are not
@@ -67,19 +67,19 @@ def smallest_square(
     """
     if not 0 <= threshold < 1:
         raise UsageError(f"threshold is {threshold}; it has to be at least 0 and below 1")
-    held = shares_held(contribution, centre)
+    held = shares_held(contribution, center)
     if held is None:
         return None
-    frame = Frame(contribution.shape, centre)
+    frame = Frame(contribution.shape, center)
     return cut_square(frame.shape, frame.doubled, int(np.argmax(held > threshold)))
 
 
-def shares_held(contribution: np.ndarray, centre: Centre | None = None) -> np.ndarray | None:
+def shares_held(contribution: np.ndarray, center: Center | None = None) -> np.ndarray | None:
     """Return the share of the total that each centred square holds, by the square's number.
 
     Args:
         contribution: ``[height, width]``, not negative.
-        centre: see :class:`~erf_tools.erf.measures.frame.Frame`.
+        center: see :class:`~erf_tools.erf.measures.frame.Frame`.
 
     Returns:
         ``[squares + 1]``, rising from 0 (there is no square 0) to 1 for the square that is the
@@ -91,7 +91,7 @@ def shares_held(contribution: np.ndarray, centre: Centre | None = None) -> np.nd
     contribution = np.asarray(contribution, dtype=np.float64)
     if contribution.ndim != 2 or not contribution.size:
         raise UsageError(f"a map is [height, width]; got shape {list(contribution.shape)}")
-    frame = Frame(contribution.shape, centre)
+    frame = Frame(contribution.shape, center)
     total = contribution.sum()
     if not (np.isfinite(total) and total > 0):
         return None
@@ -109,21 +109,21 @@ def cut_square(shape: tuple[int, ...], doubled: tuple[int, int], reach: int) -> 
     )
 
 
-def area_ratio(contribution: np.ndarray, threshold: float, centre: Centre | None = None) -> float:
+def area_ratio(contribution: np.ndarray, threshold: float, center: Center | None = None) -> float:
     """Return the area of :func:`smallest_square` as a share of the map's, in (0, 1].
 
     Scaling the map does not change it. Comparable between networks at one resolution.
     """
-    square = smallest_square(contribution, threshold, centre)
+    square = smallest_square(contribution, threshold, center)
     return nan if square is None else square.ratio
 
 
-def effective_side(contribution: np.ndarray, centre: Centre | None = None) -> float:
+def effective_side(contribution: np.ndarray, center: Center | None = None) -> float:
     """Return the square root of the area of the smallest centred square with half of the mass.
 
     In pixels, from 2 or 3 to the side of the map. Scaling the map does not change it.
     """
-    square = smallest_square(contribution, _HALF, centre)
+    square = smallest_square(contribution, _HALF, center)
     return nan if square is None else sqrt(square.area)
 
 
