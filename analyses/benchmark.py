@@ -46,7 +46,9 @@ from erf_tools.erf.procedure import Procedure
 from erf_tools.figures import COLOURS, PAGE, draw_grid, own_style
 from erf_tools.images import select
 from erf_tools.kernels.devices import choose_device, device_name
-from erf_tools.models.loading import Model, as_model, load_model, resolve
+from erf_tools.models.loading import load_model
+from erf_tools.models.model import Model, as_model
+from erf_tools.models.names import resolve
 from erf_tools.models.replknet import VARIANTS, RepLKNet
 from erf_tools.tables import write_csv
 

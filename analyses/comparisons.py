@@ -35,7 +35,8 @@ from erf_tools.fields.cone import Cone
 from erf_tools.images import select
 from erf_tools.kernels.depthwise import DepthwiseConv2d
 from erf_tools.kernels.devices import copy_on_device
-from erf_tools.models.loading import Model, load_model
+from erf_tools.models.loading import load_model
+from erf_tools.models.model import Model
 
 #: Largest difference between both sides' maps, in norm. In float32 a value that rounding carries
 #: over a ReLU's zero changes the map by about 1e-3; in bfloat16 all of them round.

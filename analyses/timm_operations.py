@@ -24,7 +24,7 @@ from erf_tools.errors import UsageError
 from erf_tools.failures import reason
 from erf_tools.features.reading import read_features
 from erf_tools.features.taps import default_tap
-from erf_tools.models.loading import size_arguments
+from erf_tools.models.libraries.timm_networks import size_arguments
 
 #: Networks in one kept part of the counting.
 _PART = 50

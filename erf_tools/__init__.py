@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from erf_tools.errors import UsageError as UsageError
     from erf_tools.features.taps import Tap as Tap
     from erf_tools.kernels.depthwise import DepthwiseConv2d as DepthwiseConv2d
-    from erf_tools.models.loading import Model as Model
-    from erf_tools.models.loading import as_model as as_model
     from erf_tools.models.loading import load_model as load_model
+    from erf_tools.models.model import Model as Model
+    from erf_tools.models.model import as_model as as_model
     from erf_tools.preprocessing import Preprocessing as Preprocessing
 
 _HOMES = {
@@ -31,11 +31,11 @@ _HOMES = {
     "DepthwiseConv2d": "erf_tools.kernels.depthwise",
     "ERF": "erf_tools.erf.maps",
     "ErfToolsError": "erf_tools.errors",
-    "Model": "erf_tools.models.loading",
+    "Model": "erf_tools.models.model",
     "Preprocessing": "erf_tools.preprocessing",
     "Tap": "erf_tools.features.taps",
     "UsageError": "erf_tools.errors",
-    "as_model": "erf_tools.models.loading",
+    "as_model": "erf_tools.models.model",
     "effective_receptive_field": "erf_tools.erf.gradients",
     "load_model": "erf_tools.models.loading",
     "measure": "erf_tools.erf.measures",

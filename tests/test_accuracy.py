@@ -18,7 +18,8 @@ from erf_tools.errors import UsageError
 from erf_tools.features.taps import Tap
 from erf_tools.images import SourceImage, select
 from erf_tools.models.accuracy import find_labels
-from erf_tools.models.loading import as_model, load_model
+from erf_tools.models.loading import load_model
+from erf_tools.models.model import as_model
 from erf_tools.preprocessing import Preprocessing
 
 # ImageNet's own order of classes: tench is 0, hen 8.

@@ -17,7 +17,8 @@ from erf_tools.cue_conflict.stimuli import open_stimuli
 from erf_tools.errors import ErfToolsError
 from erf_tools.figures import save_figure
 from erf_tools.kernels.depthwise import DepthwiseConv2d
-from erf_tools.models.loading import as_model, load_model
+from erf_tools.models.loading import load_model
+from erf_tools.models.model import as_model
 from erf_tools.models.replknet import VARIANTS, RepLKNet
 
 CPU = torch.device("cpu")

@@ -29,7 +29,8 @@ from erf_tools.cue_conflict.choices import Deciding
 from erf_tools.cue_conflict.classify import settings
 from erf_tools.errors import ErfToolsError, UsageError
 from erf_tools.models.checkpoints import read_checkpoint
-from erf_tools.models.loading import Model, load_model
+from erf_tools.models.loading import load_model
+from erf_tools.models.model import Model
 from erf_tools.models.renamings import timm_filter
 
 NAME = "test_resnet"  # timm's own small network

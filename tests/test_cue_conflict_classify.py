@@ -22,7 +22,8 @@ from erf_tools.cue_conflict.choices import Deciding
 from erf_tools.cue_conflict.classify import category_scores, decide
 from erf_tools.cue_conflict.stimuli import Stimulus, StimulusSet, open_stimuli
 from erf_tools.errors import ErfToolsError, UsageError
-from erf_tools.models.loading import as_model, load_model
+from erf_tools.models.loading import load_model
+from erf_tools.models.model import as_model
 from erf_tools.preprocessing import Preprocessing, evaluation_view
 
 

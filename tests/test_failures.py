@@ -22,7 +22,7 @@ from erf_tools.erf.measuring import measurable
 from erf_tools.erf.procedure import Procedure
 from erf_tools.errors import ErfToolsError, UsageError
 from erf_tools.models.failures import OutOfMemory, explained
-from erf_tools.models.loading import as_model
+from erf_tools.models.model import as_model
 
 SIDE = 16
 

@@ -24,7 +24,7 @@ from erf_tools.features.taps import Tap, default_tap
 from erf_tools.images import decode, select
 from erf_tools.kernels.devices import floating_type, normalise
 from erf_tools.kernels.folding import folded
-from erf_tools.models.loading import as_model
+from erf_tools.models.model import as_model
 from erf_tools.models.replknet import VARIANTS, RepLKNet
 
 SIZE = (64, 64)

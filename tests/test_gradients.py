@@ -18,7 +18,8 @@ from erf_tools.erf.protocols import find_protocol
 from erf_tools.errors import ErfToolsError, UsageError
 from erf_tools.features.taps import Tap
 from erf_tools.images import decode, select
-from erf_tools.models.loading import as_model, load_model
+from erf_tools.models.loading import load_model
+from erf_tools.models.model import as_model
 from erf_tools.preprocessing import Preprocessing, evaluation_view
 
 PLAIN = Preprocessing(mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))

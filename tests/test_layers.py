@@ -17,7 +17,8 @@ from erf_tools.features.reading import read_maps
 from erf_tools.features.taps import Tap, find_taps, stage_taps
 from erf_tools.images import select
 from erf_tools.models.layers import describe_layers
-from erf_tools.models.loading import as_model, load_model
+from erf_tools.models.loading import load_model
+from erf_tools.models.model import as_model
 from erf_tools.preprocessing import Preprocessing
 
 PLAIN = Preprocessing(mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))

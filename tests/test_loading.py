@@ -11,7 +11,8 @@ from torch import nn
 
 from erf_tools.errors import ErfToolsError, UsageError
 from erf_tools.models import catalogue
-from erf_tools.models.loading import load_model, resolve
+from erf_tools.models.loading import load_model
+from erf_tools.models.names import resolve
 
 
 @pytest.mark.parametrize("name", catalogue.ENTRIES)

@@ -17,7 +17,8 @@ from erf_tools.features.proof import find_map_layers, proven
 from erf_tools.features.reading import read_features
 from erf_tools.features.taps import LAST_STAGE, Reading, Tap, default_tap, find_taps
 from erf_tools.images import select
-from erf_tools.models.loading import as_model, load_model
+from erf_tools.models.loading import load_model
+from erf_tools.models.model import as_model
 
 SIZE = (96, 96)
 

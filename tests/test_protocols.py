@@ -19,7 +19,8 @@ from erf_tools.erf.protocols import PROTOCOLS, find_protocol
 from erf_tools.errors import UsageError
 from erf_tools.features.taps import Tap
 from erf_tools.images import select
-from erf_tools.models.loading import Model, as_model, load_model
+from erf_tools.models.loading import load_model
+from erf_tools.models.model import Model, as_model
 from erf_tools.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 
 

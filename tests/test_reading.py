@@ -23,7 +23,7 @@ from erf_tools.features.reading import read_features, read_maps
 from erf_tools.features.taps import LAST_STAGE, Tap
 from erf_tools.images import select
 from erf_tools.models.layers import describe_layers
-from erf_tools.models.loading import as_model
+from erf_tools.models.model import as_model
 
 
 class Overwriting(nn.Module):

@@ -19,7 +19,7 @@ from analyses.network_state import identities, random_states, state
 from erf_tools.erf.gradients import effective_receptive_field
 from erf_tools.images import select
 from erf_tools.models.layers import describe_layers
-from erf_tools.models.loading import as_model
+from erf_tools.models.model import as_model
 from erf_tools.preprocessing import Preprocessing
 
 PLAIN = Preprocessing(mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0), size=64)

@@ -22,7 +22,7 @@ from erf_tools.erf.ways import FEW, Sight, Way, differs, pays
 from erf_tools.errors import UsageError
 from erf_tools.features.taps import Tap
 from erf_tools.images import select
-from erf_tools.models.loading import as_model
+from erf_tools.models.model import as_model
 from erf_tools.preprocessing import Preprocessing
 
 OWN = Preprocessing(mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25))

@@ -28,8 +28,8 @@ def wanted_models(models: list[str], weights: list[str], offline: bool) -> list[
         go_offline()
     wanted = requests(split_names(models), split_weights(weights))
     if others := [request.model for request in wanted if request.model not in ENTRIES]:
-        from erf_tools.models.loading import resolve
-        from erf_tools.models.requests import is_factory
+        from erf_tools.models.names import resolve
+        from erf_tools.models.prefixes import is_factory
 
         for name in others:
             if not is_factory(name):

@@ -44,7 +44,7 @@ def fetch(
             if name in ENTRIES:
                 entry = ENTRIES[name]
             else:
-                from erf_tools.models.loading import resolve
+                from erf_tools.models.names import resolve
 
                 entry = resolve(name)
             say(f"{name}: {entry.weights.fetch(name, progress=True) or entry.weights.place}")

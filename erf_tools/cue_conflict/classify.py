@@ -38,7 +38,7 @@ from erf_tools.models.heads import (
     find_logits,
     probabilities,
 )
-from erf_tools.models.loading import Model, as_model
+from erf_tools.models.model import Model, as_model
 from erf_tools.numbers import LARGEST_BATCH, whole_number
 from erf_tools.preprocessing import (
     IMAGENET_MEAN,

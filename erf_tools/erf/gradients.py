@@ -17,7 +17,7 @@ from erf_tools.erf.procedure import PROCEDURE, Procedure
 from erf_tools.features.taps import Tap, find_taps
 from erf_tools.image_choices import Order
 from erf_tools.images import PixelStore, Selection, select
-from erf_tools.models.loading import Model, as_model
+from erf_tools.models.model import Model, as_model
 from erf_tools.numbers import LARGEST_BATCH, whole_number
 
 

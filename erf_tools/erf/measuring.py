@@ -35,7 +35,7 @@ from erf_tools.kernels.devices import (
 )
 from erf_tools.models.accuracy import classify, own_evaluation
 from erf_tools.models.failures import OutOfMemory, explained
-from erf_tools.models.loading import Model
+from erf_tools.models.model import Model
 from erf_tools.preprocessing import evaluation_view
 from erf_tools.provenance import versions
 

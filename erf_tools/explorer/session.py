@@ -33,7 +33,9 @@ from erf_tools.kernels.devices import (
 from erf_tools.models import catalogue
 from erf_tools.models.failures import explained
 from erf_tools.models.heads import IMAGENET_HEAD, find_logits, probabilities
-from erf_tools.models.loading import Model, load_model, resolve
+from erf_tools.models.loading import load_model
+from erf_tools.models.model import Model
+from erf_tools.models.names import resolve
 
 _KEPT = 3
 _LIKELIEST = 5

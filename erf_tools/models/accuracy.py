@@ -16,7 +16,7 @@ from erf_tools.images import SourceImage, decode
 from erf_tools.kernels.devices import normalise
 from erf_tools.models.failures import explained
 from erf_tools.models.heads import IMAGENET_HEAD, find_logits
-from erf_tools.models.loading import Model
+from erf_tools.models.model import Model
 from erf_tools.preprocessing import Preprocessing, View
 
 _SYNSET = re.compile(r"(?:^|/)(n\d{8})(?=[/_.])")

@@ -8,18 +8,14 @@ Parameter counts are those of the training form and are checked against the real
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Literal
 
 from erf_tools.models.hub import HubWeights
-from erf_tools.models.requests import is_factory
 from erf_tools.models.sources import (
     GoogleDriveFile,
     PackageFile,
     PublishedFile,
     Unpublished,
     WeightSource,
-    own_source,
 )
 from erf_tools.preprocessing import Preprocessing
 
@@ -34,8 +30,8 @@ class Entry:
     Attributes:
         name: what the user types.
         summary: what it is.
-        library: ``replknet`` (built here) or ``timm``.
-        architecture: variant of :mod:`erf_tools.models.replknet`, or timm's name with its tag.
+        library: ``replknet`` (built here), or one of :mod:`erf_tools.models.libraries`.
+        architecture: variant of :mod:`erf_tools.models.replknet`, or the library's name.
         parameters: number of parameters.
         weights: where trained weights come from.
         training: what they were trained on.
@@ -45,7 +41,7 @@ class Entry:
 
     name: str
     summary: str
-    library: Literal["replknet", "timm"]
+    library: str
     architecture: str
     parameters: int
     weights: WeightSource
@@ -247,25 +243,3 @@ ENTRIES: dict[str, Entry] = {
         ),
     )
 }
-
-
-def source_of(model: str, weights: str | Path) -> WeightSource | None:
-    """Return where the weights asked for come from.
-
-    Args:
-        model: a name, as for :func:`erf_tools.models.loading.load_model`.
-        weights: ``pretrained``, ``random``, a file or an address.
-
-    Returns:
-        ``None`` for those that come with the network: random ones, and a factory's own.
-
-    Raises:
-        UsageError: an address is not https.
-    """
-    if weights == "random":
-        return None
-    if weights != "pretrained":
-        return own_source(weights)
-    if model in ENTRIES:
-        return ENTRIES[model].weights
-    return None if is_factory(model) else HubWeights(model)

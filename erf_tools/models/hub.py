@@ -1,4 +1,4 @@
-"""The model hub, from which timm loads weights itself as it builds a network."""
+"""The model hub, from which libraries load weights themselves as they build a network."""
 
 from __future__ import annotations
 
@@ -7,64 +7,85 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
 from erf_tools.downloads import is_offline
 from erf_tools.errors import ErfToolsError
 from erf_tools.failures import reason
-from erf_tools.models.requests import HUB
+from erf_tools.models.prefixes import HUB
 from erf_tools.models.sources import ALTERNATIVES, WeightSource
 from erf_tools.models.weights import Weights
-
-#: How the hub's files of weights are called, in timm's order.
-_HUB_FILES = ("model.safetensors", "pytorch_model.bin")
 
 
 @dataclass(frozen=True)
 class HubWeights(WeightSource):
     """The model hub, from which timm loads weights itself as it builds the network.
 
+    Other libraries have subclasses of their own.
+
     Attributes:
-        architecture: timm's name of the network, or one of ``hf-hub:`` or ``local-dir:``.
-        repository: of the hub; by default as timm knows it.
+        architecture: the library's name of the network.
+        repository: of the hub; by default as the library knows it.
     """
+
+    #: The library, and how it calls the files of weights, the first it looks for first.
+    library: ClassVar[str] = "timm"
+    files: ClassVar[tuple[str, ...]] = ("model.safetensors", "pytorch_model.bin")
 
     architecture: str
     repository: str = ""
 
     @property
     def place(self) -> str:
-        return f"timm {self.architecture}"
+        return f"{self.library} {self.architecture}"
+
+    @property
+    def folder(self) -> Path | None:
+        """The folder on this machine that the architecture is the name of, if it is."""
+        is_folder = self.architecture.startswith("local-dir:")
+        return Path(self.architecture.partition(":")[2]) if is_folder else None
 
     def find(self) -> Path | None:
         from huggingface_hub import try_to_load_from_cache
 
-        if self.architecture.startswith("local-dir:"):
-            folder = Path(self.architecture.partition(":")[2])
-            return next((folder / file for file in _HUB_FILES if (folder / file).is_file()), None)
-        repository, _, revision = (self.repository or self._repository()).partition("@")
-        for file in _HUB_FILES if repository else ():
+        if folder := self.folder:
+            return next((folder / file for file in self.files if (folder / file).is_file()), None)
+        repository, _, revision = (self.repository or self.known_repository()).partition("@")
+        for file in self.files if repository else ():
             found = try_to_load_from_cache(repository, file, revision=revision or None)
             if isinstance(found, str):
                 return Path(found)
         return None
 
     def fetch(self, name: str, progress: bool = False) -> Path | None:
-        import timm
-
-        self.build(name, lambda: timm.create_model(self.architecture, pretrained=True))
+        self.build(name, self.create)
         return self.find()
 
     def prefetch(self, name: str, progress: bool) -> None:
-        """Leave it to timm, which fetches them as it builds the network."""
+        """Leave it to the library, which fetches them as it builds the network."""
 
     def digest(self) -> None:
         """Return ``None``: results give the digest of the network as it was loaded."""
 
+    def create(self) -> Any:
+        """Return the network with its weights, as the library builds it."""
+        import timm
+
+        return timm.create_model(self.architecture, pretrained=True)
+
+    def known_repository(self) -> str:
+        """Return the repository that the library knows; empty where it knows none."""
+        if self.architecture.startswith(HUB):
+            return self.architecture.partition(":")[2]
+        from timm.models import get_pretrained_cfg
+
+        configuration = get_pretrained_cfg(self.architecture, allow_unregistered=True)
+        return (configuration and configuration.hf_hub_id) or ""
+
     def build(self, name: str, create: Callable[[], Any]) -> Any:
-        """Return a network that timm builds and loads; offline from what is on this machine.
+        """Return a network that the library builds and loads; offline from what is here.
 
         Args:
             name: of the model, for the message.
@@ -75,42 +96,29 @@ class HubWeights(WeightSource):
         """
         cause = None
         try:
-            said = self._unreachable()
+            said = "" if self.folder or self.find() else _why_unreachable()
             if not said:
                 with hub_as_allowed():
                     return create()
         except ErfToolsError:
             raise
-        except Exception as error:  # timm's, the hub's and those of connections
+        except Exception as error:  # the library's, the hub's and those of connections
             cause, said = error, reason(error)
         raise ErfToolsError(
-            f"timm cannot get the trained weights of {name} ({said}): connect to the network once, "
-            f"use {ALTERNATIVES}"
+            f"{self.library} cannot get the trained weights of {name} ({said}): connect to the "
+            f"network once, use {ALTERNATIVES}"
         ) from cause
 
-    def _unreachable(self) -> str:
-        """Return why the hub cannot be asked for what is not here; it would be for a minute."""
-        if self.architecture.startswith("local-dir:") or self.find():
-            return ""
-        return _why_unreachable()
-
-    def _repository(self) -> str:
-        if self.architecture.startswith(HUB):
-            return self.architecture.partition(":")[2]
-        from timm.models import get_pretrained_cfg
-
-        configuration = get_pretrained_cfg(self.architecture, allow_unregistered=True)
-        return (configuration and configuration.hf_hub_id) or ""
-
-    def describe_network(self, configuration: Any, digest: str) -> Weights:
-        """Return what a result says of the weights of a network that timm has loaded.
+    def describe_network(self, module: Any, digest: str) -> Weights:
+        """Return what a result says of the weights of a network that the library has loaded.
 
         Args:
-            configuration: the network's, of timm.
+            module: the network.
             digest: of its state dict.
         """
-        place = configuration.get("hf_hub_id") or configuration.get("url")
-        return Weights("pretrained", f"timm, {place}", digest)
+        known = getattr(module, "pretrained_cfg", {})
+        place = known.get("hf_hub_id") or known.get("url") or self.repository or self.architecture
+        return Weights("pretrained", f"{self.library}, {place}", digest)
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from erf_tools.fields.dependency import receptive_fields
 from erf_tools.fields.receptive_field import ReceptiveField
 from erf_tools.kernels.devices import copy_on_device, floating_type
 from erf_tools.models.failures import explained
-from erf_tools.models.loading import Model
+from erf_tools.models.model import Model
 from erf_tools.text import dimensions
 
 

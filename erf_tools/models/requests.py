@@ -14,9 +14,7 @@ from erf_tools.addresses import is_address
 from erf_tools.choices import choice
 from erf_tools.errors import UsageError
 from erf_tools.labels import weights_label
-
-#: How timm's names of models begin that lie elsewhere than in its own list.
-HUB = ("hf-hub:", "hf_hub:", "local-dir:")
+from erf_tools.models.prefixes import is_factory
 
 #: What may be a folder as it is; and how much of another name is kept for people.
 _PLAIN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
@@ -103,11 +101,6 @@ def by_numbers(name: str) -> list[tuple[int, str]]:
     return [
         (int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name)
     ]
-
-
-def is_factory(name: str) -> bool:
-    """Tell whether ``name`` has the form ``package.module:factory``."""
-    return ":" in name and not name.startswith(HUB)
 
 
 def folder_name(name: str) -> str:

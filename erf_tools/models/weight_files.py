@@ -8,7 +8,8 @@ from pathlib import Path
 
 from erf_tools.errors import ErfToolsError, UsageError
 from erf_tools.files import file_sha256
-from erf_tools.models.catalogue import ENTRIES, source_of
+from erf_tools.models.catalogue import ENTRIES
+from erf_tools.models.names import source_of
 from erf_tools.models.requests import Request
 from erf_tools.models.weight_folder import (
     INDEX,

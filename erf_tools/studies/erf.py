@@ -21,7 +21,8 @@ from erf_tools.figures import save_figure
 from erf_tools.files import locked, remove, write_json
 from erf_tools.images import PixelStore, Selection
 from erf_tools.models.accuracy import find_labels
-from erf_tools.models.loading import Model, load_model
+from erf_tools.models.loading import load_model
+from erf_tools.models.model import Model
 from erf_tools.models.requests import Layers, Request
 from erf_tools.provenance import versions
 from erf_tools.report.page import write_report

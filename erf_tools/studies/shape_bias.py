@@ -26,7 +26,8 @@ from erf_tools.files import (
     understood,
     write_json,
 )
-from erf_tools.models.loading import Model, load_model
+from erf_tools.models.loading import load_model
+from erf_tools.models.model import Model
 from erf_tools.models.requests import Request, folder_name
 from erf_tools.provenance import versions
 from erf_tools.report.page import write_report

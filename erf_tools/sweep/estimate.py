@@ -17,7 +17,7 @@ from erf_tools.errors import ErfToolsError
 from erf_tools.images import select
 from erf_tools.models.loading import load_model, own_preprocessing, without_values
 from erf_tools.models.operations import multiply_adds
-from erf_tools.models.requests import is_factory
+from erf_tools.models.prefixes import is_factory
 from erf_tools.sweep.plan import Measurement, Unit
 
 #: What is timed, and at what size.

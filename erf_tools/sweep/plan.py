@@ -19,7 +19,7 @@ from erf_tools.errors import ErfToolsError
 from erf_tools.files import canonical_json
 from erf_tools.images import Selection
 from erf_tools.models import weight_files
-from erf_tools.models.catalogue import source_of
+from erf_tools.models.names import source_of
 from erf_tools.models.requests import Request
 from erf_tools.provenance import versions
 from erf_tools.sweep.sources import Sources

@@ -25,7 +25,7 @@ from erf_tools.text import dimensions
 if TYPE_CHECKING:
     import pandas as pd
 
-    from erf_tools.models.loading import Model
+    from erf_tools.models.model import Model
     from erf_tools.sweep.plan import Measurement
 
 

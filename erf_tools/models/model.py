@@ -1,0 +1,103 @@
+"""A network with all that has to be known to measure it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import nn
+
+from erf_tools.features.taps import Tap, default_tap
+from erf_tools.models.digests import state_sha256
+from erf_tools.models.failures import check_network
+from erf_tools.models.weights import Weights
+from erf_tools.preprocessing import Preprocessing
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A network with all that has to be known to measure it and to trace the result.
+
+    Attributes:
+        name: what it was asked for by.
+        module: the network, in evaluation mode.
+        weights: what it was loaded with.
+        preprocessing: how these weights want their images.
+        tap: the default tap.
+        input_size: height and width it is tied to, or ``None`` if it takes any.
+        arguments: what it was built with, beyond its name.
+    """
+
+    name: str
+    module: nn.Module
+    weights: Weights
+    preprocessing: Preprocessing
+    tap: Tap
+    input_size: tuple[int, int] | None = None
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+
+    def record(self) -> dict[str, Any]:
+        """Return what identifies the network in a result, as JSON values."""
+        return {
+            "name": self.name,
+            "arguments": dict(self.arguments),
+            "parameters": sum(parameter.numel() for parameter in self.module.parameters()),
+            "weights": {
+                **vars(self.weights),
+                "notes": list(self.weights.notes),
+                "label": self.weights.label,
+            },
+            "preprocessing": self.preprocessing.record(),
+        }
+
+
+def as_model(
+    module: nn.Module,
+    name: str | None = None,
+    preprocessing: Preprocessing | None = None,
+    tap: Tap | None = None,
+) -> Model:
+    """Describe a network the user has built.
+
+    Args:
+        module: the network. What ``torch.compile`` and data parallelism put around one is taken
+            off: layers have the names they have without.
+        name: for tables; its class name by default.
+        preprocessing: by default timm's, where the network carries it, else ImageNet's.
+        tap: by default :func:`erf_tools.features.taps.default_tap`.
+
+    Raises:
+        UsageError: it is no ``nn.Module``, or has parameters without values.
+    """
+    module = _unwrapped(check_network(module, name or "what is given as a network"))
+    return Model(
+        name=name or type(module).__name__,
+        module=module,
+        weights=Weights("given", "as given", state_sha256(module)),
+        preprocessing=preprocessing or declared_preprocessing(module),
+        tap=tap or default_tap(module),
+    )
+
+
+def _unwrapped(module: nn.Module) -> nn.Module:
+    """Return a network without what is around it."""
+    if isinstance(inner := getattr(module, "_orig_mod", None), nn.Module):  # torch.compile
+        return _unwrapped(inner)
+    if isinstance(module, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
+        return _unwrapped(module.module)
+    return module
+
+
+def declared_preprocessing(module: nn.Module) -> Preprocessing:
+    """Return how a network wants its images: what timm's say themselves, else ImageNet's usual."""
+    cfg = getattr(module, "pretrained_cfg", None)
+    if not cfg:
+        return Preprocessing()
+    return Preprocessing(
+        size=int(cfg["input_size"][-1]),
+        mean=tuple(cfg["mean"]),
+        std=tuple(cfg["std"]),
+        interpolation=cfg["interpolation"],
+        crop_fraction=float(cfg["crop_pct"]),
+    )

@@ -1,0 +1,25 @@
+"""How names of models begin: with the library that builds the network, or not at all.
+
+A further library is a row of :data:`LIBRARIES` and a module in :mod:`erf_tools.models.libraries`.
+Nothing here imports torch.
+"""
+
+from __future__ import annotations
+
+#: What stands before a name, as in ``torchvision:resnet50``, and the module of that library.
+LIBRARIES = {
+    "timm": "timm_networks",
+}
+#: How timm's own names of networks begin that lie elsewhere than in its list.
+HUB = ("hf-hub:", "hf_hub:", "local-dir:")
+
+
+def is_factory(name: str) -> bool:
+    """Tell whether a name is of a function: ``package.module:factory`` or ``file.py:factory``."""
+    return ":" in name and not name.startswith(HUB) and name.partition(":")[0] not in LIBRARIES
+
+
+def library_of(name: str) -> tuple[str, str]:
+    """Return the library of a name that is no factory, and the name there; timm is the default."""
+    prefix, _, rest = name.partition(":")
+    return (prefix, rest) if prefix in LIBRARIES else ("timm", name)
