@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 from PIL import Image
+from scipy.special import ndtr
 from torch import Tensor, nn
 
 
@@ -117,3 +118,43 @@ def randomise_norms(module: nn.Module, seed: int = 0) -> nn.Module:
             ):
                 tensor.copy_(low + (high - low) * torch.rand(tensor.shape, generator=generator))
     return module
+
+
+def depthwise_by_hand(
+    maps: np.ndarray, weight: np.ndarray, bias: np.ndarray | None = None, dilation: int = 1
+) -> np.ndarray:
+    """Convolve ``[C, H, W]`` with odd kernels ``[C, 1, h, w]``, zeros around, tap by tap."""
+    channels, height, width = maps.shape
+    rows, columns = weight.shape[2:]
+    down, across = dilation * (rows // 2), dilation * (columns // 2)
+    padded = np.pad(maps, ((0, 0), (down, down), (across, across)))
+    out = np.zeros_like(maps)
+    for channel in range(channels):
+        for row in range(rows):
+            for column in range(columns):
+                y, x = dilation * row, dilation * column
+                shifted = padded[channel, y : y + height, x : x + width]
+                out[channel] += weight[channel, 0, row, column] * shifted
+    return out if bias is None else out + bias[:, None, None]
+
+
+def pointwise_by_hand(
+    maps: np.ndarray, weight: np.ndarray, bias: np.ndarray | None = None
+) -> np.ndarray:
+    """Mix the channels of ``[C, H, W]`` at each position by a matrix ``[D, C]``."""
+    out = np.einsum("dc,chw->dhw", weight.reshape(weight.shape[:2]), maps)
+    return out if bias is None else out + bias[:, None, None]
+
+
+def gelu_by_hand(values: np.ndarray) -> np.ndarray:
+    """The exact GELU: the values times the normal distribution's cumulative function at them."""
+    return values * ndtr(values)
+
+
+def randomise(module: nn.Module, seed: int = 0) -> nn.Module:
+    """Give all parameters and statistics of a network values that matter, in evaluation mode."""
+    generator = torch.Generator().manual_seed(seed)
+    for parameter in module.parameters():
+        noise = torch.rand(parameter.shape, generator=generator, dtype=torch.float64)
+        parameter.data.copy_(0.6 * noise - 0.2)
+    return randomise_norms(module, seed).eval().requires_grad_(False)

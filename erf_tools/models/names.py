@@ -14,17 +14,14 @@ from erf_tools.models.sources import WeightSource, own_source
 if TYPE_CHECKING:
     from erf_tools.models.libraries.library import Library
 
-#: The library of the catalogue that is no prefix.
-_BUILT_HERE = {"replknet": "built_here"}
-
 
 def open_library(key: str) -> Library:
-    """Return a library by its prefix, or that of the networks that are built here.
+    """Return a library by its prefix, or that of the networks that are built here for any other.
 
     Raises:
         UsageError: it is not installed.
     """
-    module = import_module(f"erf_tools.models.libraries.{(LIBRARIES | _BUILT_HERE)[key]}")
+    module = import_module(f"erf_tools.models.libraries.{LIBRARIES.get(key, 'built_here')}")
     found: Library = module.LIBRARY
     found.check_installed()
     return found

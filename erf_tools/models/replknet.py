@@ -8,18 +8,17 @@ ones, so that official state dicts load as they are.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
-import numpy as np
 import torch
-from timm.layers import DropPath
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils import fuse_conv_bn_eval
 
 from erf_tools.kernels.depthwise import DepthwiseConv2d
+from erf_tools.models.renamings import mmpretrain_to_official
+from erf_tools.models.staged import NetworkFamily, StagedNetwork, drop_path, rising_rates
 
 
 @dataclass(frozen=True)
@@ -150,7 +149,7 @@ class RepLKBlock(nn.Module):
         dw_channels: int,
         kernel_size: int,
         small_kernel: int | None,
-        drop_path: float,
+        rate: float,
         merged: bool,
     ) -> None:
         super().__init__()
@@ -159,7 +158,7 @@ class RepLKBlock(nn.Module):
         self.large_kernel = LargeKernelConv(dw_channels, kernel_size, small_kernel, merged)
         self.lk_nonlinear = nn.ReLU()
         self.prelkb_bn = nn.BatchNorm2d(channels)
-        self.drop_path = DropPath(drop_path) if drop_path > 0 else nn.Identity()
+        self.drop_path = drop_path(rate)
 
     def forward(self, features: Tensor) -> Tensor:
         """Map ``[N, C, H, W]`` to the same shape."""
@@ -171,13 +170,13 @@ class RepLKBlock(nn.Module):
 class ConvFFN(nn.Module):
     """BN, 1x1 to ``internal_channels``, GELU, 1x1 back, shortcut (paper, Figure 2)."""
 
-    def __init__(self, channels: int, internal_channels: int, drop_path: float) -> None:
+    def __init__(self, channels: int, internal_channels: int, rate: float) -> None:
         super().__init__()
         self.preffn_bn = nn.BatchNorm2d(channels)
         self.pw1 = ConvBN(channels, internal_channels, 1)
         self.pw2 = ConvBN(internal_channels, channels, 1)
         self.nonlinear = nn.GELU()
-        self.drop_path = DropPath(drop_path) if drop_path > 0 else nn.Identity()
+        self.drop_path = drop_path(rate)
 
     def forward(self, features: Tensor) -> Tensor:
         """Map ``[N, C, H, W]`` to the same shape."""
@@ -188,22 +187,22 @@ class ConvFFN(nn.Module):
 class RepLKNetStage(nn.Module):
     """Pairs of a RepLK block and a ConvFFN block at one resolution."""
 
-    def __init__(self, variant: Variant, stage: int, drop_paths: list[float], merged: bool) -> None:
+    def __init__(self, variant: Variant, stage: int, rates: list[float], merged: bool) -> None:
         super().__init__()
         channels = variant.channels[stage]
         self.blocks = nn.ModuleList()
-        for drop_path in drop_paths:
+        for rate in rates:
             self.blocks.append(
                 RepLKBlock(
                     channels,
                     int(channels * variant.dw_ratio),
                     variant.kernel_sizes[stage],
                     variant.small_kernel,
-                    drop_path,
+                    rate,
                     merged,
                 )
             )
-            self.blocks.append(ConvFFN(channels, 4 * channels, drop_path))
+            self.blocks.append(ConvFFN(channels, 4 * channels, rate))
 
     def forward(self, features: Tensor) -> Tensor:
         """Map ``[N, C, H, W]`` to the same shape."""
@@ -212,7 +211,7 @@ class RepLKNetStage(nn.Module):
         return features
 
 
-class RepLKNet(nn.Module):
+class RepLKNet(StagedNetwork):
     """RepLKNet for ``[N, 3, H, W]`` images of any size; the last map has stride 32.
 
     Args:
@@ -231,8 +230,8 @@ class RepLKNet(nn.Module):
         drop_path_rate: float = 0.0,
         merged: bool = False,
     ) -> None:
-        super().__init__()
         channels = variant.channels
+        super().__init__(channels, [f"stages.{stage}" for stage in range(len(channels))])
         base = channels[0]
         self.stem = nn.ModuleList(
             [
@@ -242,17 +241,11 @@ class RepLKNet(nn.Module):
                 ConvBN(base, base, 3, stride=2, groups=base, relu=True),
             ]
         )
-        rates = np.linspace(0, drop_path_rate, sum(variant.layers)).tolist()
+        rates = rising_rates(drop_path_rate, variant.layers)
         self.stages = nn.ModuleList()
         self.transitions = nn.ModuleList()
-        self.num_features = channels[-1]
-        self.feature_info = [
-            {"num_chs": width, "reduction": 4 * 2**stage, "module": f"stages.{stage}"}
-            for stage, width in enumerate(channels)
-        ]
-        for stage, layers in enumerate(variant.layers):
-            self.stages.append(RepLKNetStage(variant, stage, rates[:layers], merged))
-            rates = rates[layers:]
+        for stage in range(len(channels)):
+            self.stages.append(RepLKNetStage(variant, stage, rates[stage], merged))
             if stage + 1 < len(channels):
                 wider = channels[stage + 1]
                 self.transitions.append(
@@ -265,56 +258,23 @@ class RepLKNet(nn.Module):
         self.avgpool = nn.AdaptiveAvgPool2d(1)
         self.head = nn.Linear(channels[-1], num_classes)
 
-    def forward_intermediates(
-        self,
-        images: Tensor,
-        indices: Sequence[int] | None = None,
-        norm: bool = False,
-        stop_early: bool = False,
-        output_fmt: str = "NCHW",
-        intermediates_only: bool = False,
-    ) -> Any:
-        """Return the outputs of stages, as timm's networks do.
-
-        Args:
-            images: ``[N, 3, H, W]``.
-            indices: which stages; all by default.
-            norm: put the final norm on the last stage's output.
-            stop_early: run no stage behind the last that is asked for.
-            output_fmt: ``NCHW``, the only one there is.
-            intermediates_only: return the list alone.
-
-        Returns:
-            The last output and the list of the stages asked for, or the list alone.
-        """
-        if output_fmt != "NCHW":
-            raise ValueError(f"output_fmt is {output_fmt!r}; RepLKNet gives NCHW")
-        wanted = range(len(self.stages)) if indices is None else indices
-        features, intermediates = images, []
+    def run_stages(self, images: Tensor) -> Iterator[Tensor]:
+        """Yield the output of each stage; see :class:`StagedNetwork`."""
+        features = images
         for layer in self.stem:
             features = layer(features)
         for index, stage in enumerate(self.stages):
-            features = stage(features)
-            if index in wanted:
-                last = norm and index + 1 == len(self.stages)
-                intermediates.append(self.norm(features) if last else features)
-            if stop_early and index >= max(wanted):
-                break
-            if index < len(self.transitions):
-                features = self.transitions[index](features)
-        return intermediates if intermediates_only else (features, intermediates)
+            features = stage(self.transitions[index - 1](features) if index else features)
+            yield features
 
-    def forward_features(self, images: Tensor) -> Tensor:
-        """Return the last stage's output, before the final norm: ``[N, C, H / 32, W / 32]``."""
-        features, _ = self.forward_intermediates(images, indices=())
-        return features
+    def normalised(self, features: Tensor) -> Tensor:
+        """Put the final norm on the last stage's output."""
+        return self.norm(features)
 
     def forward(self, images: Tensor) -> Tensor:
         """Return class logits ``[N, num_classes]``."""
-        features = self.norm(self.forward_features(images))
+        features = self.normalised(self.forward_features(images))
         return self.head(self.avgpool(features).flatten(1))
 
 
-def build(variant: str, merged: bool = False) -> RepLKNet:
-    """Build a published variant by its key in :data:`VARIANTS`, freshly initialised."""
-    return RepLKNet(VARIANTS[variant], merged=merged)
+FAMILY = NetworkFamily(RepLKNet, VARIANTS, ".lkb_reparam.", (mmpretrain_to_official,))

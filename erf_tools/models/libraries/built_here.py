@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+
 from erf_tools.errors import UsageError
-from erf_tools.models import replknet
 from erf_tools.models.catalogue import ENTRIES, Entry
 from erf_tools.models.hub import HubWeights
 from erf_tools.models.libraries.library import Built, Form, Library
-from erf_tools.models.renamings import mmpretrain_to_official
+from erf_tools.models.staged import NetworkFamily
 
 
 class _BuiltHere(Library):
@@ -22,13 +23,14 @@ class _BuiltHere(Library):
     def build(self, entry: Entry, form: Form, hub: HubWeights | None) -> Built:
         if form.channels != 3:
             raise UsageError(f"{entry.name} takes images of 3 channels; leave --channels out")
-        merged = form.merged or any(".lkb_reparam." in key for key in form.keys)
+        family: NetworkFamily = import_module(f"erf_tools.models.{entry.library}").FAMILY
+        merged = form.merged or family.is_merged(form.keys)
         return Built(
-            replknet.build(entry.architecture, merged),
+            family.build(entry.architecture, merged),
             entry.preprocessing,
             arguments={"merged": True} if merged else {},
             head=("head",),
-            renamings=(mmpretrain_to_official,),
+            renamings=family.renamings,
         )
 
 

@@ -19,6 +19,7 @@ from erf_tools.models.checkpoints import Checkpoint, read_checkpoint
 from erf_tools.models.digests import state_sha256
 from erf_tools.models.fitting import Renaming, fit, load
 from erf_tools.models.hub import HubWeights, hub_as_allowed
+from erf_tools.models.initialisation import switch_on_branches
 from erf_tools.models.model import Model, declared_preprocessing
 from erf_tools.models.sources import WeightSource
 from erf_tools.models.weights import Weights
@@ -147,7 +148,7 @@ class Library(ABC):
         elif hub:
             weights = hub.describe_network(module, state_sha256(module))
         else:
-            start = f"initialised with seed {seed}{_undo_zero_norms(module)}"
+            start = f"initialised with seed {seed}{switch_on_branches(module)}"
             weights = Weights("random", start, state_sha256(module))
         if form.channels != 3:
             arguments["channels"] = form.channels
@@ -207,21 +208,3 @@ def _seeded(seed: int) -> Iterator[None]:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         yield
-
-
-def _undo_zero_norms(module: nn.Module) -> str:
-    """Set norm scales that are initialised to zero to one, and say how many.
-
-    timm starts the last BatchNorm of each residual block at zero, so that an untrained ResNet is
-    nearly the identity: its ERF is that of the stem.
-    """
-    norms = [
-        submodule
-        for submodule in module.modules()
-        if "norm" in type(submodule).__name__.lower()
-        and isinstance(getattr(submodule, "weight", None), nn.Parameter)
-        and not submodule.weight.any()  # type: ignore[operator, union-attr]
-    ]
-    for norm in norms:
-        nn.init.ones_(norm.weight)  # type: ignore[arg-type]
-    return f"; {len(norms)} zero-initialised norm scales set to one" if norms else ""
