@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import gzip
 import io
-import json
 import os
 import pickle
 import tarfile
@@ -20,6 +19,16 @@ import pytest
 import timm
 import torch
 import torchvision
+from checkpoint_states import (
+    NAME,
+    State,
+    assert_loaded,
+    deepspeed,
+    prefixed,
+    save,
+    trained,
+    zeros,
+)
 from conftest import Command
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -30,35 +39,12 @@ from erf_tools.cue_conflict.classify import settings
 from erf_tools.errors import ErfToolsError, UsageError
 from erf_tools.models.checkpoints import read_checkpoint
 from erf_tools.models.loading import load_model
-from erf_tools.models.model import Model
 from erf_tools.models.renamings import timm_filter
-
-NAME = "test_resnet"  # timm's own small network
-
-State = dict[str, Any]
-
-
-def trained(name: str = NAME, **options: Any) -> nn.Module:
-    """A network with values of its own everywhere."""
-    torch.manual_seed(3)
-    network = timm.create_model(name, **options)
-    for key, value in network.state_dict().items():
-        if value.is_floating_point():
-            value.copy_(torch.rand_like(value) + 0.5 if "running_var" in key else value + 0.01)
-    return network
 
 
 @pytest.fixture(scope="module")
 def state() -> State:
     return trained().state_dict()
-
-
-def prefixed(state: State, prefix: str) -> State:
-    return {f"{prefix}{key}": value for key, value in state.items()}
-
-
-def zeros(state: State) -> State:
-    return {key: torch.zeros_like(value) for key, value in state.items()}
 
 
 def looped(state: State) -> State:
@@ -110,6 +96,26 @@ FORMS: dict[str, Callable[[State], Any]] = {
     "lightning with averages": lambda s: {
         "state_dict": {**prefixed(zeros(s), "model."), **prefixed(s, "ema_model.")}
     },
+    "Lightning's averages": lambda s: {
+        "state_dict": prefixed(s, "model."),
+        "current_model_state": prefixed(zeros(s), "model."),
+        "averaging_state": {"n_averaged": torch.tensor(2)},
+    },
+    "averages of a Lightning callback": lambda s: {
+        "state_dict": prefixed(zeros(s), "model."),
+        "callbacks": {"EMA": {"ema_state_dict": prefixed(s, "model.")}, "Checkpoint": {"k": 1}},
+    },
+    "ema_pytorch": lambda s: {
+        **{"initted": torch.tensor(True), "step": torch.tensor(7)},
+        **prefixed(zeros(s), "online_model."),
+        **prefixed(s, "ema_model."),
+    },
+    "DeepSpeed": lambda s: deepspeed(prefixed(s, "module.")),
+    "Lightning over DeepSpeed": lambda s: {
+        **deepspeed(prefixed(s, "_forward_module.model.")),
+        "pytorch-lightning_version": "2.6.6",
+        "hyper_parameters": {},
+    },
     **{
         f"prefix {prefix}": lambda s, prefix=prefix: prefixed(s, prefix)
         for prefix in (
@@ -140,17 +146,6 @@ FORMS: dict[str, Callable[[State], Any]] = {
     "contains itself": looped,
     "ordered": lambda s: OrderedDict(s),
 }
-
-
-def save(content: Any, path: Path) -> Path:
-    torch.save(content, path)
-    return path
-
-
-def assert_loaded(model: Model, state: State) -> None:
-    for key, value in model.module.state_dict().items():
-        if not key.endswith("num_batches_tracked"):
-            assert torch.equal(value, state[key]), key
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -372,6 +367,18 @@ REFUSED: dict[str, tuple[Callable[[State], Any], str]] = {
         lambda s: {"model": {"a.weight": torch.ones(2)}, "optimizer": {"x": {"y": torch.ones(1)}}},
         r"does not fit the network: keys \d+ missing.*hold dictionaries are model, optimizer",
     ),
+    "ZeRO-3": (
+        lambda s: deepspeed({key: torch.empty(0) for key in s}),
+        r"holds no values: DeepSpeed \(ZeRO\) has divided them.*run the zero_to_fp32.py",
+    ),
+    "ZeRO's optimiser": (
+        lambda s: {"optimizer_state_dict": {"groups": [torch.ones(9)]}, "ds_version": "0.19"},
+        "holds no values: DeepSpeed",
+    ),
+    "parallel in the model": (
+        lambda s: deepspeed(s, mp_world_size=4),
+        r"holds one of 4 parts of a network \(DeepSpeed",
+    ),
     "a list": (lambda s: [1, 2, 3], "holds no state dict"),
     "a number": (lambda s: 3.5, "holds no state dict; it is a float"),
     "NumPy objects": (
@@ -449,10 +456,6 @@ FILES: dict[str, tuple[Callable[[], bytes], str]] = {
     "npz": (npz, "is a NumPy archive"),
     "npy": (lambda: b"\x93NUMPY\x01\x00", "is a NumPy array"),
     "Keras": (lambda: b"\x89HDF\r\n\x1a\n", "HDF5"),
-    "index of shards": (
-        lambda: json.dumps({"weight_map": {"a": "1.safetensors", "b": "2.safetensors"}}).encode(),
-        "the index of weights in 2 files; join",
-    ),
     "settings": (lambda: b'{"architectures": ["resnet18"]}', "is JSON, not weights"),
     "TorchScript": (scripted, "is a TorchScript archive, which holds code; save the state dict"),
     "torch.export": (exported, "is a torch.export program; save the state dict"),

@@ -1,29 +1,22 @@
-"""Reading weight files safely: whatever form they have, nothing in them is run.
+"""The state dicts in a weight file, whatever lies around them.
 
-What a file is, is told by its content, not by its name. State dicts are looked for in whatever lies
-around them; :mod:`erf_tools.models.fitting` chooses the one that fits.
+They are looked for in what :mod:`erf_tools.models.safe_reading` reads, of one file or of several
+with an index; :mod:`erf_tools.models.fitting` chooses the one that fits.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import pathlib
-import pickle
 import re
-import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-import numpy as np
-import torch
 from torch import Tensor
 
 from erf_tools.errors import ErfToolsError, UsageError
-from erf_tools.files import file_sha256
-from erf_tools.text import first_line
+from erf_tools.models.safe_reading import CONSOLIDATE, StoredArray, read_content
+from erf_tools.models.shards import INDEX_SUFFIX, Index, check_whole, read_index, weights_sha256
 
 #: Tensors by name, and what modules keep as extra state.
 StateDict = dict[str, Any]
@@ -34,28 +27,26 @@ _WRAPPERS = (
     *("module", "weights", "params", "student", "backbone", "encoder"),
 )
 #: A part of a name that tells averaged weights: published accuracies are of them.
-_AVERAGED = {"ema", "teacher", "shadow", "averaged", "swa"}
+_AVERAGED = {"ema", "teacher", "shadow", "average", "averaged", "swa"}
 #: Counters that averaging leaves among the weights, and what profilers leave.
 _COUNTERS = re.compile(r"(steps|n_averaged|(.*\.)?total_(ops|params))")
-#: Names that wrappers of torch put into the middle of others.
+#: Names that wrappers of torch put into the middle of others, and data parallelism before all.
+_DATA_PARALLEL = "module."
 _WRAPPED = re.compile(r"(^|(?<=\.))(_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
 
 _DEEPEST, _MOST = 8, 10_000  # mappings inside one another, and in all
 
-_UNPACK = "unpack it and give the file in it"
-#: How files begin that are no weights, or are packed: where, with what, and what to say of them.
-_FOREIGN = (
-    (0, b"version https://git-lfs", "is a Git LFS pointer; fetch the file with `git lfs pull`"),
-    (0, b"\x1f\x8b\x08", f"is compressed with gzip; {_UNPACK}"),
-    (0, b"BZh", f"is compressed with bzip2; {_UNPACK}"),
-    (0, b"\xfd7zXZ", f"is compressed with xz; {_UNPACK}"),
-    (0, b"\x28\xb5\x2f\xfd", f"is compressed with zstd; {_UNPACK}"),
-    (0, b"7z\xbc\xaf", f"is a 7z archive; {_UNPACK}"),
-    (257, b"ustar", f"is a tar archive; {_UNPACK}"),
-    (0, b"\x89HDF", "is an HDF5 file, as Keras writes; convert it to PyTorch's names first"),
-    (0, b"\x93NUMPY", "is a NumPy array; save a state dict with torch.save"),
-    (0, b"<", "is a web page or XML, not weights; download the file itself"),
+_JOIN = (
+    "join it into one file: python -m torch.distributed.checkpoint.format_utils dcp_to_torch "
+    "FOLDER FILE"
 )
+#: What to give of a folder, by what lies in it.
+_FOLDERS = {
+    f"*{INDEX_SUFFIX}": "give the index in it ({found})",
+    "*.distcp": f"written by torch.distributed.checkpoint; {_JOIN}",
+    "zero_to_fp32.py": f"written by DeepSpeed; {CONSOLIDATE}",
+}
+_SUFFIXES = (".bin", ".ckpt", ".pt", ".pth", ".safetensors")
 
 
 @dataclass(frozen=True)
@@ -65,10 +56,12 @@ class StoredState:
     Attributes:
         keys: under which it lies; none for the file's own.
         state: the tensors by name.
+        wrappers: what wrappers of torch had put into the names, and was taken out.
     """
 
     keys: tuple[str, ...]
     state: StateDict
+    wrappers: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -88,16 +81,18 @@ class Checkpoint:
     """What a weight file holds.
 
     Attributes:
-        path: the file.
-        sha256: of its bytes.
+        path: the file, or the index of several.
+        sha256: of its bytes; see :func:`~erf_tools.models.shards.weights_sha256`.
         parts: the state dicts in it, the preferred first; at least one.
         dictionaries: the names of all that holds tensors or dictionaries.
+        nameless: those of averaged weights that have no names, and are not used.
     """
 
     path: Path
     sha256: str
     parts: tuple[StoredState, ...]
     dictionaries: tuple[str, ...]
+    nameless: tuple[str, ...] = ()
 
 
 def is_averaged(name: str) -> bool:
@@ -106,9 +101,9 @@ def is_averaged(name: str) -> bool:
 
 
 def read_checkpoint(path: Path, check: Callable[[str], None] = lambda digest: None) -> Checkpoint:
-    """Read a safetensors file or a PyTorch file, whatever its name.
+    """Read a safetensors file, a PyTorch file, or the index of several, whatever its name.
 
-    PyTorch files are read with ``weights_only=True``: nothing in them is executed.
+    Nothing in them is executed; see :func:`~erf_tools.models.safe_reading.read_content`.
 
     Args:
         path: the file.
@@ -119,20 +114,24 @@ def read_checkpoint(path: Path, check: Callable[[str], None] = lambda digest: No
         UsageError: there is no such file.
         ErfToolsError: it cannot be read, is damaged, or holds no state dict.
     """
-    _check_file(path)
-    before = path.stat()
-    digest = file_sha256(path)
+    _check_place(path)
+    index = read_index(path)
+    files = [path, *index.files] if index else [path]
+    before = [file.stat() for file in files]
+    digest = weights_sha256(path)
     check(digest)
-    content = _read(path)
-    after = path.stat()
-    if (before.st_mtime_ns, before.st_size) != (after.st_mtime_ns, after.st_size):
-        raise ErfToolsError(f"{path} was changed while it was read; run again")
+    content = _joined(index) if index else read_content(path)
+    for file, was, now in zip(files, before, [file.stat() for file in files], strict=True):
+        if (was.st_mtime_ns, was.st_size) != (now.st_mtime_ns, now.st_size):
+            raise ErfToolsError(f"{file} was changed while it was read; run again")
+    _check_divided(path, content)
     parts, dictionaries, stray = _parts(content)
     if not parts:
         if stray:
             raise ErfToolsError(f"{path} holds no state dict: {stray!r} is not a tensor")
         raise ErfToolsError(f"{path} holds no state dict; {_what(content, dictionaries)}")
-    return Checkpoint(path, digest, tuple(parts), tuple(dictionaries))
+    nameless = [name for name in dictionaries if _is_nameless(content, name)]
+    return Checkpoint(path, digest, tuple(parts), tuple(dictionaries), tuple(nameless))
 
 
 def read_state_dict(path: Path) -> StateDict:
@@ -140,109 +139,64 @@ def read_state_dict(path: Path) -> StateDict:
     return read_checkpoint(path).parts[0].state
 
 
-def _check_file(path: Path) -> None:
+def _check_place(path: Path) -> None:
     if path.is_dir():
-        found = sorted(
-            p.name for p in path.iterdir() if p.suffix in (".pth", ".pt", ".safetensors")
-        )
-        inside = f"; give a file in it ({', '.join(found[:3])})" if found else "; give a file"
-        raise UsageError(f"--weights {path} is a folder{inside}")
+        for pattern, said in _FOLDERS.items():
+            if found := sorted(file.name for file in path.glob(pattern)):
+                listed = said.format(found=", ".join(found[:3]))
+                raise UsageError(f"--weights {path} is a folder; {listed}")
+        found = sorted(file.name for file in path.iterdir() if file.suffix in _SUFFIXES)
+        inside = f" in it ({', '.join(found[:3])})" if found else ""
+        raise UsageError(f"--weights {path} is a folder; give a file{inside}")
     if not path.exists():
         raise UsageError(
             f"--weights {path}: there is no such file; give a file, pretrained or random"
         )
     if not path.is_file():
         raise UsageError(f"--weights {path} is no regular file; give a file")
+    if path.suffix == ".distcp":
+        raise UsageError(f"--weights {path} is a part of a checkpoint in a folder; {_JOIN}")
+    check_whole(path)
 
 
-def _read(path: Path) -> Any:
-    with path.open("rb") as stream:
-        start = stream.read(512)
-    if not start:
-        raise ErfToolsError(f"{path} is empty; fetch or save it again")
-    try:
-        if start[8:9] == b"{":  # behind the length of the header
-            from safetensors.torch import load_file
-
-            return load_file(path)
-        if said := _foreign(path, start):
-            raise ErfToolsError(f"{path} {said}")
-        if start.startswith(b"PK"):
-            _check_archive(path)
-        # Given a name, torch.load would judge by that.
-        with torch.serialization.safe_globals(_HARMLESS), path.open("rb") as stream:
-            return torch.load(stream, map_location="cpu", weights_only=True)
-    except ErfToolsError:
-        raise
-    except pickle.UnpicklingError as error:
-        named = re.search(r"GLOBAL ([\w.]+)", str(error))
-        raise ErfToolsError(
-            f"{path} holds more than tensors{f' ({named[1]})' if named else ''}, or is no PyTorch "
-            "file, and is not read, because unpickling can run code; save the state dict alone, "
-            "with torch.save or safetensors"
-        ) from error
-    except Exception as error:  # zip, struct, safetensors and torch each have their own
-        raise ErfToolsError(
-            f"{path} cannot be read as weights ({first_line(error)}); it is cut off, damaged or of "
-            "another kind"
-        ) from error
-
-
-def _foreign(path: Path, start: bytes) -> str:
-    """Return what is to be said of a file that holds no weights; empty if it may."""
-    for offset, mark, said in _FOREIGN:
-        if start[offset:].lstrip(b"\xef\xbb\xbf \r\n\t").startswith(mark):
-            return said
-    if start[:1] not in (b"{", b"["):
-        return ""
-    shards: set[str] = set()
-    if path.stat().st_size < 1 << 26:
-        try:
-            shards = set(json.loads(path.read_bytes())["weight_map"].values())
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-            shards = set()
-    if shards:
-        return (
-            f"is the index of weights in {len(shards)} files; join these into one with "
-            "safetensors.torch.load_file and save_file"
-        )
-    return "is JSON, not weights; give the file of the weights"
-
-
-def _check_archive(path: Path) -> None:
-    """Refuse zip files that are damaged, or hold something other than what torch.save writes.
+def _joined(index: Index) -> StateDict:
+    """Return the tensors of several files.
 
     Raises:
-        ErfToolsError: so it is.
+        ErfToolsError: a file holds others than the index says, as after another saving.
     """
-    try:
-        with zipfile.ZipFile(path) as archive:
-            members = archive.infolist()
-            names = [member.filename for member in members]
-            if any("/code/" in name or name.endswith("constants.pkl") for name in names):
-                raise ErfToolsError(
-                    f"{path} is a TorchScript archive, which holds code; save the state dict of "
-                    "the network from which it was made"
-                )
-            if any("archive_format" in name or name.startswith("models/") for name in names):
-                raise ErfToolsError(
-                    f"{path} is a torch.export program; save the state dict of the network that "
-                    "was exported"
-                )
-            if not any(name.endswith("data.pkl") for name in names):
-                kind = "NumPy" if all(name.endswith(".npy") for name in names) else "zip"
-                raise ErfToolsError(f"{path} is a {kind} archive, not weights of torch.save")
-            # Those of torch.save are not compressed; a bomb is.
-            if sum(member.file_size for member in members) > path.stat().st_size:
-                raise ErfToolsError(f"{path} was compressed after torch.save wrote it; {_UNPACK}")
-            damaged = archive.testzip()
-    except (zipfile.BadZipFile, EOFError, NotImplementedError) as error:
+    state: StateDict = {}
+    for file in index.files:
+        content = read_content(file)
+        said = {key for key, name in index.places.items() if name == file.name}
+        found = set(content) if isinstance(content, Mapping) else set()
+        if said != found:
+            raise ErfToolsError(
+                f"{file} holds other tensors than {index.path.name} says "
+                f"({sorted(map(str, said ^ found))[0]}, for one); fetch or save all files again"
+            )
+        state |= content
+    return state
+
+
+def _check_divided(path: Path, content: Any) -> None:
+    """Refuse what DeepSpeed saves of networks that are divided among processes.
+
+    Raises:
+        ErfToolsError: the file holds a part of the network, or none of its values.
+    """
+    if not isinstance(content, Mapping) or "ds_version" not in content:
+        return
+    if content.get("mp_world_size", 1) != 1:
         raise ErfToolsError(
-            f"{path} is cut off or damaged ({error}); fetch or save it again"
-        ) from error
-    if damaged:
+            f"{path} holds one of {content['mp_world_size']} parts of a network (DeepSpeed, model "
+            "parallelism); gather them, and save one state dict"
+        )
+    found = content.get("module")
+    tensors = list(found.values()) if isinstance(found, Mapping) else []
+    if not any(isinstance(value, Tensor) and value.numel() for value in tensors):
         raise ErfToolsError(
-            f"{path} is damaged: the checksum of {damaged} is wrong; fetch or save it again"
+            f"{path} holds no values: DeepSpeed (ZeRO) has divided them among files; {CONSOLIDATE}"
         )
 
 
@@ -264,7 +218,7 @@ def _parts(content: Any) -> tuple[list[StoredState], list[str], str]:
         if keys:
             dictionaries.append(".".join(keys))
         state = {
-            str(key): value.tensor() if isinstance(value, _Array) else value
+            str(key): value.tensor() if isinstance(value, StoredArray) else value
             for key, value in _items(found)
             if not _COUNTERS.fullmatch(str(key))
         }
@@ -274,7 +228,7 @@ def _parts(content: Any) -> tuple[list[StoredState], list[str], str]:
             if not isinstance(value, Tensor) and not key.endswith("_extra_state")
         ]
         if state and not others and isinstance(found, Mapping):
-            parts.append(StoredState(keys, _unwrapped(state)))
+            parts.append(StoredState(keys, *_unwrapped(state)))
             continue
         if len(others) < len(state) and not stray and isinstance(found, Mapping):
             stray = others[0]
@@ -294,12 +248,22 @@ def _items(found: Any) -> Iterator[tuple[Any, Any]]:
         yield from enumerate(found[:16])  # longer ones are histories
 
 
-def _unwrapped(state: StateDict) -> StateDict:
-    """Take out of names what torch's wrappers of modules put there."""
+def _unwrapped(state: StateDict) -> tuple[StateDict, tuple[str, ...]]:
+    """Take out of names what torch's wrappers of modules put there, and say what it was."""
+    wrappers = {found[2]: None for key in state for found in _WRAPPED.finditer(key)}
     state = {_WRAPPED.sub("", key): value for key, value in state.items()}
-    while all(key.startswith("module.") for key in state):
-        state = {key.removeprefix("module."): value for key, value in state.items()}
-    return state
+    while all(key.startswith(_DATA_PARALLEL) for key in state):
+        wrappers[_DATA_PARALLEL.rstrip(".")] = None
+        state = {key.removeprefix(_DATA_PARALLEL): value for key, value in state.items()}
+    return state, tuple(wrappers)
+
+
+def _is_nameless(content: Any, name: str) -> bool:
+    """Tell whether something in a file is averaged weights without names, as ``torch_ema`` has."""
+    for key in name.split("."):
+        content = content.get(key) if isinstance(content, Mapping) else None
+    is_list = isinstance(content, (list, tuple)) and len(content) > 0
+    return is_list and is_averaged(name) and all(isinstance(value, Tensor) for value in content)
 
 
 def _what(content: Any, dictionaries: list[str]) -> str:
@@ -307,55 +271,3 @@ def _what(content: Any, dictionaries: list[str]) -> str:
         return f"it is a {type(content).__name__}; save a state dict with torch.save"
     listed = ", ".join(dictionaries[:8]) or "none"
     return f"its keys that hold dictionaries or lists are: {listed}; save one with torch.save"
-
-
-class _NumberType:
-    """Stands for ``numpy.dtype`` in files, whose own unpickling changes NumPy's types."""
-
-    def __init__(self, name: str, *_flags: Any) -> None:
-        if not re.fullmatch(r"[biufc]\d{1,2}|bool", str(name)):
-            raise ErfToolsError(f"it holds NumPy values of the type {str(name)[:20]!r}")
-        self.name = str(name)
-        self.order: Literal[">", "="] = "="
-
-    def __setstate__(self, state: tuple[Any, ...]) -> None:
-        self.order = ">" if state[1] == ">" else "="
-
-    def read(self, data: Any) -> np.ndarray:
-        """Return the values in ``data``, in this machine's order of bytes."""
-        raw = data.encode("latin-1") if isinstance(data, str) else bytes(data)
-        own = np.dtype(self.name)
-        return np.frombuffer(raw, own.newbyteorder(self.order)).astype(own)
-
-
-class _Array:
-    """Stands for ``numpy.ndarray`` in files: numbers only, and as many as there are."""
-
-    def __init__(self, *_arguments: Any) -> None:
-        self._values = np.zeros(0)
-
-    def __setstate__(self, state: tuple[Any, ...]) -> None:
-        _version, shape, kind, fortran, data = state
-        self._values = kind.read(data).reshape(shape, order="F" if fortran else "C")
-
-    def tensor(self) -> Tensor:
-        """Return the array as a tensor."""
-        return torch.from_numpy(np.ascontiguousarray(self._values))
-
-
-def _scalar(kind: _NumberType, data: Any) -> Any:
-    return kind.read(data)[0].item()
-
-
-#: What training scripts put beside weights and what does nothing, and our own in place of NumPy's.
-_HARMLESS: list[Any] = [
-    argparse.Namespace,
-    *((pathlib.PurePosixPath, f"{module}.PosixPath") for module in ("pathlib", "pathlib._local")),
-    (_NumberType, "numpy.dtype"),
-    (_Array, "numpy.ndarray"),
-    *(
-        (stand_in, f"numpy.{core}.multiarray.{name}")
-        for core in ("core", "_core")
-        for name, stand_in in (("scalar", _scalar), ("_reconstruct", _Array))
-    ),
-]

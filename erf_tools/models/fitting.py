@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from erf_tools.errors import ErfToolsError
 from erf_tools.models.checkpoints import Checkpoint, StateDict, StoredState, is_averaged
+from erf_tools.models.safe_reading import FULL_STATE
 
 Renaming = Callable[[StateDict, nn.Module], StateDict]
 
@@ -149,9 +150,28 @@ def _without_prefixes(
             for key, value in part.state.items()
             if key.startswith(prefix)
         }
+        if not is_averaged(prefix) and (averages := _without_dots(part.state, needed)):
+            said = f"{len(averages)} averages whose names have lost their dots were taken"
+            yield inside | averages, (said,)
         if outside := [key for key in part.state if not key.startswith(prefix)]:
             said = f"{len(outside)} keys outside {prefix!r} were left out ({_listed(outside)})"
             yield inside, (said,)
+
+
+def _without_dots(state: StateDict, needed: Sequence[str]) -> StateDict:
+    """Return averages of parameters that are named without dots, as the LitEma of diffusion does.
+
+    Args:
+        state: where they are among others, under a prefix of averages.
+        needed: the network's keys; its buffers have no averages.
+    """
+    found: StateDict = {}
+    names = {key.replace(".", ""): key for key in needed}
+    for key, value in state.items():
+        prefix, _, name = key.rpartition(".")
+        if name in names and is_averaged(prefix):
+            found[names[name]] = value
+    return found if any("." in key for key in found) else {}
 
 
 def _compared(
@@ -212,9 +232,13 @@ def _chosen(
             "one that is meant"
         )
     _check_finite(best.state, own, str(found.path))
-    if len(found.parts) == 1:
-        return best
-    notes = (f"of {len(found.parts)} state dicts in the file, {part.name!r} was taken", *best.notes)
+    notes = best.notes
+    if found.nameless:
+        said = f"averaged weights without names ({_listed(found.nameless)}) were left out"
+        notes = (said, *notes)
+    if len(found.parts) > 1:
+        said = f"of {len(found.parts)} state dicts in the file, {part.name!r} was taken"
+        notes = (said, *notes)
     return Fitted(best.state, notes, best.classes, best.resized)
 
 
@@ -272,6 +296,8 @@ def _check_layouts(state: Mapping[str, Any], source: str) -> None:
             if value.is_meta
             else "is quantised: save the floating-point network"
             if value.is_quantized or (value.is_floating_point() and value.itemsize == 1)
+            else f"is a part of one: {FULL_STATE}"
+            if type(value).__module__.startswith("torch.distributed.")
             else "is sparse: save it with .to_dense()"
             if value.layout != torch.strided
             else ""

@@ -16,8 +16,8 @@ from urllib.parse import urlsplit
 from erf_tools.addresses import check_address, is_address, name_at
 from erf_tools.downloads import Fetcher, download, fetch_web_file, why_failed
 from erf_tools.errors import ErfToolsError
-from erf_tools.files import file_sha256
 from erf_tools.folders import shown
+from erf_tools.models.shards import weights_sha256
 from erf_tools.models.weight_folder import check_first_seen, to_remove, weights_folder
 from erf_tools.models.weights import Weights
 
@@ -74,7 +74,7 @@ class WeightSource(ABC):
     def digest(self) -> str | None:
         """Return the SHA-256 of the file on this machine; ``None`` where there is none."""
         found = self.find()
-        return file_sha256(found) if found else None
+        return weights_sha256(found) if found else None
 
     def describe(self, path: Path, digest: str) -> Weights:
         """Return what a result says of weights that were read from a file of this place."""
