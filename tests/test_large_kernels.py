@@ -3,19 +3,34 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from reference import randomise
+from timm.utils import reparameterize_model
 from torch import nn
 
-from erf_tools.models import van
+from erf_tools.kernels.folding import folded
+from erf_tools.models import catalogue, unireplknet, van
 from erf_tools.models.loading import load_model
 
-FAMILIES = {module.__name__.rpartition(".")[2]: module.FAMILY for module in (van,)}
+FAMILIES = {module.__name__.rpartition(".")[2]: module.FAMILY for module in (unireplknet, van)}
 
 #: By the authors' code: parameters in training form and, where there is one, in merged form; number
 #: of names in the state dict, and how the SHA-256 of the sorted names, a line each, begins.
 OFFICIAL: dict[tuple[str, str], tuple[int, int | None, int, str]] = {
+    ("unireplknet", "a"): (4_649_060, 4_437_300, 626, "33ec4159a77d3b8f"),
+    ("unireplknet", "f"): (6_489_328, 6_235_216, 626, "33ec4159a77d3b8f"),
+    ("unireplknet", "p"): (11_080_520, 10_741_704, 626, "33ec4159a77d3b8f"),
+    ("unireplknet", "n"): (18_818_880, 18_318_560, 738, "dc4d934caaf26565"),
+    ("unireplknet", "t"): (31_693_420, 31_037_980, 1116, "94684c918666e3ad"),
+    ("unireplknet", "s"): (56_456_704, 55_645_984, 1305, "74c7e12e2873bf77"),
+    ("unireplknet", "b"): (99_089_416, 98_008_456, 1305, "74c7e12e2873bf77"),
+    ("unireplknet", "l"): (220_076_056, 218_454_616, 1305, "74c7e12e2873bf77"),
+    ("unireplknet", "xl"): (388_690_984, 386_529_064, 1305, "74c7e12e2873bf77"),
     ("van", "b0"): (4_105_800, None, 402, "e0eae20582b66bbf"),
     ("van", "b1"): (13_861_800, None, 318, "1415b23480fed6ed"),
     ("van", "b2"): (26_578_472, None, 626, "5c51a88193bfacda"),
@@ -45,9 +60,65 @@ def test_no_variant_goes_unchecked() -> None:
     assert built == OFFICIAL.keys()
 
 
-@pytest.mark.parametrize(("name", "scales"), [("van_b0", 26)])
+@pytest.mark.parametrize(("name", "scales"), [("van_b0", 26), ("unireplknet_a", 12)])
 def test_untrained_branches_are_switched_on(name: str, scales: int) -> None:
     model = load_model(name, "random")
     assert f"; {scales} LayerScales set to one" in model.weights.source
-    values = [value for key, value in model.module.named_parameters() if "scale" in key]
+    last = {"van_b0": "layer_scale_1", "unireplknet_a": "gamma"}[name]
+    values = [
+        value
+        for key, value in model.module.named_parameters()
+        if key.endswith(f".{last}") and value.ndim == 1
+    ]
+    assert values
     assert all(torch.equal(value, torch.ones_like(value)) for value in values)
+
+
+#: A small variant of each family with a merged form, every kind of block in it.
+SMALL: dict[str, Any] = {
+    "unireplknet": replace(unireplknet.VARIANTS["t"], width=8, layers=(1, 1, 3, 1)),
+}
+
+
+def small(family: str) -> nn.Module:
+    return randomise(FAMILIES[family].network(SMALL[family]))
+
+
+@pytest.mark.parametrize("family", SMALL)
+@pytest.mark.parametrize(("dtype", "limit"), [(torch.float32, 1e-5), (torch.float64, 1e-12)])
+def test_merging_changes_nothing_but_rounding(
+    family: str, dtype: torch.dtype, limit: float
+) -> None:
+    network = small(family).to(dtype)
+    images = torch.randn(1, 3, 75, 96, dtype=dtype)
+    expected = network(images)
+    merged = reparameterize_model(network)
+    assert FAMILIES[family].is_merged(merged.state_dict())
+    assert not FAMILIES[family].is_merged(network.state_dict())
+    whole = folded(network, lambda net, shown: [net(shown)], (75, 96))
+    assert whole is not network
+    for other in (merged, whole):
+        assert count(other) < count(network)
+        assert (other(images) - expected).norm() <= limit * expected.norm()
+    assert torch.equal(network(images), expected)  # the original is as it was
+
+
+@pytest.mark.parametrize("family", SMALL)
+def test_files_of_either_form_are_loaded(
+    family: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = small(family)
+    variant, name = next(iter(FAMILIES[family].variants)), f"{family}_tiny"
+    entry = replace(
+        catalogue.ENTRIES[next(n for n, e in catalogue.ENTRIES.items() if e.library == family)],
+        name=name,
+    )
+    monkeypatch.setitem(catalogue.ENTRIES, name, entry)
+    monkeypatch.setitem(FAMILIES[family].variants, variant, SMALL[family])
+    images = torch.randn(1, 3, 64, 64)
+    for form in (network, reparameterize_model(network)):
+        path = tmp_path / "file.pth"
+        torch.save({"model": form.state_dict()}, path)
+        model = load_model(name, path)
+        assert torch.equal(model.module(images), form(images))
+        assert model.arguments == ({} if form is network else {"merged": True})

