@@ -37,7 +37,7 @@ from erf_tools.erf.published import PUBLISHED, STANDING
 from erf_tools.errors import ErfToolsError
 from erf_tools.figures import PAGE, draw_grid, line_styles, literal, own_style
 from erf_tools.images import select
-from erf_tools.labels import UNTRAINED, in_two_lines, labelled
+from erf_tools.labels import UNTRAINED, in_lines, labelled
 from erf_tools.models.loading import load_model
 from erf_tools.models.requests import Request
 from erf_tools.studies.erf import measure_erfs
@@ -103,7 +103,7 @@ def draw(results: tuple[ERF, ...], table: pd.DataFrame) -> Figure:
         for axes, result in zip(panels, results, strict=True):
             shown = displayed(result.map)
             image = axes.imshow(shown, cmap="magma", vmin=0, vmax=1, interpolation="antialiased")
-            axes.set_title(in_two_lines(literal(result.label)))
+            axes.set_title(in_lines(literal(result.label)))
             axes.locator_params(nbins=3, integer=True)
         panels[0].set_ylabel("input pixel")
         colour_bar = above.colorbar(image, ax=panels, shrink=0.8, pad=0.01)

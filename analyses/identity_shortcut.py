@@ -57,7 +57,7 @@ from analyses.programs import Output, Quick, kept, publish, run
 from erf_tools.erf.measures.radial import radial_profile
 from erf_tools.erf.measures.squares import effective_side
 from erf_tools.figures import PAGE, draw_grid, line_styles, own_style
-from erf_tools.labels import in_two_lines, labelled
+from erf_tools.labels import in_lines, labelled
 from erf_tools.models.replknet import RepLKBlock, RepLKNet
 
 _KERNEL, _SMALL, _DEPTH, _CHANNELS = 31, 5, 8, 16
@@ -221,7 +221,7 @@ def draw(records: list[dict[str, Any]]) -> Figure:
             middle, own, f"{_DEPTH} kernels of {_KERNEL}x{_KERNEL}\n(lines: closed form)"
         )
         others = [record for record in records if record["model"] == "replknet31b"]
-        _draw_profiles(right, others, in_two_lines(labelled("RepLKNet-31B, narrow", trained=False)))
+        _draw_profiles(right, others, in_lines(labelled("RepLKNet-31B, narrow", trained=False)))
         for axes in (left, middle, right):
             draw_grid(axes)
             axes.legend(loc="upper center", bbox_to_anchor=(0.45, -0.2))

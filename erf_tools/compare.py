@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from erf_tools.errors import UsageError
 from erf_tools.figures import COLUMN, literal, own_style, save_figure
 from erf_tools.files import file_sha256
-from erf_tools.labels import UNTRAINED, labelled
+from erf_tools.labels import OTHERS, PUBLISHED, UNTRAINED, labelled
 from erf_tools.provenance import versions
 from erf_tools.tables import NONE, intervals, read_csv, write_tables
 
@@ -86,6 +86,7 @@ def compare(erf: Path, shape_bias: Path, output: Path) -> Comparison:
     """
     sources = {"erf": erf / "erf_table.csv", "shape_bias": shape_bias / "shape_bias.csv"}
     left = _read(sources["erf"], _ERF_COLUMNS, "--erf")
+    left = left[~left["weights"].isin([OTHERS, PUBLISHED])]
     right = _read(sources["shape_bias"], _BIAS_COLUMNS, "--shape-bias")
     decided = right.drop_duplicates()
     joined = _chosen(left, decided).merge(decided, on="model", suffixes=("", "_shape_bias"))

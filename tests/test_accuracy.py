@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from erf_tools.erf import tables
+from erf_tools.erf import shown_tables, tables
 from erf_tools.erf.gradients import measure_layers
 from erf_tools.erf.procedure import Procedure
 from erf_tools.errors import UsageError
@@ -89,13 +89,13 @@ def test_a_collapse_is_seen_and_said(tmp_path: Path) -> None:
     assert (result.top1(), result.top1(natively=True)) == (0.0, 1.0)
     assert sum(image.label is not None for image in result.images) == 3
     table = tables.erf_table([result])
-    assert "0 (100)" in tables.compact(table)
-    assert any("net is no longer itself at 48x48" in note for note in tables.notes(table))
+    assert "0 (100)" in shown_tables.compact(table)
+    assert any("net is no longer itself at 48x48" in note for note in shown_tables.notes(table))
     (at_home,) = measure_layers(
         model, select(tmp_path), Procedure(resolution=32), [model.tap], labels=labels
     )
     assert at_home.top1() == 1
-    assert not any("no longer" in note for note in tables.notes(tables.erf_table([at_home])))
+    assert not any("no longer" in note for note in shown_tables.notes(tables.erf_table([at_home])))
 
 
 def test_a_trained_network_knows_real_photographs(natural_images: Path) -> None:

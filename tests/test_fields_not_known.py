@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from erf_tools.erf.gradients import effective_receptive_field
-from erf_tools.erf.tables import erf_table, notes
+from erf_tools.erf.shown_tables import notes
+from erf_tools.erf.tables import erf_table
 from erf_tools.errors import ErfToolsError
 from erf_tools.fields.dependency import receptive_fields
 from erf_tools.fields.receptive_field import ReceptiveField

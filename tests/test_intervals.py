@@ -18,7 +18,8 @@ from erf_tools.erf.measures.frame import Frame
 from erf_tools.erf.measures.moments import Moments
 from erf_tools.erf.measures.sample import Sample, image_sums
 from erf_tools.erf.parts import Part, join, load_parts, save_parts
-from erf_tools.erf.tables import difference_table, erf_table, notes
+from erf_tools.erf.shown_tables import notes
+from erf_tools.erf.tables import difference_table, erf_table
 
 SUMMED = [family for family in FAMILIES if isinstance(family, Summed)]
 

@@ -46,7 +46,7 @@ def test_what_runs_networks_can_be_told_where_and_without_fetching() -> None:
 
 def test_the_output_is_a_folder_everywhere() -> None:
     with_output = [command for command in COMMANDS if "--output" in options(command)]
-    assert {"erf", "shape-bias", "compare", "sweep", "report", "demo"} == {*with_output}
+    assert {"erf", "measure", "shape-bias", "compare", "sweep", "report", "demo"} == {*with_output}
     assert {options(command)["--output"].metavar for command in with_output} == {"DIR"}
 
 

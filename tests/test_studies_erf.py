@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from erf_tools.erf import tables
+from erf_tools.erf import shown_tables
 from erf_tools.erf.maps import ERF
 from erf_tools.erf.measures import MEASURES
 from erf_tools.erf.procedure import Procedure
@@ -91,10 +91,10 @@ def test_published_values_are_marked_by_their_standing(tmp_path: Path) -> None:
     )
     assert outcome.table["paper_99"][0] == 0.224
     assert "recalled from memory" in outcome.table["paper_standing"][0]
-    shown = tables.readable(outcome.table)
+    shown = shown_tables.readable(outcome.table)
     assert shown["paper r at 99 %, %"][0] == "22.4†"
     assert shown["paper r at 20 %, %"][0] == "0.9"
-    assert "22.4†" in tables.compact(outcome.table)
+    assert "22.4†" in shown_tables.compact(outcome.table)
     for name in ("erf_table.md", "erf_table.tex"):
         assert "recalled from memory" in (tmp_path / name).read_text()
 

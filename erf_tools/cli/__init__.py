@@ -17,7 +17,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
-from erf_tools.cli import compare, demo, erf, listing, pages, shape_bias, sweep, weights
+from erf_tools.cli import compare, demo, erf, listing, measure, pages, shape_bias, sweep, weights
 from erf_tools.cli.outcomes import say
 from erf_tools.errors import ErfToolsError, UsageError
 from erf_tools.failures import FailuresError, reason
@@ -59,6 +59,7 @@ def _common(
 
 # In the order of the help.
 app.command()(erf.erf)
+app.command()(measure.measure)
 app.command("shape-bias")(shape_bias.shape_bias)
 app.command()(compare.compare)
 app.command()(sweep.sweep)

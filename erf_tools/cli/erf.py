@@ -16,6 +16,7 @@ from erf_tools.cli.options import (
     BatchSize,
     Device,
     Models,
+    NoReference,
     Offline,
     Output,
     Overwrite,
@@ -51,6 +52,7 @@ def erf(
     preview: Annotated[
         bool, typer.Option("--preview", help="Print each map, small, in the terminal too.")
     ] = False,
+    no_reference: NoReference = False,
     batch_size: BatchSize = "auto",
     device: Device = "auto",
     seed: Seed = 0,
@@ -84,6 +86,7 @@ def erf(
         overwrite=overwrite,
         progress=True,
         fast=not exact,
+        reference=not no_reference,
     )
     if preview:
         _print_maps(outcome)

@@ -48,6 +48,9 @@ Output = Annotated[Path, typer.Option(metavar="DIR", help="Folder for the result
 Overwrite = Annotated[
     bool, typer.Option("--overwrite", help="Replace other results in the folder.")
 ]
+NoReference = Annotated[
+    bool, typer.Option("--no-reference", help="Leave out what others have published.")
+]
 
 
 def option(choice: Choice) -> Any:

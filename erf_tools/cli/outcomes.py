@@ -39,7 +39,7 @@ def print_table(rows: Iterable[Sequence[object]], headers: Sequence[str]) -> Non
 
 def print_study(outcome: Study, output: Path) -> None:
     """Print a study's table, notes, warnings and files."""
-    from erf_tools.erf import tables
+    from erf_tools.erf import shown_tables
 
     for name in outcome.reused:
         say(f"{name}: measured before with the same images and settings", err=True)
@@ -64,9 +64,9 @@ def print_study(outcome: Study, output: Path) -> None:
                 f"warning: {result.name}: its classes are not those of the labels; no top-1",
                 err=True,
             )
-    typer.echo(tables.compact(outcome.table))
+    typer.echo(shown_tables.compact(outcome.table))
     say()
-    for note in tables.notes(outcome.table):
+    for note in shown_tables.notes(outcome.table):
         say(note)
     say_written(output, outcome.files)
 

@@ -13,6 +13,7 @@ from erf_tools.cli.options import (
     BatchSize,
     Device,
     Models,
+    NoReference,
     Offline,
     Output,
     Overwrite,
@@ -39,10 +40,7 @@ def shape_bias(
             help="Published decisions to put beside, or to measure without --model; repeatable.",
         ),
     ] = [],  # noqa: B006
-    no_reference: Annotated[
-        bool,
-        typer.Option("--no-reference", help="Leave out humans and networks as published."),
-    ] = False,
+    no_reference: NoReference = False,
     label_map: Annotated[
         Path | None,
         typer.Option(

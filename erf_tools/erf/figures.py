@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from math import ceil, hypot, isfinite, sqrt
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -19,7 +19,7 @@ from erf_tools.erf.maps import ERF
 from erf_tools.erf.measures.radial import radial_profile
 from erf_tools.erf.measures.squares import smallest_square
 from erf_tools.figures import COLUMN, PAGE, label_lines, line_plot, line_styles, literal, own_style
-from erf_tools.labels import in_two_lines
+from erf_tools.labels import in_lines
 from erf_tools.text import dimensions
 
 _COLOUR_MAP = "magma"
@@ -34,6 +34,30 @@ _DISPLAYS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "power": lambda contribution: _to_one(contribution) ** 0.2,
 }
 _LABELS = {"log": "log10(A + 1)", "linear": "A", "power": "A ** 0.2"}
+
+
+class Drawn(Protocol):
+    """What is drawn beside others: an ERF, or a map of which less is known."""
+
+    @property
+    def label(self) -> str:
+        """What it is called."""
+
+    @property
+    def map(self) -> np.ndarray:
+        """The map ``[height, width]``."""
+
+    @property
+    def center(self) -> tuple[float, float] | None:
+        """The unit's true centre, where it is known."""
+
+    @property
+    def square_center(self) -> tuple[float, float] | None:
+        """Where squares are centred; ``None``: the published pixel."""
+
+    @property
+    def theoretical_box(self) -> tuple[int, int, int, int] | None:
+        """The unit's theoretical receptive field, where it is bounded and known."""
 
 
 def heatmap(result: ERF) -> Figure:
@@ -58,7 +82,7 @@ def heatmap(result: ERF) -> Figure:
         return figure
 
 
-def comparison(results: Sequence[ERF]) -> Figure:
+def comparison(results: Sequence[Drawn]) -> Figure:
     """Draw ERFs side by side on one scale, each with its 50 % and 99 % squares.
 
     The scale is contribution per pixel relative to a uniform map of the same total, which does not
@@ -89,7 +113,7 @@ def comparison(results: Sequence[ERF]) -> Figure:
             lines = [
                 f"{threshold * 100:g} %: r = {_per_cent(r)}" for threshold, r in ratios.items()
             ]
-            name = in_two_lines(literal(result.label))
+            name = in_lines(literal(result.label))
             axes.set_title("\n".join([name, *lines]), fontsize=7)
             _label_pixels(axes)
         for axes in grid.flat[len(results) :]:
@@ -107,7 +131,7 @@ def comparison(results: Sequence[ERF]) -> Figure:
         return figure
 
 
-def radial_profiles(results: Sequence[ERF]) -> Figure:
+def radial_profiles(results: Sequence[Drawn]) -> Figure:
     """Draw the mean contribution at each distance from the unit, on a logarithmic axis."""
     with own_style():
         figure, axes = line_plot()
@@ -235,9 +259,11 @@ def _draw_squares(
     return ratios
 
 
-def _draw_unit(axes: Axes, result: ERF) -> list[Line2D]:
+def _draw_unit(axes: Axes, result: Drawn) -> list[Line2D]:
     """Mark the unit's true centre and the theoretical receptive field; return what they are."""
-    height, width = result.total.shape
+    if result.center is None:
+        return []
+    height, width = result.map.shape
     row, column = result.center
     axes.set_autoscale_on(False)
     mark: dict[str, Any] = {"marker": "+", "color": _UNIT, "markersize": 5, "linestyle": "none"}

@@ -11,6 +11,13 @@ STANDING = (
     "were seen in a secondary text"
 )
 
+#: The same of the maps whose measures are in ``published_maps.csv``.
+MAPS_STANDING = (
+    "OpenERF's maps of timm's trained networks (kmbmjn/OpenERF, results_npy, commit 196e022, MIT): "
+    "1,000 ImageNet-val images, each network's own evaluation transform, protocol kim2023; only "
+    "the mean maps are published, so there are no intervals"
+)
+
 
 @dataclass(frozen=True)
 class PublishedRatios:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib import resources
 from itertools import combinations
-from math import isinf, nan, sqrt
+from math import sqrt
 from pathlib import Path
 
 import pandas as pd
@@ -12,42 +13,106 @@ import pandas as pd
 from erf_tools.erf.maps import ERF
 from erf_tools.erf.measures import MEASURES
 from erf_tools.erf.measures.squares import THRESHOLDS
+from erf_tools.erf.others import OthersMap
 from erf_tools.erf.published import PUBLISHED, STANDING
-from erf_tools.labels import UNTRAINED
-from erf_tools.tables import (
-    DIFFERENCES,
-    NONE,
-    SUBJECT,
-    as_text,
-    difference_row,
-    with_intervals,
-    write_tables,
-)
+from erf_tools.labels import OTHERS
+from erf_tools.tables import DIFFERENCES, SUBJECT, difference_row, read_csv
 from erf_tools.text import dimensions
 
-#: Share of its own accuracy below which a network counts as no longer itself.
-COLLAPSE = 0.5
+#: Thresholds of the ratios, as columns name them.
+PERCENT = [f"{threshold * 100:g}" for threshold in THRESHOLDS]
 
-_PERCENT = [f"{threshold * 100:g}" for threshold in THRESHOLDS]
+_COUNTS = ("images", "zero_maps", "nan_maps", "parameters")
+_WORDS = (
+    *(*SUBJECT, "resolution", "paper_standing", "protocol", "unit", "units", "center_basis"),
+    *("square", "weights_source", "weights_sha256", "map_sha256", "without_intervals"),
+)
+
+#: Of :func:`erf_table`, in this order.
+COLUMNS = (
+    *(*SUBJECT, "default_layer", "resolution", "images", "zero_maps", "nan_maps"),
+    *(
+        column
+        for name, measure in MEASURES.items()
+        for column in ([name, f"{name}_low", f"{name}_high"] if measure.interval else [name])
+    ),
+    *("theoretical_height", "theoretical_width", "side_of_theoretical", "top1", "top1_natively"),
+    *(*(f"paper_{percent}" for percent in PERCENT), "paper_standing", "protocol", "unit", "units"),
+    *("center_row", "center_column", "center_basis", "square", "parameters"),
+    *("weights_source", "weights_sha256", "map_sha256", "without_intervals"),
+)
 
 
-def erf_table(results: Sequence[ERF]) -> pd.DataFrame:
+def erf_table(results: Sequence[ERF], others: Sequence[OthersMap] = ()) -> pd.DataFrame:
     """Return a row per result: measures, the paper's values, and where it all comes from.
 
     Ratios are shares of the map's area in (0, 1]; lengths are input pixels; NaN where a measure
     has no value. ``theoretical_height`` and ``_width`` are infinite where global operations let
     every pixel reach the unit. ``MEASURE_low`` and ``_high`` are the ends of 95 % intervals, for
     the measures that may have them; ``without_intervals`` says why there are none.
+
+    Args:
+        results: measured here.
+        others: maps of others, in the rows below; what is not known of them is empty.
     """
-    return pd.DataFrame([_row(result) for result in results])
+    return _table([*map(_row, results), *map(_row_of_others, others)])
+
+
+def _table(rows: Sequence[dict[str, object]]) -> pd.DataFrame:
+    wordless = dict.fromkeys(_WORDS, "")
+    table = pd.DataFrame([{**wordless, **row} for row in rows], columns=list(COLUMNS))
+    unknown = [name for name in _COUNTS if table[name].isna().any()]
+    return table.astype(dict.fromkeys(unknown, "Int64"))
+
+
+def with_published(table: pd.DataFrame) -> pd.DataFrame:
+    """Return :func:`erf_table` with the published maps that compare with one of its rows.
+
+    Those are maps of the same size, and by the same protocol as far as it is known. A map of others
+    that is one of them stands for it.
+    """
+    found = read_csv(Path(str(resources.files("erf_tools.erf") / "published_maps.csv")), _WORDS)
+    shown = set(zip(table["resolution"], table["protocol"], strict=True))
+    given = set(table["map_sha256"])
+    beside = [
+        row.map_sha256 not in given
+        and bool({(row.resolution, row.protocol), (row.resolution, "")} & shown)
+        for row in found.itertuples()
+    ]
+    rows = [*table.to_dict("records"), *found[beside].to_dict("records")]
+    return _table(rows)
+
+
+def without_published(table: pd.DataFrame) -> pd.DataFrame:
+    """Return :func:`erf_table` without the paper's values."""
+    table = table.copy()
+    table[[f"paper_{percent}" for percent in PERCENT]] = float("nan")
+    return table.assign(paper_standing="")
+
+
+def _row_of_others(map_: OthersMap) -> dict[str, object]:
+    return {
+        **dict(zip(SUBJECT, (map_.name, OTHERS, ""), strict=True)),
+        "default_layer": True,
+        "resolution": dimensions(map_.map.shape),
+        **map_.measures.columns(),
+        "square": "center",
+        "weights_source": map_.source,
+        "map_sha256": map_.sha256,
+        "without_intervals": map_.measures.without_intervals,
+    }
 
 
 def _row(result: ERF) -> dict[str, object]:
     values = result.measures.columns()
     setting = result.setting
     model = setting["model"]
-    theoretical_height, theoretical_width = result.theoretical_size
-    row: dict[str, object] = {
+    height, width = result.theoretical_size
+    as_published = setting["protocol"]["name"] == "ding2022" and setting["tap"]["default"]
+    published = PUBLISHED.get(result.name) if as_published else None
+    ratios = zip(PERCENT, THRESHOLDS, strict=True) if published else ()
+    row, column = result.center
+    return {
         **dict(zip(SUBJECT, _subject(result), strict=True)),
         "default_layer": setting["tap"]["default"],
         "resolution": dimensions(setting["resolution"]),
@@ -55,29 +120,29 @@ def _row(result: ERF) -> dict[str, object]:
         "zero_maps": result.number("zero"),
         "nan_maps": result.number("nan"),
         **values,
-        "theoretical_height": theoretical_height,
-        "theoretical_width": theoretical_width,
-        "side_of_theoretical": values["effective_side"]
-        / sqrt(theoretical_height * theoretical_width),
+        "theoretical_height": height,
+        "theoretical_width": width,
+        "side_of_theoretical": values["effective_side"] / sqrt(height * width),
         "top1": result.top1(),
         "top1_natively": result.top1(natively=True),
+        **{
+            f"paper_{percent}": published.ratios[threshold]
+            for percent, threshold in ratios
+            if published
+        },
+        "paper_standing": STANDING if published else "",
+        "protocol": setting["protocol"]["name"],
+        "unit": setting["unit"],
+        "units": " ".join(f"{down},{across}" for down, across in result.units),
+        "center_row": row,
+        "center_column": column,
+        "center_basis": result.receptive_field.basis,
+        "square": setting["square"],
+        "parameters": model["parameters"],
+        "weights_source": model["weights"]["source"],
+        "weights_sha256": model["weights"]["sha256"],
+        "without_intervals": result.measures.without_intervals,
     }
-    as_published = setting["protocol"]["name"] == "ding2022" and setting["tap"]["default"]
-    published = PUBLISHED.get(result.name) if as_published else None
-    for percent, threshold in zip(_PERCENT, THRESHOLDS, strict=True):
-        row[f"paper_{percent}"] = published.ratios[threshold] if published else nan
-    row["paper_standing"] = STANDING if published else ""
-    row["protocol"] = setting["protocol"]["name"]
-    row["unit"] = setting["unit"]
-    row["units"] = " ".join(f"{down},{across}" for down, across in result.units)
-    row["center_row"], row["center_column"] = result.center
-    row["center_basis"] = result.receptive_field.basis
-    row["square"] = setting["square"]
-    row["parameters"] = model["parameters"]
-    row["weights_source"] = model["weights"]["source"]
-    row["weights_sha256"] = model["weights"]["sha256"]
-    row["without_intervals"] = result.measures.without_intervals
-    return row
 
 
 def _subject(result: ERF) -> tuple[str, str, str]:
@@ -117,164 +182,3 @@ def convergence_table(results: Sequence[ERF], measure: str = "effective_side") -
         for images, spread in result.measures.convergence(measure)
     ]
     return pd.DataFrame(rows, columns=columns)
-
-
-def compact(table: pd.DataFrame) -> str:
-    """Return the main columns of :func:`erf_table` as text for a terminal."""
-    thresholds = " / ".join(_PERCENT)
-    shown = pd.DataFrame(
-        {
-            "model": table["model"],
-            "weights": table["weights"],
-            "images": table["images"],
-            f"legacy r, % ({thresholds})": _joined(table, "legacy"),
-            f"linear r, % ({thresholds})": _joined(table, "linear"),
-            "side, px": _side(table),
-            "theoretical, px": _theoretical(table),
-        }
-    )
-    if not table["default_layer"].all():
-        shown.insert(1, "layer", table["layer"])
-    if table["top1"].notna().any():
-        shown["top-1, % (own size)"] = _top1(table)
-    if table[f"paper_{_PERCENT[0]}"].notna().any():
-        shown[f"paper r, % ({thresholds})"] = _joined(table, "paper")
-    return as_text(shown)
-
-
-def _joined(table: pd.DataFrame, kind: str) -> list[str]:
-    shown = [_ratios(table, kind, percent) for percent in _PERCENT]
-    return [" / ".join(row) if row[0] != NONE else NONE for row in zip(*shown, strict=True)]
-
-
-def _ratios(table: pd.DataFrame, kind: str, percent: str) -> list[str]:
-    """Return one column of ratios in per cent; those of the paper with their marks."""
-    seen = float(percent) / 100
-    return [
-        _per_cent(ratio)
-        if kind != "paper" or ratio != ratio
-        else f"{100 * ratio:.1f}" + "†" * (seen in PUBLISHED[model].seen)
-        for model, ratio in zip(table["model"], table[f"{kind}_{percent}"], strict=True)
-    ]
-
-
-def readable(table: pd.DataFrame) -> pd.DataFrame:
-    """Return :func:`erf_table` as text for a paper: per cent, pixels, marks."""
-    shown = pd.DataFrame(
-        {
-            "Model": table["model"],
-            "Weights": table["weights"],
-            "Layer": table["layer"],
-            "Images": table["images"].map(str),
-        }
-    )
-    for name, measure in MEASURES.items():
-        if measure.title:
-            shown[measure.title] = table[name].map(_SHOWN[measure.unit])
-    shown["Effective side, px"] = _side(table)
-    shown["Theoretical, px"] = _theoretical(table)
-    shown["Side / theoretical"] = table["side_of_theoretical"].map(_two_decimals)
-    if table["top1"].notna().any():
-        shown["top-1, % (own size)"] = _top1(table)
-    for percent in _PERCENT:
-        shown[f"paper r at {percent} %, %"] = _ratios(table, "paper", percent)
-    return shown
-
-
-def notes(table: pd.DataFrame) -> list[str]:
-    """Return what a reader of the table has to know, a sentence or two each."""
-    protocols = ", ".join(sorted(set(table["protocol"])))
-    resolutions = ", ".join(sorted(set(table["resolution"])))
-    found = [
-        f"Protocol {protocols} at {resolutions}. r is the area of the smallest centred square that "
-        "holds more than t of the total contribution, as a share of the map's area.",
-        "legacy: on log10(A + 1), as published. It depends on the scale of A: compare it with "
-        "published values only.",
-        "linear: on A itself, independent of its scale: compare networks by it. Effective side: of "
-        "the square with half of A, with a 95 % interval over images. sigma: standard deviation of "
-        "A about its centroid.",
-    ]
-    found += [
-        f"{row.model} has no intervals: {row.without_intervals}."
-        for row in table[table["without_intervals"] != ""].itertuples()
-    ]
-    if (table["square"] == "unit").any():
-        found.append("The squares of linear r and of the side are centred at the unit.")
-    if (table["center_basis"] == "grid").any():
-        names = ", ".join(dict.fromkeys(table.loc[table["center_basis"] == "grid", "model"]))
-        found.append(
-            "The unit's centre is that of equal tiles of the image, since it is not known what "
-            f"each unit depends on: {names}."
-        )
-    if table[f"paper_{_PERCENT[0]}"].notna().any():
-        found.append(f"paper: {STANDING}.")
-    if (table["weights"] == UNTRAINED).any():
-        untrained = table[table["weights"] == UNTRAINED].drop_duplicates("model")
-        sources = "; ".join(f"{row.model}: {row.weights_source}" for row in untrained.itertuples())
-        found.append(f"untrained: random weights, which the paper's values are not of. {sources}.")
-    for column, meaning in (
-        ("zero_maps", "gave a map of zeros, and count in the mean"),
-        ("nan_maps", "gave a map that is not finite, and were left out"),
-    ):
-        for row in table[table[column] > 0].itertuples():
-            found.append(f"{row.model}: {getattr(row, column)} images {meaning}.")
-    collapsed = table[table["top1"] < COLLAPSE * table["top1_natively"]]
-    for row in collapsed.drop_duplicates(["model", "weights"]).itertuples():
-        found.append(
-            f"{row.model} is no longer itself at {row.resolution}: it classifies "
-            f"{100 * row.top1:.0f} % of the labelled images right there, and "
-            f"{100 * row.top1_natively:.0f} % at its own size; measure it nearer to that size."
-        )
-    return found
-
-
-def write_erf_table(table: pd.DataFrame, stem: Path) -> list[Path]:
-    """Write ``.csv`` (everything), ``.md`` and ``.tex`` (for people), with the notes in them."""
-    hashes = [
-        f"{row.model}: weights sha256 {row.weights_sha256}, layer {row.layer}, unit {row.units} "
-        f"at pixel {row.center_row:g},{row.center_column:g}"
-        for row in table.itertuples()
-    ]
-    return write_tables(stem, table, readable(table), [*notes(table), *hashes])
-
-
-def _side(table: pd.DataFrame) -> list[str]:
-    return with_intervals(table, "effective_side", "{:.0f}".format)
-
-
-def _theoretical(table: pd.DataFrame) -> list[str]:
-    sizes = zip(table["theoretical_height"], table["theoretical_width"], strict=True)
-    return [
-        NONE
-        if height != height
-        else "unbounded"
-        if isinf(height)
-        else dimensions((height, width), short=True)
-        for height, width in sizes
-    ]
-
-
-def _top1(table: pd.DataFrame) -> list[str]:
-    return [
-        NONE if here != here else f"{100 * here:.0f} ({NONE if own != own else f'{100 * own:.0f}'})"
-        for here, own in zip(table["top1"], table["top1_natively"], strict=True)
-    ]
-
-
-def _pixels(length: float) -> str:
-    return f"{length:.1f}" if length == length else NONE
-
-
-def _two_decimals(value: float) -> str:
-    return f"{value:.2f}" if value == value else NONE
-
-
-def _three_digits(value: float) -> str:
-    return f"{value:.3g}" if value == value else NONE
-
-
-def _per_cent(share: float) -> str:
-    return f"{100 * share:.2f}" if share == share else NONE
-
-
-_SHOWN = {"per cent": _per_cent, "pixels": _pixels, "number": _three_digits}

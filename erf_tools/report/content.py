@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from math import sqrt
 from pathlib import Path
 from typing import Any
@@ -14,23 +14,25 @@ import pandas as pd
 from erf_tools.cue_conflict import tables as decision_tables
 from erf_tools.cue_conflict.categories import CATEGORIES
 from erf_tools.cue_conflict.makers import HUMANS, maker_label
+from erf_tools.erf import shown_tables
 from erf_tools.erf import tables as erf_tables
-from erf_tools.erf.display import density
 from erf_tools.erf.maps import ERF
-from erf_tools.erf.measures.frame import doubled_center
-from erf_tools.erf.measures.radial import radial_profile
-from erf_tools.erf.measures.squares import shares_held
+from erf_tools.erf.others import OthersMap
 from erf_tools.failures import Failures
 from erf_tools.files import understood, without_nan
 from erf_tools.labels import UNTRAINED
 from erf_tools.provenance import versions
-from erf_tools.report.coded_maps import block_sides, coded_map
-from erf_tools.report.commands import erf_command, shape_bias_command
+from erf_tools.report.coded_maps import block_sides
+from erf_tools.report.commands import shape_bias_command
+from erf_tools.report.map_content import (
+    details,
+    erf_content,
+    of_others_content,
+    published_content,
+    versions_text,
+)
 from erf_tools.report.results import ShapeBias
-from erf_tools.text import dimensions, visible
-
-#: Digits of what is only drawn.
-_DIGITS = 5
+from erf_tools.text import visible
 
 #: Signs of a text that are shown; no name needs more.
 _LONGEST = 500
@@ -40,13 +42,6 @@ _NUMBERS = (
     *("shape", "texture", "total", "coverage"),
     *("shape_bias", "shape_bias_low", "shape_bias_high"),
     *("kappa_human", "kappa_human_low", "kappa_human_high"),
-)
-
-#: Columns of :func:`erf_tools.erf.tables.erf_table` that the page's table has.
-_MEASURES = (
-    *("linear_20", "linear_30", "linear_50", "linear_99", "legacy_50", "legacy_99"),
-    *("effective_side", "effective_side_low", "effective_side_high", "side_of_theoretical"),
-    *("radius", "participation", "top1", "paper_50", "paper_99"),
 )
 
 
@@ -64,6 +59,8 @@ def collect(
     biases: Sequence[ShapeBias],
     failures: Failures,
     names: Sequence[str] = (),
+    others: Sequence[OthersMap] = (),
+    reference: bool = True,
 ) -> dict[str, Any]:
     """Return all that a page shows of results, as JSON values; what is missing is ``None``.
 
@@ -74,26 +71,39 @@ def collect(
         biases: results of shape bias.
         failures: what has failed before; what cannot be shown is added.
         names: what each of ``erfs`` is called where it cannot be shown; by default its number.
+        others: maps of others.
+        reference: put published values beside.
     """
     shown: list[_Shown] = []
+    of_others: list[dict[str, Any]] = []
     names = names or [f"result {number + 1}" for number in range(len(erfs))]
-    blocks = block_sides([result.total.shape for result in erfs])
-    for name, result, block in zip(names, erfs, blocks, strict=True):
+    blocks = block_sides([*(erf.map.shape for erf in erfs), *(map_.map.shape for map_ in others)])
+    for name, result, block in zip(names, erfs, blocks, strict=False):
         with failures.alone(name), understood(Path(name)):
             (row,) = erf_tables.erf_table([result]).to_dict("records")
-            seen = {"label": result.label, "details": _details(result), **_erf(result, block, row)}
+            seen = {
+                "label": result.label,
+                "details": details(result),
+                **erf_content(result, block, row),
+            }
             shown.append(_Shown(result, row, _plain(seen)))
-    _set_distinct(each.content for each in shown)
+    for map_, block in zip(others, blocks[len(erfs) :], strict=True):
+        with failures.alone(map_.name):
+            of_others.append(_plain(of_others_content(map_, block)))
+    maps = [*(each.content for each in shown), *of_others]
+    _set_distinct(maps)
     makers = _makers(biases, failures)
+    table = erf_tables.erf_table([each.result for each in shown], others)
+    table = (erf_tables.with_published if reference else erf_tables.without_published)(table)
     content: dict[str, Any] = {
         "version": versions()["erf-tools"],
         "categories": list(CATEGORIES),
-        "erfs": [each.content for each in shown],
+        "erfs": maps,
         "makers": makers,
     }
-    table = pd.DataFrame([each.row for each in shown])
     sections: dict[str, Callable[[], list[Any]]] = {
-        "erf_notes": lambda: erf_tables.notes(table) if shown else [],
+        "erf_notes": lambda: shown_tables.notes(table) if maps else [],
+        "published": lambda: published_content(table),
         "growth": lambda: _growth(shown),
         "bias_notes": lambda: _bias_notes(biases),
         "scatter": lambda: _scatter(shown, makers),
@@ -140,82 +150,12 @@ def distinct(labels: Sequence[str], details: Sequence[str]) -> list[str]:
     return labels
 
 
-def _details(result: ERF) -> str:
-    setting = result.setting
-    size = dimensions(setting["resolution"])
-    return f"{size}, {setting['protocol']['name']}, unit {setting['unit']}"
-
-
-def _erf(result: ERF, block: int, row: Mapping[str, Any]) -> dict[str, Any]:
-    if result.count and not np.isfinite(result.total).all():
-        raise ValueError("its map has values that are not finite")
-    if not all(
-        -length <= place <= 2 * length
-        for place, length in zip(result.center, result.total.shape, strict=True)
-    ):
-        raise ValueError("its unit is nowhere near the map")
-    values = density(result.map)
-    held = shares_held(result.map, result.square_center)
-    profile = radial_profile(values, result.center)
-    box = result.theoretical_box
-    return {
-        "trained": result.trained,
-        "weights": row["weights"],
-        "resolution": list(result.total.shape),
-        "images": result.count,
-        "unit": list(result.center),
-        "theoretical": list(box) if box else None,
-        "theoretical_size": result.receptive_field.in_words + (" px" if box else ""),
-        # The page finds squares by the library's own numbers, so that its ratios are the same.
-        "held": held.tolist() if held is not None else None,
-        "doubled_center": list(doubled_center(result.total.shape, result.square_center)),
-        "picture": asdict(coded_map(values, block)),
-        "peak": float(values.max()),
-        "profile": {
-            "radius": profile.radius.tolist(),
-            "mean": [float(f"{mean:.{_DIGITS}g}") for mean in profile.mean],
-        },
-        "measures": {name: row[name] for name in _MEASURES},
-        "provenance": _erf_provenance(result),
-        "command": erf_command(result),
-    }
-
-
-def _erf_provenance(result: ERF) -> list[list[str]]:
-    setting = result.setting
-    weights = setting["model"]["weights"]
-    feature_map = dimensions(setting["feature_map"])
-    row, column = result.center
-    lines = [
-        ["Model", f"{result.name}, {setting['model']['parameters']:,} parameters"],
-        ["Weights", f"{weights['label']}: {weights['source']}"],
-        ["Weights, SHA-256", weights["sha256"]],
-        ["Layer", f"{setting['tap']['name']}, {feature_map}"],
-        ["Unit", f"{setting['unit']}; centre at pixel row {row:g}, column {column:g}"],
-        ["Protocol", f"{setting['protocol']['name']}: {setting['protocol']['source']}"],
-        ["Precision", setting["precision"]],
-    ]
-    for run in result.runs:
-        images = run["images"]
-        lines.append(["Images", f"{images['source']}, {images['order']}, seed {images['seed']}"])
-        lines.append(["Device", run["device"]])
-        lines.append(["Versions", _versions(run["versions"])])
-    names = [image.name for image in result.images]
-    shown = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
-    lines.append(["Images used", f"{result.count} of {len(names)}: {shown}"])
-    return lines
-
-
-def _versions(found: Mapping[str, str]) -> str:
-    return ", ".join(f"{name} {version}" for name, version in found.items())
-
-
 def _growth(shown: Sequence[_Shown]) -> list[dict[str, Any]]:
     """Return the effective side from layer to layer, for networks measured at several."""
     networks: dict[str, list[tuple[ERF, Mapping[str, Any]]]] = {}
     for each in shown:
         result, row = each.result, each.row
-        name = f"{result.network_label}, {_details(result)}"
+        name = f"{result.network_label}, {details(result)}"
         networks.setdefault(name, []).append((result, row))
     several = {name: own for name, own in networks.items() if len({r["layer"] for _, r in own}) > 1}
     names = [name.partition(", ")[0] for name in several]
@@ -309,7 +249,7 @@ def _maker_provenance(row: Mapping[Any, Any], record: Mapping[str, Any]) -> list
             ["Aggregation", record["aggregation"]],
         ]
     if "versions" in record:
-        lines.append(["Versions", _versions(record["versions"])])
+        lines.append(["Versions", versions_text(record["versions"])])
     return lines
 
 

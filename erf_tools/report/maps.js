@@ -51,6 +51,10 @@ const box = (kind, [top, bottom, left, right]) =>
   ["halo", kind].map((name) => shape("rect",
     { class: name, x: left, y: top, width: right - left, height: bottom - top }));
 
+// Where keys begin, and zooming aims: at the unit; at the middle where it is not known.
+const middle = ({ unit, resolution: [height, width] }) =>
+  (unit ? { y: (unit[0] + 0.5) / height, x: (unit[1] + 0.5) / width } : { y: 0.5, x: 0.5 });
+
 class Frame {
   // `erfs`: one, or two whose difference is shown.
   constructor(erfs) {
@@ -124,7 +128,7 @@ class Frame {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
     const { picture, resolution: [height, width] } = this.erf;
     const step = picture.block * (event.shiftKey ? 10 : 1);
-    const start = state.cursor || { y: (this.erf.unit[0] + 0.5) / height, x: (this.erf.unit[1] + 0.5) / width };
+    const start = state.cursor || middle(this.erf);
     const moves = {
       ArrowUp: [-step, 0], ArrowDown: [step, 0], ArrowLeft: [0, -step], ArrowRight: [0, step],
     };
@@ -183,7 +187,7 @@ class Frame {
   }
 
   mark() {
-    const { resolution: [height, width], unit: [row, column], theoretical } = this.erf;
+    const { resolution: [height, width], unit, theoretical } = this.erf;
     const marks = [];
     if (!this.difference) {
       if (theoretical) marks.push(...box("theoretical", theoretical));
@@ -195,12 +199,16 @@ class Frame {
         this.square.textContent =
           `${state.threshold} % within ${sides}: r = ${percent(square.ratio)}`;
       } else this.square.textContent = "the map is zero everywhere: there is no square";
-      const arm = (0.022 * Math.min(width, height)) / state.zoom;
-      const cross = `M${column + 0.5 - arm} ${row + 0.5}h${2 * arm}M${column + 0.5} ${row + 0.5 - arm}v${2 * arm}`;
-      marks.push(shape("path", { class: "halo", d: cross }), shape("path", { class: "unit", d: cross }));
+      let place = "is not known";
+      if (unit) {
+        const [row, column] = unit;
+        const arm = (0.022 * Math.min(width, height)) / state.zoom;
+        const cross = `M${column + 0.5 - arm} ${row + 0.5}h${2 * arm}M${column + 0.5} ${row + 0.5 - arm}v${2 * arm}`;
+        marks.push(shape("path", { class: "halo", d: cross }), shape("path", { class: "unit", d: cross }));
+        place = `is at row ${fixed(row, 0)}, column ${fixed(column, 0)} of ${height} rows and ${width} columns`;
+      }
       this.canvas.setAttribute("aria-label",
-        `Effective receptive field of ${this.erf.label}: ${this.square.textContent}; the unit's `
-        + `centre is at row ${fixed(row, 0)}, column ${fixed(column, 0)} of ${height} rows and ${width} columns.`);
+        `Effective receptive field of ${this.erf.label}: ${this.square.textContent}; the unit's centre ${place}.`);
     } else {
       this.canvas.setAttribute("aria-label",
         `Difference between the maps of ${this.erfs[0].label} and ${this.erfs[1].label}.`);
@@ -243,8 +251,7 @@ function zoomBy(factor) {
   const half = 0.5 / state.zoom;
   const center = state.cursor || (state.zoom > 1
     ? { y: state.top + half, x: state.left + half }
-    : { y: (data.erfs[0].unit[0] + 0.5) / data.erfs[0].resolution[0],
-      x: (data.erfs[0].unit[1] + 0.5) / data.erfs[0].resolution[1] });
+    : middle(data.erfs[0]));
   const zoom = clamp(state.zoom * factor, 1, 32);
   // What lies under the cursor stays there.
   const share = state.cursor

@@ -14,6 +14,7 @@ from typing import Any
 from matplotlib import colormaps
 
 from erf_tools.erf.maps import ERF
+from erf_tools.erf.others import OthersMap
 from erf_tools.errors import UsageError
 from erf_tools.failures import Failures, FailuresError
 from erf_tools.files import check_writable, write_text
@@ -50,16 +51,20 @@ def report(places: Sequence[Path], output: Path) -> Failures:
     erfs: list[ERF] = []
     biases: list[ShapeBias] = []
     read: list[str] = []
+    others: list[OthersMap] = []
     for path in found.archives:
         with failures.alone(str(path)):
             erfs.append(ERF.load(path))
             read.append(str(path))
+    for path in found.maps:
+        with failures.alone(str(path)):
+            others.append(OthersMap.load(path))
     for folder in found.folders:
         with failures.alone(str(folder)):
             biases.append(ShapeBias.read(folder))
-    if not erfs and not biases:
+    if not erfs and not others and not biases:
         raise FailuresError(list(failures), all_of_it=True)
-    write_report(output, failures, erfs, biases, read)
+    write_report(output, failures, erfs, biases, read, others)
     return failures
 
 
@@ -69,6 +74,8 @@ def write_report(
     erfs: Sequence[ERF] = (),
     biases: Sequence[ShapeBias] = (),
     names: Sequence[str] = (),
+    others: Sequence[OthersMap] = (),
+    reference: bool = True,
 ) -> Path:
     """Write the page of some results, atomically, and return its path.
 
@@ -79,11 +86,14 @@ def write_report(
         erfs: results.
         biases: results of shape bias.
         names: what each of ``erfs`` is called where it cannot be shown; by default its number.
+        others: maps of others.
+        reference: put published values beside.
 
     Raises:
         OutputError: it cannot be written.
     """
-    write_text(path, render(collect(erfs, biases, failures, names)))
+    content = collect(erfs, biases, failures, names, others, reference)
+    write_text(path, render(content))
     return path
 
 

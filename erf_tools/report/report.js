@@ -41,7 +41,7 @@ function buildSummary() {
     ...(any("paper_99") ? [measure("paper_99", "r at 99\u00a0%, the paper's value")] : []),
     ...(any("top1") ? [measure("top1", "Classified right", { text: (erf) => percent(erf.measures.top1, 0) })] : []),
   ];
-  byId("summary-table").append(table(columns, data.erfs, "Effective receptive fields", true));
+  byId("summary-table").append(table(columns, [...data.erfs, ...data.published], "Effective receptive fields", true));
 }
 
 async function copy(command, code) {
@@ -61,7 +61,7 @@ function buildProvenance() {
       node("dl", {}, ...lines.flatMap(([term, value]) => [node("dt", {}, term), node("dd", {}, value)])));
     if (!command) {
       details.append(node("p", { class: "hint" }, "No single command makes this again: it came with the "
-        + "package, was put together from parts, or was made in Python."));
+        + "package, was put together from parts, was made in Python, or is a map of others."));
       return details;
     }
     const code = node("code", {}, command);

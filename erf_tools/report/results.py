@@ -19,6 +19,10 @@ from erf_tools.models.requests import by_numbers
 from erf_tools.tables import read_csv
 
 _ARCHIVE, _TABLE, _PROVENANCE = "erf.npz", "shape_bias.csv", "provenance.json"
+
+#: The file that keeps a map of others, which `erf-tools measure` writes.
+MAP_OF_OTHERS = "map.npz"
+
 _COLUMNS = {
     _TABLE: [
         *("model", "weights", "shape", "texture", "total", "coverage", "low_coverage"),
@@ -69,23 +73,25 @@ class Places:
     Attributes:
         archives: ``erf.npz`` files.
         folders: of ``erf-tools shape-bias``.
+        maps: of others, ``map.npz`` files.
     """
 
     archives: tuple[Path, ...]
     folders: tuple[Path, ...]
+    maps: tuple[Path, ...] = ()
 
     def hold(self, path: Path) -> bool:
         """Tell whether a file is one that results are read from."""
         tables = (folder / name for folder in self.folders for name in (*_COLUMNS, _PROVENANCE))
-        return realpath(path) in {realpath(file) for file in (*self.archives, *tables)}
+        return realpath(path) in {realpath(file) for file in (*self.archives, *self.maps, *tables)}
 
 
 def find_results(places: Sequence[Path], failures: Failures) -> Places:
     """Find all results in files and folders, subfolders included, each once.
 
     Args:
-        places: ``erf.npz`` files, folders of ``erf-tools erf`` and of ``erf-tools shape-bias``, or
-            folders that hold such folders.
+        places: ``erf.npz`` and ``map.npz`` files, folders of ``erf-tools erf``, ``measure`` and
+            ``shape-bias``, or folders that hold such folders.
         failures: what of a folder cannot be searched is added here.
 
     Returns:
@@ -96,9 +102,10 @@ def find_results(places: Sequence[Path], failures: Failures) -> Places:
     """
     archives: list[Path] = []
     folders: list[Path] = []
+    maps: list[Path] = []
     for place in places:
         if not place.is_dir():
-            archives.append(_file(place))
+            (maps if place.name == MAP_OF_OTHERS else archives).append(_file(place))
             continue
         found = find_files(place)
         left_out = [(place / name, why) for name, why in found.left_out if _matters(place / name)]
@@ -108,19 +115,21 @@ def find_results(places: Sequence[Path], failures: Failures) -> Places:
         files = sorted((path for _, path in found.files), key=lambda path: by_numbers(str(path)))
         own = [path for path in files if path.name == _ARCHIVE]
         tables = [path.parent for path in files if path.name == _TABLE]
-        if not own and not tables and not left_out:
+        others = [path for path in files if path.name == MAP_OF_OTHERS]
+        if not own and not tables and not others and not left_out:
             raise UsageError(
                 f"{place}: there is no {_ARCHIVE} and no {_TABLE} in this folder; name one that "
                 "`erf-tools erf` or `erf-tools shape-bias` has written"
             )
         archives += own
         folders += tables
-    return Places(_once(archives), _once(folders))
+        maps += others
+    return Places(_once(archives), _once(folders), _once(maps))
 
 
 def _matters(path: Path) -> bool:
     """Tell whether what is left out of a folder may be a result, or hold one."""
-    if path.name in (_ARCHIVE, _TABLE) or not path.exists():
+    if path.name in (_ARCHIVE, _TABLE, MAP_OF_OTHERS) or not path.exists():
         return True
     return path.is_dir() and not os.access(path, os.R_OK | os.X_OK)
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from matplotlib.figure import Figure
 
-from erf_tools.erf import figures, tables
+from erf_tools.erf import figures, shown_tables, tables
 from erf_tools.erf.gradients import measure_layers
 from erf_tools.erf.maps import ERF, is_of_another_version
+from erf_tools.erf.others import OthersMap
 from erf_tools.erf.procedure import DEFAULT_RESOLUTION, Procedure
 from erf_tools.errors import ErfToolsError, UsageError
 from erf_tools.failures import Failures
@@ -66,6 +68,7 @@ def measure_erfs(
     overwrite: bool = False,
     progress: bool = False,
     fast: bool = True,
+    reference: bool = True,
 ) -> Study:
     """Measure the ERFs of each model over the same images and write everything below ``output``.
 
@@ -87,6 +90,7 @@ def measure_erfs(
         progress: show progress bars (in a terminal only).
         fast: see :func:`erf_tools.effective_receptive_field`. Without it, results that were
             computed in faster ways are other results.
+        reference: put published values beside.
 
     Raises:
         UsageError: the folder holds another result of a model.
@@ -147,9 +151,10 @@ def measure_erfs(
         clear(output, [output / request.folder for request in wanted])
         course = measure_one_by_one(wanted, output, earlier, measure, overwrite)
         results = [result for own in course.results.values() for result in own]
-        table = tables.erf_table(results)
         in_series = any(request.in_series for request in wanted)
-        files = _write_together(results, table, output, layers.stages, in_series, course.failures)
+        table, files = write_together(
+            results, (), output, course.failures, reference, layers.stages, in_series
+        )
     reused = tuple(request.folder for request in course.reused)
     return Study(tuple(results), reused, tuple(course.failures), table, tuple(files))
 
@@ -256,35 +261,60 @@ def _earlier(
     return (None, others) if others else (found, [])
 
 
-def _write_together(
+def write_together(
     results: Sequence[ERF],
-    table: pd.DataFrame,
+    others: Sequence[OthersMap],
     output: Path,
-    stages: bool,
-    in_series: bool,
     failures: Failures,
-) -> list[Path]:
-    """Write what shows several results together; each of the files stands alone."""
-    provenance = {"results": [result.record() for result in results]}
+    reference: bool = True,
+    stages: bool = False,
+    in_series: bool = False,
+) -> tuple[pd.DataFrame, list[Path]]:
+    """Write what shows several results together; each of the files stands alone.
+
+    Args:
+        results: measured here.
+        others: maps of others.
+        output: the study's folder.
+        failures: what cannot be written is added here.
+        reference: put published values beside.
+        stages: the results are those of stages.
+        in_series: they are those of checkpoints.
+
+    Returns:
+        :func:`erf_tools.erf.tables.erf_table` of all, and the files.
+    """
+    table = tables.erf_table(results, others)
+    table = tables.with_published(table) if reference else tables.without_published(table)
+    records = [*(result.record() for result in results), *(map_.record() for map_ in others)]
+    provenance = {"results": records}
     drawn = {"erf_comparison": figures.comparison, "erf_radial": figures.radial_profiles}
+    own: dict[str, Callable[[Sequence[ERF]], Figure]] = {}
     files: list[Path] = []
     with failures.alone("erf_table"):
-        files += tables.write_erf_table(table, output / "erf_table")
+        files += shown_tables.write_erf_table(table, output / "erf_table")
     if any(result.sample for result in results):
-        drawn["erf_convergence"] = figures.convergence
+        own["erf_convergence"] = figures.convergence
         with failures.alone("erf_convergence.csv"):
             convergence = tables.convergence_table(results)
             files.append(write_csv(convergence, output / "erf_convergence.csv"))
     if stages:
-        drawn["erf_stages"] = figures.stage_growth
+        own["erf_stages"] = figures.stage_growth
     if in_series:
-        drawn["erf_series"] = figures.series
-    with failures.alone("erf_differences.csv"):
-        paired = tables.difference_table(results)
-        files.append(write_csv(paired, output / "erf_differences.csv"))
+        own["erf_series"] = figures.series
+    if results:
+        with failures.alone("erf_differences.csv"):
+            paired = tables.difference_table(results)
+            files.append(write_csv(paired, output / "erf_differences.csv"))
     for name, draw in drawn.items():
         with failures.alone(name):
-            files += save_figure(draw(results), output / name, provenance)
+            files += save_figure(draw([*results, *others]), output / name, provenance)
+    for name, draw_own in own.items():
+        with failures.alone(name):
+            files += save_figure(draw_own(results), output / name, provenance)
     with failures.alone("report.html"):
-        files.append(write_report(output / "report.html", failures, results))
-    return files
+        page = write_report(
+            output / "report.html", failures, results, others=others, reference=reference
+        )
+        files.append(page)
+    return table, files

@@ -155,7 +155,7 @@ class ErfTask(_Choices):
     def publish(self, rows: pd.DataFrame, output: Path, failures: Failures) -> Published:
         """Write the ERF table of all networks."""
         from erf_tools.erf.measures import MEASURES
-        from erf_tools.erf.tables import write_erf_table
+        from erf_tools.erf.shown_tables import write_erf_table
 
         files: list[Path] = []
         with failures.alone(f"erf_table of {self.title}"):

@@ -1,0 +1,195 @@
+"""Tables of ERFs for people: in the terminal, in papers, and what has to be said below them."""
+
+from __future__ import annotations
+
+from math import isinf
+from pathlib import Path
+
+import pandas as pd
+
+from erf_tools.erf.measures import MEASURES
+from erf_tools.erf.others import NOT_KNOWN
+from erf_tools.erf.published import MAPS_STANDING, PUBLISHED, STANDING
+from erf_tools.erf.tables import PERCENT
+from erf_tools.labels import OTHERS, UNTRAINED
+from erf_tools.labels import PUBLISHED as PUBLISHED_MAP
+from erf_tools.tables import NONE, as_text, with_intervals, write_tables
+from erf_tools.text import dimensions
+
+#: Share of its own accuracy below which a network counts as no longer itself.
+COLLAPSE = 0.5
+
+
+def compact(table: pd.DataFrame) -> str:
+    """Return the main columns of :func:`erf_table` as text for a terminal."""
+    thresholds = " / ".join(PERCENT)
+    shown = pd.DataFrame(
+        {
+            "model": table["model"],
+            "weights": table["weights"],
+            "images": _counts(table["images"]),
+            f"legacy r, % ({thresholds})": _joined(table, "legacy"),
+            f"linear r, % ({thresholds})": _joined(table, "linear"),
+            "side, px": _side(table),
+            "theoretical, px": _theoretical(table),
+        }
+    )
+    if not table["default_layer"].all():
+        shown.insert(1, "layer", table["layer"])
+    if table["top1"].notna().any():
+        shown["top-1, % (own size)"] = _top1(table)
+    if table[f"paper_{PERCENT[0]}"].notna().any():
+        shown[f"paper r, % ({thresholds})"] = _joined(table, "paper")
+    return as_text(shown)
+
+
+def _joined(table: pd.DataFrame, kind: str) -> list[str]:
+    shown = [_ratios(table, kind, percent) for percent in PERCENT]
+    return [" / ".join(row) if row[0] != NONE else NONE for row in zip(*shown, strict=True)]
+
+
+def _ratios(table: pd.DataFrame, kind: str, percent: str) -> list[str]:
+    """Return one column of ratios in per cent; those of the paper with their marks."""
+    seen = float(percent) / 100
+    return [
+        _per_cent(ratio)
+        if kind != "paper" or ratio != ratio
+        else f"{100 * ratio:.1f}" + "†" * (seen in PUBLISHED[model].seen)
+        for model, ratio in zip(table["model"], table[f"{kind}_{percent}"], strict=True)
+    ]
+
+
+def readable(table: pd.DataFrame) -> pd.DataFrame:
+    """Return :func:`erf_table` as text for a paper: per cent, pixels, marks."""
+    shown = pd.DataFrame(
+        {
+            "Model": table["model"],
+            "Weights": table["weights"],
+            "Layer": table["layer"],
+            "Images": _counts(table["images"]),
+        }
+    )
+    for name, measure in MEASURES.items():
+        if measure.title:
+            shown[measure.title] = table[name].map(_SHOWN[measure.unit])
+    shown["Effective side, px"] = _side(table)
+    shown["Theoretical, px"] = _theoretical(table)
+    shown["Side / theoretical"] = table["side_of_theoretical"].map(_two_decimals)
+    if table["top1"].notna().any():
+        shown["top-1, % (own size)"] = _top1(table)
+    for percent in PERCENT:
+        shown[f"paper r at {percent} %, %"] = _ratios(table, "paper", percent)
+    return shown
+
+
+def notes(table: pd.DataFrame) -> list[str]:
+    """Return what a reader of the table has to know, a sentence or two each."""
+    all_rows = table
+    table = table[~table["weights"].isin([OTHERS, PUBLISHED_MAP])]
+    protocols = ", ".join(sorted(set(table["protocol"])) or ["not known"])
+    resolutions = ", ".join(sorted(set(all_rows["resolution"])))
+    found = [
+        f"Protocol {protocols} at {resolutions}. r is the area of the smallest centred square that "
+        "holds more than t of the total contribution, as a share of the map's area.",
+        "legacy: on log10(A + 1), as published. It depends on the scale of A: compare it with "
+        "published values only.",
+        "linear: on A itself, independent of its scale: compare networks by it. Effective side: of "
+        "the square with half of A, with a 95 % interval over images. sigma: standard deviation of "
+        "A about its centroid.",
+    ]
+    others = all_rows[all_rows["weights"] == OTHERS]
+    found += [f"{row.model}: the map {row.weights_source}." for row in others.itertuples()]
+    if len(others):
+        found.append(f"{OTHERS}: {NOT_KNOWN}.")
+    if (all_rows["weights"] == PUBLISHED_MAP).any():
+        found.append(f"{PUBLISHED_MAP}: {MAPS_STANDING}.")
+    found += [
+        f"{row.model} has no intervals: {row.without_intervals}."
+        for row in table[table["without_intervals"] != ""].itertuples()
+    ]
+    if (table["square"] == "unit").any():
+        found.append("The squares of linear r and of the side are centred at the unit.")
+    if (table["center_basis"] == "grid").any():
+        names = ", ".join(dict.fromkeys(table.loc[table["center_basis"] == "grid", "model"]))
+        found.append(
+            "The unit's centre is that of equal tiles of the image, since it is not known what "
+            f"each unit depends on: {names}."
+        )
+    if table[f"paper_{PERCENT[0]}"].notna().any():
+        found.append(f"paper: {STANDING}.")
+    if (table["weights"] == UNTRAINED).any():
+        untrained = table[table["weights"] == UNTRAINED].drop_duplicates("model")
+        sources = "; ".join(f"{row.model}: {row.weights_source}" for row in untrained.itertuples())
+        found.append(f"untrained: random weights, which the paper's values are not of. {sources}.")
+    for column, meaning in (
+        ("zero_maps", "gave a map of zeros, and count in the mean"),
+        ("nan_maps", "gave a map that is not finite, and were left out"),
+    ):
+        for row in table[table[column] > 0].itertuples():
+            found.append(f"{row.model}: {getattr(row, column)} images {meaning}.")
+    collapsed = table[table["top1"] < COLLAPSE * table["top1_natively"]]
+    for row in collapsed.drop_duplicates(["model", "weights"]).itertuples():
+        found.append(
+            f"{row.model} is no longer itself at {row.resolution}: it classifies "
+            f"{100 * row.top1:.0f} % of the labelled images right there, and "
+            f"{100 * row.top1_natively:.0f} % at its own size; measure it nearer to that size."
+        )
+    return found
+
+
+def write_erf_table(table: pd.DataFrame, stem: Path) -> list[Path]:
+    """Write ``.csv`` (everything), ``.md`` and ``.tex`` (for people), with the notes in them."""
+    hashes = [
+        f"{row.model}: map sha256 {row.map_sha256}"
+        if row.map_sha256
+        else f"{row.model}: weights sha256 {row.weights_sha256}, layer {row.layer}, unit "
+        f"{row.units} at pixel {row.center_row:g},{row.center_column:g}"
+        for row in table.itertuples()
+    ]
+    return write_tables(stem, table, readable(table), [*notes(table), *hashes])
+
+
+def _counts(column: pd.Series) -> list[str]:
+    return [NONE if pd.isna(count) else str(count) for count in column]
+
+
+def _side(table: pd.DataFrame) -> list[str]:
+    return with_intervals(table, "effective_side", "{:.0f}".format)
+
+
+def _theoretical(table: pd.DataFrame) -> list[str]:
+    sizes = zip(table["theoretical_height"], table["theoretical_width"], strict=True)
+    return [
+        NONE
+        if height != height
+        else "unbounded"
+        if isinf(height)
+        else dimensions((height, width), short=True)
+        for height, width in sizes
+    ]
+
+
+def _top1(table: pd.DataFrame) -> list[str]:
+    return [
+        NONE if here != here else f"{100 * here:.0f} ({NONE if own != own else f'{100 * own:.0f}'})"
+        for here, own in zip(table["top1"], table["top1_natively"], strict=True)
+    ]
+
+
+def _pixels(length: float) -> str:
+    return f"{length:.1f}" if length == length else NONE
+
+
+def _two_decimals(value: float) -> str:
+    return f"{value:.2f}" if value == value else NONE
+
+
+def _three_digits(value: float) -> str:
+    return f"{value:.3g}" if value == value else NONE
+
+
+def _per_cent(share: float) -> str:
+    return f"{100 * share:.2f}" if share == share else NONE
+
+
+_SHOWN = {"per cent": _per_cent, "pixels": _pixels, "number": _three_digits}

@@ -1,0 +1,162 @@
+"""What a page shows of each map, as JSON values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from erf_tools.erf import tables
+from erf_tools.erf.display import density
+from erf_tools.erf.maps import ERF
+from erf_tools.erf.measures.frame import doubled_center
+from erf_tools.erf.measures.radial import radial_profile
+from erf_tools.erf.measures.squares import shares_held
+from erf_tools.erf.others import NOT_KNOWN, OthersMap
+from erf_tools.erf.published import MAPS_STANDING
+from erf_tools.labels import PUBLISHED, labelled
+from erf_tools.report.coded_maps import coded_map
+from erf_tools.report.commands import erf_command
+from erf_tools.text import dimensions
+
+#: Digits of what is only drawn.
+_DIGITS = 5
+
+#: Columns of :func:`erf_tools.erf.tables.erf_table` that the page's table has.
+_MEASURES = (
+    *("linear_20", "linear_30", "linear_50", "linear_99", "legacy_50", "legacy_99"),
+    *("effective_side", "effective_side_low", "effective_side_high", "side_of_theoretical"),
+    *("radius", "participation", "top1", "paper_50", "paper_99"),
+)
+
+
+def details(result: ERF) -> str:
+    """Return what tells results of one network apart."""
+    setting = result.setting
+    size = dimensions(setting["resolution"])
+    return f"{size}, {setting['protocol']['name']}, unit {setting['unit']}"
+
+
+def erf_content(result: ERF, block: int, row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is shown of a result.
+
+    Args:
+        result: measured here.
+        block: side of the blocks of pixels in its picture.
+        row: its row of the table.
+
+    Raises:
+        ValueError: it cannot be drawn.
+    """
+    if result.count and not np.isfinite(result.total).all():
+        raise ValueError("its map has values that are not finite")
+    if not all(
+        -length <= place <= 2 * length
+        for place, length in zip(result.center, result.total.shape, strict=True)
+    ):
+        raise ValueError("its unit is nowhere near the map")
+    box = result.theoretical_box
+    return {
+        "label": result.label,
+        "details": details(result),
+        "trained": result.trained,
+        "weights": row["weights"],
+        "images": result.count,
+        "theoretical": list(box) if box else None,
+        "theoretical_size": result.receptive_field.in_words + (" px" if box else ""),
+        **_map(result, block),
+        "measures": {name: row[name] for name in _MEASURES},
+        "provenance": _erf_provenance(result),
+        "command": erf_command(result),
+    }
+
+
+def of_others_content(map_: OthersMap, block: int) -> dict[str, Any]:
+    """Return what is shown of a map of others; for the arguments see :func:`erf_content`."""
+    (row,) = tables.erf_table([], [map_]).to_dict("records")
+    return {
+        "label": map_.label,
+        "details": map_.source,
+        "trained": True,
+        "weights": row["weights"],
+        "images": None,
+        "theoretical": None,
+        "theoretical_size": "not known",
+        **_map(map_, block),
+        "measures": {name: row[name] for name in _MEASURES},
+        "provenance": [
+            ["Map", map_.source],
+            ["Map, SHA-256", map_.sha256],
+            ["Not known", NOT_KNOWN],
+        ],
+        "command": None,
+    }
+
+
+def _map(drawn: ERF | OthersMap, block: int) -> dict[str, Any]:
+    """Return what a map is drawn by."""
+    values = density(drawn.map)
+    held = shares_held(drawn.map, drawn.square_center)
+    profile = radial_profile(values, drawn.center)
+    return {
+        "resolution": list(drawn.map.shape),
+        "unit": list(drawn.center) if drawn.center else None,
+        # The page finds squares by the library's own numbers, so that its ratios are the same.
+        "held": held.tolist() if held is not None else None,
+        "doubled_center": list(doubled_center(drawn.map.shape, drawn.square_center)),
+        "picture": asdict(coded_map(values, block)),
+        "peak": float(values.max()),
+        "profile": {
+            "radius": profile.radius.tolist(),
+            "mean": [float(f"{mean:.{_DIGITS}g}") for mean in profile.mean],
+        },
+    }
+
+
+def published_content(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return the rows of published maps that stand beside, for the page's table."""
+    return [
+        {
+            "label": labelled(row["model"], True, PUBLISHED),
+            "weights": MAPS_STANDING.partition(" of ")[0],
+            "images": int(row["images"]),
+            "resolution": [int(side) for side in row["resolution"].split("x")],
+            "theoretical": None,
+            "theoretical_size": "not known",
+            "measures": {name: row[name] for name in _MEASURES},
+        }
+        for row in table[table["weights"] == PUBLISHED].to_dict("records")
+    ]
+
+
+def _erf_provenance(result: ERF) -> list[list[str]]:
+    setting = result.setting
+    weights = setting["model"]["weights"]
+    feature_map = dimensions(setting["feature_map"])
+    row, column = result.center
+    lines = [
+        ["Model", f"{result.name}, {setting['model']['parameters']:,} parameters"],
+        ["Weights", f"{weights['label']}: {weights['source']}"],
+        ["Weights, SHA-256", weights["sha256"]],
+        ["Layer", f"{setting['tap']['name']}, {feature_map}"],
+        ["Unit", f"{setting['unit']}; centre at pixel row {row:g}, column {column:g}"],
+        ["Protocol", f"{setting['protocol']['name']}: {setting['protocol']['source']}"],
+        ["Precision", setting["precision"]],
+    ]
+    for run in result.runs:
+        images = run["images"]
+        lines.append(["Images", f"{images['source']}, {images['order']}, seed {images['seed']}"])
+        lines.append(["Device", run["device"]])
+        lines.append(["Versions", versions_text(run["versions"])])
+    names = [image.name for image in result.images]
+    shown = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
+    lines.append(["Images used", f"{result.count} of {len(names)}: {shown}"])
+    return lines
+
+
+def versions_text(found: Mapping[str, str]) -> str:
+    """Return versions as one line."""
+    return ", ".join(f"{name} {version}" for name, version in found.items())
