@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from erf_tools.models.loading import load_model as load_model
     from erf_tools.models.model import Model as Model
     from erf_tools.models.model import as_model as as_model
+    from erf_tools.perturbation.measuring import perturbation_erf as perturbation_erf
+    from erf_tools.perturbation.result import PerturbationERF as PerturbationERF
     from erf_tools.preprocessing import Preprocessing as Preprocessing
 
 _HOMES = {
@@ -32,6 +34,7 @@ _HOMES = {
     "ERF": "erf_tools.erf.maps",
     "ErfToolsError": "erf_tools.errors",
     "Model": "erf_tools.models.model",
+    "PerturbationERF": "erf_tools.perturbation.result",
     "Preprocessing": "erf_tools.preprocessing",
     "Tap": "erf_tools.features.taps",
     "UsageError": "erf_tools.errors",
@@ -40,6 +43,7 @@ _HOMES = {
     "load_model": "erf_tools.models.loading",
     "measure": "erf_tools.erf.measures",
     "merge": "erf_tools.erf.parts",
+    "perturbation_erf": "erf_tools.perturbation.measuring",
     "read_decisions": "erf_tools.cue_conflict.decisions",
     "shape_bias": "erf_tools.cue_conflict.classify",
 }

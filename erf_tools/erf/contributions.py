@@ -107,7 +107,10 @@ class Contributions:
 
     Attributes:
         network: ``module``.
+        folded: the same with norms folded into weights; ``module`` where nothing is prepared.
         layers: in the order of ``taps``.
+        inputs: of each layer by its index, the fields of tensors that all it sees passes, by the
+            modules that take them, in order; empty where nothing is prepared.
         size: of the images.
         units: of each layer by its index; all are known from the first plain pass on.
         fastest: what was prepared.
@@ -132,36 +135,37 @@ class Contributions:
 
         tapped = {tap.path for tap in taps}
         self.network = module
-        self._folded = folded(module, read_from, size, tapped) if fast else module
+        self.folded = folded(module, read_from, size, tapped) if fast else module
 
         try:
-            flow = observe(self._folded, read_from, size) if fast else None
+            flow = observe(self.folded, read_from, size) if fast else None
         except ErfToolsError:
             flow = None
-        cuts = [candidates(self._folded, flow, index) if flow else [] for index in range(len(taps))]
+        cuts = [candidates(self.folded, flow, index) if flow else [] for index in range(len(taps))]
         names = list(dict.fromkeys(chain.from_iterable(cuts)))
         read_more = reading_inputs(names, read_from)
         fields: Sequence[ReceptiveField] = ()
         try:
-            fields = receptive_fields(self._folded, read_more, size, fixed_size)
+            fields = receptive_fields(self.folded, read_more, size, fixed_size)
         except ErfToolsError:
             flow = None
         self.units: dict[int, Units] = {}
+        self.inputs: dict[int, dict[str, ReceptiveField]] = {}
         self.layers = [Layer(*pair) for pair in zip_longest(taps, fields[: len(taps)])]
         of_inputs = dict(zip(names, fields[len(taps) :], strict=True)) if flow else {}
         for index, layer in enumerate(self.layers):
             if flow and layer.field and layer.field.basis == "dependency":
+                known = self.inputs[index] = {name: of_inputs[name] for name in cuts[index]}
                 stride = np.array(layer.field.stride, dtype=int)
                 grown, rest = np.divmod(np.subtract(size, flow.size), stride)
                 if rest.any():
                     continue
                 channels, *sides = flow.maps[index].shape[1:]
                 units = self._chosen(index, (channels, *(np.array(sides) + grown).tolist()))
-                known = {name: of_inputs[name] for name in cuts[index]}
                 cone = plan(flow, known, layer.field, size, units.positions)
                 self.layers[index] = dataclasses.replace(layer, cone=cone)
         cones = frozenset(index for index, layer in enumerate(self.layers) if layer.cone)
-        self.fastest = Way(folded=self._folded is not module, cones=cones)
+        self.fastest = Way(folded=self.folded is not module, cones=cones)
 
     def _chosen(self, index: int, shape: tuple[int, ...]) -> Units:
         """Return the units of a layer whose maps have this shape."""
@@ -214,7 +218,7 @@ class Contributions:
         """
         inputs.requires_grad_(True)
         coarse = self._procedure.precision == "bf16" and not exact
-        network = self._folded if way.folded else self.network
+        network = self.folded if way.folded else self.network
         run = Pass(network, inputs, torch.bfloat16 if coarse else None)
         sights: dict[int, Sight] = {}
         for index in sorted(way.cones):

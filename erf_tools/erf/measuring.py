@@ -95,6 +95,30 @@ def measurable(
         yield MeasurableNetwork(model, procedure, contributions, target, batch_size, fast)
 
 
+def setting_of(
+    contributions: Contributions, procedure: Procedure, default: Tap, index: int = 0
+) -> dict[str, Any]:
+    """Return what a layer's map is of, apart from the model, as JSON values.
+
+    Args:
+        contributions: the network, after its first plain pass.
+        procedure: what is measured.
+        default: the model's own tap.
+        index: of the layer.
+    """
+    tap, units = contributions.layers[index].tap, contributions.units[index]
+    return {
+        **procedure.record(),
+        "resolution": list(contributions.size),
+        "dtype": str(floating_type(contributions.network)).removeprefix("torch."),
+        "tap": {**tap.record(), "default": tap == default},
+        "feature_map": list(units.shape),
+        "units": [list(position) for position in units.positions],
+        "center": list(units.center),
+        "receptive_field": units.field.record(),
+    }
+
+
 class MeasurableNetwork:
     """A network ready to be measured; see :func:`measurable`."""
 
@@ -284,19 +308,8 @@ class MeasurableNetwork:
             return predicted, classify(shown, selection.images, labels, own, self._device)
 
     def _setting(self, index: int) -> dict[str, Any]:
-        """Return what a layer's map is of."""
-        tap, units = self._contributions.layers[index].tap, self._contributions.units[index]
-        return {
-            **self._procedure.record(),
-            "model": self._record,
-            "resolution": list(self._size),
-            "dtype": str(self._dtype).removeprefix("torch."),
-            "tap": {**tap.record(), "default": tap == self._model.tap},
-            "feature_map": list(units.shape),
-            "units": [list(position) for position in units.positions],
-            "center": list(units.center),
-            "receptive_field": units.field.record(),
-        }
+        known = setting_of(self._contributions, self._procedure, self._model.tap, index)
+        return {**known, "model": self._record}
 
     @cached_property
     def _cast_from(self) -> str | None:

@@ -78,12 +78,9 @@ def aligned_mean(
     """
     total, covered = None, None
     for position, shift in zip(units, shifts, strict=True):
-        scalar = _channels(features, position, protocol).sum()
         keep = keep_graph or position != units[-1]
-        (gradient,) = torch.autograd.grad(scalar, run.inputs, retain_graph=keep)
-        cancelled = _cancelled(run, tap, position, features, gradient, protocol)
-        contribution = _reduced(gradient, protocol)
-        contribution[cancelled] = 0
+        gradient = unit_gradient(run, tap, position, features, protocol, keep)
+        contribution = reduced(gradient, protocol)
         if len(units) == 1:
             return contribution
         if total is None or covered is None:
@@ -97,9 +94,26 @@ def aligned_mean(
     return total / covered
 
 
-def _channels(features: Tensor, unit: Position, protocol: Protocol) -> Tensor:
-    """Return the terms ``[N, C]`` of the sum that is differentiated."""
-    channels = features[:, :, unit[0], unit[1]]
+def unit_gradient(
+    run: Pass,
+    tap: Tap,
+    unit: Position,
+    features: Tensor,
+    protocol: Protocol,
+    keep_graph: bool = False,
+) -> Tensor:
+    """Return the gradients ``[N, 3, height, width]`` of a unit; zero where they cancel.
+
+    For the arguments see :func:`aligned_mean`.
+    """
+    scalar = terms(features[:, :, unit[0], unit[1]], protocol).sum()
+    (gradient,) = torch.autograd.grad(scalar, run.inputs, retain_graph=keep_graph)
+    gradient[_cancelled(run, tap, unit, features, gradient, protocol)] = 0
+    return gradient
+
+
+def terms(channels: Tensor, protocol: Protocol) -> Tensor:
+    """Return the terms ``[N, C]`` of the sum that is differentiated, of a unit's channels."""
     if protocol.scalar == "mean":
         return channels / channels.shape[1]
     return channels.relu() if protocol.scalar == "relu-sum" else channels
@@ -115,15 +129,15 @@ def _cancelled(
     takes another pass, so it is taken only where the gradient is small for the unit's value.
     """
     with torch.no_grad():
-        terms = _channels(features, unit, protocol)
+        size = terms(features[:, :, unit[0], unit[1]], protocol).abs().sum(dim=1)
         sizes, images = _norms(gradient), _norms(run.inputs.detach() * (gradient != 0))
-        cancelled = (sizes > 0) & (sizes * images <= _LITTLE * terms.abs().sum(dim=1))
+        cancelled = (sizes > 0) & (sizes * images <= _LITTLE * size)
     if cancelled.any():
         (again,) = run.features([tap])
-        terms = _channels(again, unit, protocol)
+        parts = terms(again[:, :, unit[0], unit[1]], protocol)
         draw = torch.Generator().manual_seed(0)
-        signs = 2.0 * torch.randint(0, 2, terms.shape[1:], generator=draw) - 1
-        signed = (terms * signs.to(terms)).sum()
+        signs = 2.0 * torch.randint(0, 2, parts.shape[1:], generator=draw) - 1
+        signed = (parts * signs.to(parts)).sum()
         (other,) = torch.autograd.grad(signed, run.inputs)
         cancelled &= sizes <= _ROUNDINGS * torch.finfo(gradient.dtype).eps * _norms(other)
     return cancelled
@@ -133,7 +147,7 @@ def _norms(images: Tensor) -> Tensor:
     return images.flatten(1).norm(dim=1)
 
 
-def _reduced(gradient: Tensor, protocol: Protocol) -> Tensor:
+def reduced(gradient: Tensor, protocol: Protocol) -> Tensor:
     """Return maps ``[N, height, width]`` of gradients ``[N, 3, height, width]``."""
     # MPS has no float64; there the sum over RGB is in float32 and the rest on the CPU.
     wide = torch.float32 if gradient.device.type == "mps" else torch.float64

@@ -204,16 +204,17 @@ def plan(
             cuts.append(
                 Cut(
                     name,
-                    _pair(length - (start + end) * step),
-                    _pair((next_start - start) * step),
-                    _pair((next_end - end) * step),
+                    as_sides(length - (start + end) * step),
+                    as_sides((next_start - start) * step),
+                    as_sides((next_end - end) * step),
                 )
             )
         start, end = next_start, next_end
         shares.append(float(np.prod(left / length)))
-    return Cone(tuple(cuts), _pair(start), float(np.mean(shares))) if cuts else None
+    return Cone(tuple(cuts), as_sides(start), float(np.mean(shares))) if cuts else None
 
 
-def _pair(values: np.ndarray) -> Sides:
+def as_sides(values: np.ndarray) -> Sides:
+    """Return two whole numbers of an array as Python's own."""
     rows, columns = values.tolist()
     return rows, columns

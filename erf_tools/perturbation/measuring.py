@@ -1,0 +1,172 @@
+"""From a network and images to a perturbation ERF."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from torch import nn
+from tqdm import tqdm
+
+from erf_tools.choices import spelled_out
+from erf_tools.erf.contributions import Contributions
+from erf_tools.erf.maps import MeasuredImage
+from erf_tools.erf.measuring import setting_of
+from erf_tools.erf.procedure import PROCEDURE, Procedure
+from erf_tools.errors import UsageError
+from erf_tools.features.taps import Tap, find_taps
+from erf_tools.image_choices import Order
+from erf_tools.images import PixelStore, Selection, select
+from erf_tools.kernels.devices import choose_device, copy_on_device, device_name
+from erf_tools.models.failures import explained
+from erf_tools.models.model import Model, as_model
+from erf_tools.perturbation.checking import CheckableNetwork, check_choices
+from erf_tools.perturbation.choices import CHECKING, Checking
+from erf_tools.perturbation.result import ImageCheck, PerturbationERF
+from erf_tools.provenance import versions
+
+
+@spelled_out((*CHECKING, *PROCEDURE))
+def perturbation_erf(
+    model: Model | nn.Module,
+    images: str | Path | Sequence[str | Path | Image.Image] | Selection = "builtin",
+    num_images: int = 50,
+    order: Order = "spread",
+    seed: int = 0,
+    layer: str | Tap | None = None,
+    procedure: Procedure | None = None,
+    device: str = "auto",
+    progress: bool = False,
+    fast: bool = True,
+    **choices: Any,
+) -> PerturbationERF:
+    """Replace cells of images, and compare what becomes of a unit with what its gradient says.
+
+    The gradient is the influence of an infinitely small change; this is that of a real one. It
+    takes a forward pass for each cell, replacement and image. A copy of the network is run.
+
+    Args:
+        model: see :func:`erf_tools.effective_receptive_field`, as for all that is not named here.
+        images: see there.
+        num_images: see there.
+        order: see there.
+        seed: of the spread order, and of the directions of the check of linearity.
+        layer: see there.
+        procedure: see there. Precision is that of the weights, whatever it says.
+        device: see there.
+        progress: show a progress bar (in a terminal only).
+        fast: compute faster where it pays: norms folded, only what a change reaches, many cells at
+            once; compared with plain computation on cells of the first image.
+        choices: of the check (see :class:`~erf_tools.perturbation.choices.Checking`), as in
+            ``cells=8`` or ``replacement=("mean",)``, and of the procedure.
+
+    Returns:
+        The result; ``map("change", "mean")`` is float64 ``[rows, columns]``.
+
+    Raises:
+        UsageError: something cannot be checked as asked.
+        ErfToolsError: the network failed, or cannot be checked.
+    """
+    checking = Checking(**{each.name: choices.pop(each.name, each.default) for each in CHECKING})
+    procedure = (procedure or Procedure()).varied(**choices)
+    if not isinstance(model, Model):
+        model = as_model(model)
+    if isinstance(layer, str):
+        (layer,) = find_taps(model.module, [layer])
+    selection = images if isinstance(images, Selection) else select(images, num_images, order, seed)
+    tap = layer or model.tap
+    return check_layer(model, tap, selection, procedure, checking, seed, device, progress, fast)
+
+
+def check_layer(
+    model: Model,
+    tap: Tap,
+    selection: Selection,
+    procedure: Procedure,
+    checking: Checking,
+    seed: int = 0,
+    device: str = "auto",
+    progress: bool = False,
+    fast: bool = True,
+    store: PixelStore | None = None,
+    earlier: PerturbationERF | None = None,
+    keep: Callable[[PerturbationERF], object] = lambda result: None,
+) -> PerturbationERF:
+    """Check one layer; for the arguments see :func:`perturbation_erf`.
+
+    Args:
+        model: the network.
+        tap: the layer.
+        selection: the images.
+        procedure: what is measured.
+        checking: how it is checked.
+        seed: of the directions.
+        device: where.
+        progress: show a bar, over cells.
+        fast: in faster ways.
+        store: keeps the images that are made ready.
+        earlier: of the same setting, over the first of these images; they are not checked again.
+        keep: is given the result after each image.
+    """
+    size = procedure.size(model.preprocessing)
+    check_choices(procedure, checking, len(selection))
+    if model.input_size and tuple(model.input_size) != size:
+        raise UsageError(
+            f"{model.name} was built for {model.input_size[0]}x{model.input_size[1]} inputs; "
+            f"build it for these: load_model({model.name!r}, resolution={size})"
+        )
+    result, done = earlier, len(earlier.images) if earlier else 0
+    pixels = list(
+        (store or PixelStore(0)).decode(selection.images, procedure.view(model.preprocessing))
+    )
+    with ExitStack() as until_done:
+        until_done.enter_context(explained(model.name, model.module, size))
+        target = choose_device(device, model.module)
+        network = until_done.enter_context(copy_on_device(model.module, target))
+        fixed = model.input_size is not None
+        ready = Contributions(network, [tap], procedure, size, fixed, fast)
+        unit = CheckableNetwork(model, ready, procedure, checking, seed)
+        if not fast:
+            unit.plainly()
+        unit.begin(pixels[0], pixels[1 % len(pixels)])
+        setting = {
+            **setting_of(ready, procedure, model.tap),
+            "model": model.record(),
+            "check": {**checking.record(), "seed": seed},
+        }
+        run = {
+            "images": selection.record(),
+            "device": device_name(target),
+            "versions": versions(),
+            "folded": unit.way.folded,
+            "cone": bool(unit.way.cones),
+            "together": unit.way.together,
+        }
+        cells = int(unit.reached.sum()) * len(checking.replacement)
+        bar = tqdm(
+            total=cells * len(pixels),
+            initial=cells * done,
+            desc=f"{model.name}, check",
+            unit="cell",
+            disable=None if progress else True,
+        )
+        with bar:
+            for index in range(done, len(pixels)):
+                found = unit.check(pixels[index], pixels[(index + 1) % len(pixels)], bar.update)
+                image = selection.images[index]
+                measured = MeasuredImage(image.name, image.sha256, _outcome(found))
+                own = PerturbationERF(found, (measured,), setting, (run,))
+                result = result.followed_by(own) if result else own
+                keep(result)
+    assert result is not None
+    return result
+
+
+def _outcome(found: ImageCheck) -> Any:
+    if not all(np.isfinite(array).all() for array in vars(found).values()):
+        return "nan"
+    return "counted" if found.gradient.any() else "zero"

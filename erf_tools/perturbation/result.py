@@ -1,0 +1,199 @@
+"""The result: what replacing each cell of each image does to a unit, beside the gradient."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from erf_tools.erf.maps import MeasuredImage
+from erf_tools.errors import UsageError
+from erf_tools.fields.receptive_field import ReceptiveField
+from erf_tools.files import read_archive, understood, write_archive
+from erf_tools.labels import labelled
+from erf_tools.perturbation.cells import Grid
+
+_FORMAT = "erf-tools perturbation ERF, version 1"
+
+#: ``change``: of the protocol's scalar; ``norm``: of the unit's channels, L2; ``predicted``: of
+#: the scalar, by the gradient, for the very same replacement.
+Quantity = Literal["change", "norm", "predicted"]
+
+#: Steps of the check of linearity, of the pixels' range.
+STEPS = tuple(step / 255 for step in (1, 2, 4, 8, 16, 32))
+
+
+@dataclass(frozen=True, eq=False)
+class ImageCheck:
+    """What was found on N images, with R replacements.
+
+    Attributes:
+        gradient: sums over cells of the image's contribution map, ``[N, rows, columns]``.
+        change: size of the change of the protocol's scalar, ``[N, R, rows, columns]``.
+        norm: L2 norm over channels of the change of the unit, ``[N, R, rows, columns]``.
+        predicted: size of the change of the scalar that the gradient predicts, ``[N, R, rows,
+            columns]``.
+        actual: changes of the scalar by steps in random directions, ``[N, steps, directions]``.
+        expected: what the gradient predicts of them, ``[N, steps, directions]``.
+    """
+
+    gradient: np.ndarray
+    change: np.ndarray
+    norm: np.ndarray
+    predicted: np.ndarray
+    actual: np.ndarray
+    expected: np.ndarray
+
+    @classmethod
+    def joined(cls, checks: list[ImageCheck]) -> ImageCheck:
+        """Return several as one, in their order."""
+        arrays = {
+            name: np.concatenate([vars(check)[name] for check in checks])
+            for name in cls.__dataclass_fields__
+        }
+        return cls(**arrays)
+
+    def of(self, chosen: np.ndarray) -> ImageCheck:
+        """Return what was found on some of the images."""
+        return ImageCheck(**{name: array[chosen] for name, array in vars(self).items()})
+
+
+@dataclass(frozen=True, eq=False)
+class PerturbationERF:
+    """A perturbation (occlusion) ERF beside the gradient's, over cells of the same images.
+
+    All maps are per pixel of a cell, so that cells of different sizes compare.
+
+    Attributes:
+        found: of each image.
+        images: the images, in order; ``nan`` are left out of everything.
+        setting: what was checked: as of :class:`~erf_tools.erf.maps.ERF`, and ``check``: cells,
+            replacements, seed.
+        runs: how it was computed: versions, device, image source.
+    """
+
+    found: ImageCheck
+    images: tuple[MeasuredImage, ...]
+    setting: Mapping[str, Any]
+    runs: tuple[Mapping[str, Any], ...]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "setting", json.loads(json.dumps(self.setting)))
+        object.__setattr__(self, "runs", tuple(json.loads(json.dumps(self.runs))))
+        for array in vars(self.found).values():
+            array.setflags(write=False)
+
+    @property
+    def grid(self) -> Grid:
+        """The cells."""
+        height, width = self.setting["resolution"]
+        return Grid.of((height, width), self.setting["check"]["cells"])
+
+    @property
+    def replacements(self) -> tuple[str, ...]:
+        """What cells were replaced by."""
+        return tuple(self.setting["check"]["replacement"])
+
+    @property
+    def reached(self) -> np.ndarray:
+        """Which cells have a pixel in the unit's theoretical field, booleans ``[rows, columns]``.
+
+        In the others every change is zero.
+        """
+        field = ReceptiveField.from_record(self.setting["receptive_field"])
+        row, column = self.setting["units"][0]
+        return self.grid.reached(field.box((row, column)))
+
+    @property
+    def counted(self) -> ImageCheck:
+        """What was found on the images that count."""
+        return self.found.of(np.array([image.outcome != "nan" for image in self.images], bool))
+
+    @property
+    def count(self) -> int:
+        """Number of images in the means."""
+        return sum(image.outcome != "nan" for image in self.images)
+
+    @property
+    def center(self) -> tuple[float, float]:
+        """Row and column of the unit's true centre, in input pixels."""
+        row, column = self.setting["center"]
+        return float(row), float(column)
+
+    @property
+    def square_center(self) -> tuple[float, float] | None:
+        """Where squares are centred; ``None``: the published pixel."""
+        return self.center if self.setting["square"] == "unit" else None
+
+    @property
+    def label(self) -> str:
+        """The model, its layer where that is not the default one, and whether it is untrained."""
+        model, tap = self.setting["model"], self.setting["tap"]
+        weights = model["weights"]
+        words = [model["name"]]
+        words += [weights["label"]] * (weights["kind"] == "file")
+        words += [tap["name"]] * (not tap["default"])
+        return labelled(" ".join(words), weights["kind"] != "random")
+
+    def each(self, quantity: Quantity, replacement: str) -> np.ndarray:
+        """Return a quantity of each image that counts, per pixel, ``[images, rows, columns]``."""
+        place = self.replacements.index(replacement)
+        values: np.ndarray = getattr(self.counted, quantity)[:, place]
+        return values / self.grid.areas
+
+    def each_gradient(self) -> np.ndarray:
+        """Return the contribution maps' means over cells, ``[images, rows, columns]``."""
+        return self.counted.gradient / self.grid.areas
+
+    def map(self, quantity: Quantity, replacement: str) -> np.ndarray:
+        """Return the mean over images of a quantity, per pixel, ``[rows, columns]``."""
+        return self.each(quantity, replacement).mean(axis=0)
+
+    @property
+    def gradient_map(self) -> np.ndarray:
+        """The ERF by gradients, its means over cells, ``[rows, columns]``."""
+        return self.each_gradient().mean(axis=0)
+
+    def record(self) -> dict[str, Any]:
+        """Return everything but the arrays, as JSON values."""
+        return {
+            "format": _FORMAT,
+            "setting": dict(self.setting),
+            "images": [vars(image) for image in self.images],
+            "runs": [dict(run) for run in self.runs],
+        }
+
+    def followed_by(self, more: PerturbationERF) -> PerturbationERF:
+        """Return the check with that of further images of the same setting behind it."""
+        return replace(
+            more,
+            found=ImageCheck.joined([self.found, more.found]),
+            images=(*self.images, *more.images),
+            runs=(*self.runs, *(run for run in more.runs if dict(run) not in self.runs)),
+        )
+
+    def save(self, path: str | Path) -> None:
+        """Write ``.npz``: the arrays of :class:`ImageCheck`, and the record."""
+        write_archive(Path(path), vars(self.found), self.record())
+
+    @classmethod
+    def load(cls, path: str | Path) -> PerturbationERF:
+        """Read what :meth:`save` wrote.
+
+        Raises:
+            UsageError: the file is missing, damaged or something else.
+        """
+        arrays, record = read_archive(Path(path))
+        if record.get("format") != _FORMAT:
+            raise UsageError(f"{path} is not a perturbation ERF of this version of erf-tools")
+        with understood(Path(path)):
+            images = tuple(MeasuredImage(**image) for image in record["images"])
+            found = cls(ImageCheck(**arrays), images, record["setting"], tuple(record["runs"]))
+            shape = (len(images), len(found.replacements), *found.grid.shape)
+            if found.found.change.shape != shape:
+                raise ValueError("its arrays are none of its setting")
+            return found
