@@ -122,6 +122,17 @@ def test_the_rule_holds_at_every_size(
     _compare(conv, features.contiguous(memory_format=memory_format))
 
 
+@pytest.mark.parametrize("memory_format", FORMATS)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("kernel", [(51, 5), (5, 51), (21, 3), (5, 13), (13, 5)])
+def test_the_rule_holds_for_strips(
+    kernel: tuple[int, int], dtype: torch.dtype, memory_format: torch.memory_format
+) -> None:
+    for channels, side in ((3, 40), (16, 20)):
+        conv, features = _make((1, channels, side, side, *kernel), dtype)
+        _compare(conv, features.contiguous(memory_format=memory_format))
+
+
 @settings(deadline=None, max_examples=60)
 @given(
     images=st.integers(1, 3),

@@ -14,14 +14,22 @@ from timm.utils import reparameterize_model
 from torch import nn
 
 from erf_tools.kernels.folding import folded
-from erf_tools.models import catalogue, unireplknet, van
+from erf_tools.models import catalogue, slak, unireplknet, van, wtconvnext
 from erf_tools.models.loading import load_model
 
-FAMILIES = {module.__name__.rpartition(".")[2]: module.FAMILY for module in (unireplknet, van)}
+FAMILIES = {
+    module.__name__.rpartition(".")[2]: module.FAMILY
+    for module in (slak, unireplknet, van, wtconvnext)
+}
 
 #: By the authors' code: parameters in training form and, where there is one, in merged form; number
 #: of names in the state dict, and how the SHA-256 of the sorted names, a line each, begins.
 OFFICIAL: dict[tuple[str, str], tuple[int, int | None, int, str]] = {
+    ("slak", "t"): (50_703_838, 60_577_702, 470, "074efe374729e64e"),
+    ("slak", "t31"): (49_581_838, None, 470, "074efe374729e64e"),
+    ("slak", "t61"): (51_264_838, None, 470, "074efe374729e64e"),
+    ("slak", "s"): (91_131_820, None, 920, "df3501a4140d763e"),
+    ("slak", "b"): (157_950_792, None, 920, "df3501a4140d763e"),
     ("unireplknet", "a"): (4_649_060, 4_437_300, 626, "33ec4159a77d3b8f"),
     ("unireplknet", "f"): (6_489_328, 6_235_216, 626, "33ec4159a77d3b8f"),
     ("unireplknet", "p"): (11_080_520, 10_741_704, 626, "33ec4159a77d3b8f"),
@@ -31,6 +39,9 @@ OFFICIAL: dict[tuple[str, str], tuple[int, int | None, int, str]] = {
     ("unireplknet", "b"): (99_089_416, 98_008_456, 1305, "74c7e12e2873bf77"),
     ("unireplknet", "l"): (220_076_056, 218_454_616, 1305, "74c7e12e2873bf77"),
     ("unireplknet", "xl"): (388_690_984, 386_529_064, 1305, "74c7e12e2873bf77"),
+    ("wtconvnext", "t"): (30_595_624, None, 356, "1d006e08c9a3ffd5"),
+    ("wtconvnext", "s"): (54_448_936, None, 680, "beb281403ba65b10"),
+    ("wtconvnext", "b"): (94_225_128, None, 680, "beb281403ba65b10"),
     ("van", "b0"): (4_105_800, None, 402, "e0eae20582b66bbf"),
     ("van", "b1"): (13_861_800, None, 318, "1415b23480fed6ed"),
     ("van", "b2"): (26_578_472, None, 626, "5c51a88193bfacda"),
@@ -60,11 +71,14 @@ def test_no_variant_goes_unchecked() -> None:
     assert built == OFFICIAL.keys()
 
 
-@pytest.mark.parametrize(("name", "scales"), [("van_b0", 26), ("unireplknet_a", 12)])
+@pytest.mark.parametrize(
+    ("name", "scales"),
+    [("van_b0", 26), ("unireplknet_a", 12), ("slak_t", 18), ("wtconvnext_t", 18)],
+)
 def test_untrained_branches_are_switched_on(name: str, scales: int) -> None:
     model = load_model(name, "random")
     assert f"; {scales} LayerScales set to one" in model.weights.source
-    last = {"van_b0": "layer_scale_1", "unireplknet_a": "gamma"}[name]
+    last = "layer_scale_1" if name == "van_b0" else "gamma"
     values = [
         value
         for key, value in model.module.named_parameters()
@@ -76,6 +90,7 @@ def test_untrained_branches_are_switched_on(name: str, scales: int) -> None:
 
 #: A small variant of each family with a merged form, every kind of block in it.
 SMALL: dict[str, Any] = {
+    "slak": slak.SLaKVariant((4, 5, 6, 7), (1, 1, 1, 1), (9, 7, 7, 5), 5),
     "unireplknet": replace(unireplknet.VARIANTS["t"], width=8, layers=(1, 1, 3, 1)),
 }
 

@@ -17,7 +17,24 @@ of a few channels at a time):
 | 1024, 16 | 31 | 116 | 5.7 | 8.5 | 6 |
 | 256, 128 | 41 | - | 206 | - | 48 |
 
-oneDNN takes NCHW up to a side of 13 (above, torch falls back to im2col, 15 to 80 times slower), and
+Strips, as SLaK has them (nor are 124, 249 or 499 channels multiples of 16):
+
+| channels, side | kernel | NCHW | there and back | its FFT | channels_last | transposed | FFT |
+|---|---|---|---|---|---|---|---|
+| 124, 128 | 51x5 / 5x51 | - | 59 / 55 | 34 / 25 | 44 / 39 | 36 / 33 | 51 / 42 |
+| 249, 64 | 49x5 / 5x49 | - | 30 / 29 | 15 / 15 | 22 / 21 | 16 / 23 | 21 / 21 |
+| 499, 32 | 47x5 / 5x47 | - | 13 / 14 | 9.6 / 9.8 | 9.5 / 9.7 | 6.5 / 11 | 12 / 12 |
+| 499, 14 | 27x5 / 5x27 | - | 1.2 / 1.3 | 2.3 / 2.8 | 1.1 / 1.1 | .7 / 1.0 | 2.7 / 2.9 |
+| 124, 128 | 31x5 / 5x31 | - | 43 / 40 | 30 / 24 | 28 / 23 | 22 / 18 | 42 / 38 |
+| 124, 128 | 13x5 / 5x13 | 9.3 / 72 | 27 / 26 | 33 / 32 | 12 / 10 | 11 / 8.9 | 46 / 45 |
+
+A cross merged of two strips and a square takes the FFT of a dense kernel: 44 in NCHW and 56 in
+channels_last at [124, 128, 128], 27 and 38 at [249, 64, 64], where its parts take 75 and 43 in
+channels_last. On maps of 16 and less the parts are faster (4 against 7), but the whole takes little
+time there, and has no rule of its own.
+
+oneDNN takes NCHW up to a side of 13, but columns above 9 only of channels that are a multiple of
+16 (otherwise torch falls back to im2col, 5 to 80 times slower), and
 its channels_last kernel is slow from 11 to 13, where that for gradients is not. NCHW there and back
 costs 1 to 12 ms. In float64 there is no oneDNN: at [128, 32, 32], NCHW takes 1.0, 4.9, 15 and 55 ms
 for kernels of 3, 7, 15 and 31, channels_last ten times as much, and the FFT 1.5, 2.4, 1.9 and 4.8.
@@ -42,6 +59,12 @@ _LARGEST_NCHW = 13
 #: Kernel sides at which oneDNN is faster, in channels_last, as a transposed convolution.
 _TRANSPOSED = (9, 13)
 
+#: The most columns that it takes there of any number of channels, and what it else wants.
+_WIDEST_NCHW, _BLOCK = 9, 16
+
+#: How many times as long as wide a kernel is that counts as a strip.
+_STRIP = 3
+
 #: oneDNN's bfloat16 kernel for larger sides never returns for this many channels or fewer, in
 #: channels_last (seen in torch 2.15, on AVX-512).
 _HANGING = 16
@@ -49,6 +72,9 @@ _HANGING = 16
 #: The FFT wins where a kernel has more taps than this, times the padded over the bare area: with
 #: oneDNN, and without it.
 _FFT_TAPS, _FFT_TAPS_SLOW = 450, 25
+
+#: The same for strips in NCHW, with oneDNN.
+_FFT_TAPS_STRIP = 80
 
 #: Difference, relative to the norm, from which an algorithm is wrong rather than rounded.
 _WRONG = 0.02
@@ -79,9 +105,15 @@ def cpu_algorithm(features: Tensor, kernel: Tensor) -> str:
     if single and height * width > _FFT_TAPS * dearer:
         return "fft"
     longest = max(height, width)
+    strip = longest > _LARGEST_NCHW and longest >= _STRIP * min(height, width)
     hanging = features.dtype == torch.bfloat16 and len(kernel) <= _HANGING
     if features.is_contiguous():
-        return "plain" if longest <= _LARGEST_NCHW or hanging else "other layout"
+        if strip and single and height * width > _FFT_TAPS_STRIP * dearer:
+            return "fft"
+        taken = longest <= _LARGEST_NCHW and (width <= _WIDEST_NCHW or not len(kernel) % _BLOCK)
+        return "plain" if taken or hanging else "other layout"
+    if strip and single:
+        return "transposed"
     if _TRANSPOSED[0] <= longest <= _TRANSPOSED[1]:
         # Without AVX-512 the transposed kernel adds up in 16 bits, which is too coarse.
         return "transposed" if single else "other layout"

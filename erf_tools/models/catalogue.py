@@ -22,6 +22,7 @@ from erf_tools.preprocessing import Preprocessing
 
 _OPENMMLAB = "https://download.openmmlab.com/mmclassification/v0/replknet/"
 _GOOGLE_DRIVE = "https://drive.google.com/uc?id="
+_SURF_DRIVE = "https://surfdrive.surf.nl/files/index.php/s/"
 
 
 @dataclass(frozen=True)
@@ -197,6 +198,56 @@ ENTRIES: dict[str, Entry] = {
                 ("b", "", 99_089_416, "in22k_to_in1k_384", 87.40),
                 ("l", "", 220_076_056, "in22k_to_in1k_384", 87.88),
                 ("xl", "", 388_690_984, "in22k_to_in1k_384", 87.96),
+            )
+        ),
+        *(
+            Entry(
+                f"slak_{variant}",
+                f"SLaK-{variant.upper()}, kernels 51-49-47-13",
+                "slak",
+                variant,
+                parameters,
+                _google_drive(f"slak_{variant}.pth", identifier),
+                accuracy=accuracy,
+            )
+            for variant, parameters, accuracy, identifier in (
+                ("t", 50_703_838, 82.5, "1Iut2f5FMS_77jGPYoUJDQzDIXOsax1u4"),
+                ("s", 91_131_820, 83.8, "1etM6KQbnlsgDAZ37adsQJ3UI8Bbv2AVe"),
+                ("b", 157_950_792, 84.0, "1duUxUD3RSblQ6eDHd0n-u0aulwGypf1j"),
+            )
+        ),
+        *(
+            Entry(
+                f"slak_{variant}",
+                f"SLaK-T, kernels {kernels}",
+                "slak",
+                variant,
+                parameters,
+                PublishedFile(
+                    f"{_SURF_DRIVE}{share}/download", f"slak_{variant}.pth", licence="MIT"
+                ),
+                training="ImageNet-1K, 120 epochs",
+                accuracy=81.5,
+            )
+            for variant, kernels, parameters, share in (
+                ("t31", "31-29-27-13", 49_581_838, "VXzBxFXQdlAQ7h8"),
+                ("t61", "61-59-57-13", 51_264_838, "VpR1te71NmVImJb"),
+            )
+        ),
+        *(
+            Entry(
+                f"wtconvnext_{variant}",
+                f"WTConvNeXt-{variant.upper()}",
+                "wtconvnext",
+                variant,
+                parameters,
+                _google_drive(f"wtconvnext_{variant}.pth", identifier),
+                accuracy=accuracy,
+            )
+            for variant, parameters, accuracy, identifier in (
+                ("t", 30_595_624, 82.5, "1wMgUUJBAs4Fz2dZoNS7QCk9kMB8MPMtC"),
+                ("s", 54_448_936, 83.6, "1F5yo1nSbCvUH8lQXTM1pdK4T_W_2PmFQ"),
+                ("b", 94_225_128, 84.1, "1snpt4L38NB8vIhKRcelylj0guGd0Q7q7"),
             )
         ),
         *(

@@ -89,12 +89,14 @@ class NetworkFamily:
         variants: the published ones by name.
         merged_mark: a part of names that only merged files have; empty where there is no such form.
         renamings: what brings the names of other libraries to the official ones.
+        classifier: name of its layer.
     """
 
     network: Callable[..., StagedNetwork]
     variants: Mapping[str, Any]
     merged_mark: str = ""
     renamings: tuple[Renaming, ...] = ()
+    classifier: str = "head"
 
     def is_merged(self, names: Iterable[str]) -> bool:
         """Tell whether a state dict with these names is of the merged form."""

@@ -29,7 +29,7 @@ class _BuiltHere(Library):
             family.build(entry.architecture, merged),
             entry.preprocessing,
             arguments={"merged": True} if merged else {},
-            head=("head",),
+            head=(family.classifier,),
             renamings=family.renamings,
         )
 
