@@ -56,8 +56,9 @@ def layers(
     """List a model's layers that can be measured: shape, stride, theoretical receptive field."""
     from erf_tools.models.layers import describe_layers
     from erf_tools.models.loading import load_model
+    from erf_tools.models.prefixes import is_factory
 
-    weights = "pretrained" if ":" in model else "random"  # a factory initialises its own network
+    weights = "pretrained" if is_factory(model) else "random"  # a factory decides itself
     loaded = load_model(model, weights, resolution=resolution)
     rows = [
         [layer.tap.name, layer.kind, dimensions(layer.shape), layer.stride, layer.field.in_words]

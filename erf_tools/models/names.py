@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from erf_tools.errors import UsageError
 from erf_tools.models.catalogue import ENTRIES, Entry
 from erf_tools.models.hub import HubWeights
-from erf_tools.models.prefixes import LIBRARIES, is_factory, library_of
+from erf_tools.models.prefixes import LIBRARIES, Place, is_factory, library_of
 from erf_tools.models.sources import WeightSource, own_source
 
 if TYPE_CHECKING:
     from erf_tools.models.libraries.library import Library
+
+_BUILT_HERE = Place("built_here", "erf_tools")
 
 
 def open_library(key: str) -> Library:
@@ -21,9 +25,13 @@ def open_library(key: str) -> Library:
     Raises:
         UsageError: it is not installed.
     """
-    module = import_module(f"erf_tools.models.libraries.{LIBRARIES.get(key, 'built_here')}")
-    found: Library = module.LIBRARY
-    found.check_installed()
+    place = LIBRARIES.get(key, _BUILT_HERE)
+    if find_spec(place.package) is None:
+        raise UsageError(
+            f"{place.package}, which the prefix {key}: is of, is not installed; "
+            f'pip install "erf-tools[{place.extra}]"'
+        )
+    found: Library = import_module(f"erf_tools.models.libraries.{place.module}").LIBRARY
     return found
 
 

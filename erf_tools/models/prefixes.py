@@ -6,9 +6,29 @@ Nothing here imports torch.
 
 from __future__ import annotations
 
-#: What stands before a name, as in ``torchvision:resnet50``, and the module of that library.
+from typing import NamedTuple
+
+
+class Place(NamedTuple):
+    """Where a library's networks are made.
+
+    Attributes:
+        module: in :mod:`erf_tools.models.libraries`.
+        package: the library's importable name.
+        extra: of erf-tools, that installs it; empty where it always is.
+    """
+
+    module: str
+    package: str
+    extra: str = ""
+
+
+#: By what stands before a name, as in ``torchvision:resnet50``.
 LIBRARIES = {
-    "timm": "timm_networks",
+    "timm": Place("timm_networks", "timm"),
+    "torchvision": Place("torchvision_networks", "torchvision"),
+    "transformers": Place("transformers_networks", "transformers", "transformers"),
+    "open_clip": Place("open_clip_networks", "open_clip", "clip"),
 }
 #: How timm's own names of networks begin that lie elsewhere than in its list.
 HUB = ("hf-hub:", "hf_hub:", "local-dir:")

@@ -12,8 +12,6 @@ from erf_tools.models.staged import NetworkFamily
 
 
 class _BuiltHere(Library):
-    package = "erf_tools"
-
     def names(self) -> list[str]:
         return list(ENTRIES)
 

@@ -6,13 +6,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from importlib.util import find_spec
 from typing import Any
 
 import torch
 from torch import nn
 
-from erf_tools.errors import ErfToolsError, UsageError
+from erf_tools.errors import ErfToolsError
 from erf_tools.features.taps import Tap, default_tap
 from erf_tools.models.catalogue import Entry
 from erf_tools.models.checkpoints import Checkpoint, read_checkpoint
@@ -68,27 +67,7 @@ class Built:
 
 
 class Library(ABC):
-    """A library of networks.
-
-    Attributes:
-        package: its importable name.
-        extra: of erf-tools, that installs it; empty where it always is.
-    """
-
-    package: str
-    extra: str = ""
-
-    def check_installed(self) -> None:
-        """See that the library is there.
-
-        Raises:
-            UsageError: it is not.
-        """
-        if find_spec(self.package) is None:
-            raise UsageError(
-                f"{self.package} is not installed, which such names are of: "
-                f'pip install "erf-tools[{self.extra}]"'
-            )
+    """A library of networks; see :data:`erf_tools.models.prefixes.LIBRARIES`."""
 
     @abstractmethod
     def names(self) -> list[str]:
@@ -196,6 +175,8 @@ def created(entry: Entry, hub: HubWeights | None, create: Callable[[], Any]) -> 
     try:
         with hub_as_allowed():
             return create()
+    except ErfToolsError:
+        raise
     except Exception as error:
         raise ErfToolsError(
             f"{entry.library} cannot build {entry.name}: {first_line(error)}"

@@ -22,8 +22,6 @@ from erf_tools.preprocessing import Preprocessing
 
 
 class _Timm(Library):
-    package = "timm"
-
     def names(self) -> list[str]:
         return [*timm.list_models(), *list_pretrained()]
 

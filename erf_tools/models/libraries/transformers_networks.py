@@ -1,0 +1,268 @@
+"""Networks of transformers: a repository of the hub, a folder, or a kind with its own defaults."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, ClassVar
+
+import transformers
+from PIL import Image
+from torch import nn
+from transformers import AutoConfig, AutoImageProcessor
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+from transformers.models.auto.modeling_auto import (
+    MODEL_FOR_BACKBONE_MAPPING_NAMES,
+    MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES,
+    MODEL_MAPPING,
+)
+
+from erf_tools.errors import ErfToolsError, UsageError, suggestion
+from erf_tools.features.taps import Tap
+from erf_tools.models.catalogue import Entry
+from erf_tools.models.hub import HubWeights
+from erf_tools.models.libraries.library import Built, Form, Library, created
+from erf_tools.models.sources import Unpublished
+from erf_tools.preprocessing import Preprocessing
+
+#: Where the last map before the final norm is, in a network or in what its head is put on; the
+#: first that is there. Of several modules in a row, the last.
+_LAST = ("conv_1x1_exp", "conv_1x1", "encoder", "layers", "stages", "model.layer")
+#: Tokens before the positions, one each, and registers.
+_PREFIX_TOKENS = ("cls_token", "class_embedding", "distillation_token")
+#: Heads for a training that is over, which do more than the network that was trained.
+_PRETRAINING = re.compile(r"For(PreTraining|MaskedImageModeling)$")
+_REPOSITORY = re.compile(r"[\w.-]+(/[\w.-]+)?(@[\w.-]+)?")
+
+
+@dataclass(frozen=True)
+class TransformersWeights(HubWeights):
+    """Weights of a repository or folder, which transformers loads itself."""
+
+    library: ClassVar[str] = "transformers"
+    files: ClassVar[tuple[str, ...]] = (
+        "model.safetensors",
+        "model.safetensors.index.json",
+        "pytorch_model.bin",
+        "pytorch_model.bin.index.json",
+    )
+
+    @property
+    def folder(self) -> Path | None:
+        path = Path(self.architecture).expanduser()
+        return path if path.is_dir() else None
+
+    def create(self) -> Any:
+        return _loaded(self.architecture, _configuration(self.architecture, 3))
+
+    def known_repository(self) -> str:
+        return self.architecture
+
+
+class _Transformers(Library):
+    def names(self) -> list[str]:
+        kinds = {*MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES, *MODEL_FOR_BACKBONE_MAPPING_NAMES}
+        return [f"transformers:{kind}" for kind in sorted(kinds)]
+
+    def entry(self, name: str) -> Entry:
+        if name in CONFIG_MAPPING:
+            return Entry(f"transformers:{name}", "", "transformers", name, 0, Unpublished())
+        if not Path(name).expanduser().is_dir() and not _REPOSITORY.fullmatch(name):
+            raise UsageError(
+                f"transformers:{name} is no repository (as in transformers:facebook/dinov2-base), "
+                f"no folder and no kind of network; {suggestion(name, list(CONFIG_MAPPING))}"
+            )
+        return Entry(f"transformers:{name}", "", "transformers", name, 0, TransformersWeights(name))
+
+    def preprocessing(self, entry: Entry) -> Preprocessing:
+        return created(entry, None, partial(_preprocessing, entry.architecture))
+
+    def build(self, entry: Entry, form: Form, hub: HubWeights | None) -> Built:
+        name = entry.architecture
+        configuration = created(entry, None, partial(_configuration, name, form.channels))
+        create = partial(_loaded if hub else _untrained, name, configuration)
+        with _quiet():
+            module = created(entry, hub, create)
+        base = getattr(module, "base_model", module)
+        preprocessing = created(entry, None, partial(_preprocessing, name))
+        tied = _interpolates(base)
+        if tied and form.size:
+            base.register_forward_pre_hook(_interpolated, with_kwargs=True)
+        own = getattr(base.config, "image_size", None)
+        own = (own, own) if isinstance(own, int) else own
+        return Built(
+            module,
+            preprocessing,
+            _tap(module, base),
+            (form.size or tuple(own or (preprocessing.size,) * 2)) if tied else None,
+            {"transformers": type(module).__name__},
+            [name for name, _ in module.named_children() if name == "classifier"],
+        )
+
+
+LIBRARY = _Transformers()
+
+
+def _configuration(name: str, channels: int) -> Any:
+    """Return the configuration of what sees images in a network.
+
+    Raises:
+        UsageError: its code is not a part of transformers, or it takes no images.
+    """
+    try:
+        if name in CONFIG_MAPPING:
+            found = AutoConfig.for_model(name)
+        else:
+            repository, _, revision = name.partition("@")
+            found = AutoConfig.from_pretrained(
+                repository, revision=revision or "main", trust_remote_code=False
+            )
+    except ValueError as error:
+        if "trust_remote_code" not in str(error):
+            raise
+        raise _foreign(name) from error
+    if getattr(found, "auto_map", None) and type(found) not in MODEL_MAPPING:
+        raise _foreign(name)
+    if getattr(found, "mask_ratio", 0):
+        raise UsageError(
+            f"transformers:{name} leaves most of an image out and shuffles the rest; run its "
+            "encoder without masks in a factory, as in file.py:factory"
+        )
+    architectures = found.architectures
+    if (seen := getattr(found, "vision_config", None)) is not None and "ImageClass" not in str(
+        architectures
+    ):
+        found, architectures = seen, None
+    found.architectures = architectures
+    if hasattr(found, "num_channels"):
+        found.num_channels = channels
+    elif channels != 3:
+        raise UsageError(f"transformers:{name} has no choice of channels; leave --channels out")
+    return found
+
+
+def _foreign(name: str) -> UsageError:
+    return UsageError(
+        f"the code of transformers:{name} is in its repository, and is not run; import it yourself "
+        "in a factory, as in file.py:factory"
+    )
+
+
+def _class(name: str, configuration: Any) -> Any:
+    """Return the class that a network was saved with; without a head that only trained it.
+
+    Raises:
+        UsageError: it takes no images.
+    """
+    saved = (configuration.architectures or [""])[0]
+    found = None if _PRETRAINING.search(saved) else getattr(transformers, saved, None)
+    if found is None and type(configuration) in MODEL_MAPPING:
+        found = MODEL_MAPPING[type(configuration)]
+    if found is None or getattr(found, "main_input_name", "") != "pixel_values":
+        raise UsageError(f"transformers:{name} is no network that takes images alone")
+    return found
+
+
+def _untrained(name: str, configuration: Any) -> nn.Module:
+    found: nn.Module = _class(name, configuration)(configuration)
+    return found
+
+
+def _loaded(name: str, configuration: Any) -> nn.Module:
+    """Return a network with the weights of its repository or folder.
+
+    Raises:
+        ErfToolsError: some of its weights are not there.
+    """
+    repository, _, revision = name.partition("@")
+    module, said = _class(name, configuration).from_pretrained(
+        repository,
+        config=configuration,
+        revision=revision or "main",
+        dtype="float32",
+        output_loading_info=True,
+    )
+    # What pools is behind all maps, and often never saved.
+    if missing := [key for key in said["missing_keys"] if "pooler" not in key]:
+        raise ErfToolsError(
+            f"transformers:{name} has no weights for {len(missing)} tensors of "
+            f"{type(module).__name__} ({', '.join(sorted(missing)[:4])})"
+        )
+    found: nn.Module = module
+    return found
+
+
+def _interpolates(base: nn.Module) -> bool:
+    """Tell whether a network is built for one size, and can be asked to interpolate positions."""
+    return "interpolate_pos_encoding" in inspect.signature(base.forward).parameters
+
+
+def _interpolated(_base: nn.Module, arguments: Any, keywords: dict[str, Any]) -> Any:
+    return arguments, {**keywords, "interpolate_pos_encoding": True}
+
+
+def _tap(module: nn.Module, base: nn.Module) -> Tap:
+    """Return the last map of a network of transformers; its own output where none is known."""
+    names = {id(part): name for name, part in module.named_modules()}
+    tokens = _prefix_tokens(base) or None
+    for path in _LAST:
+        try:
+            found: Any = base.get_submodule(path)
+        except AttributeError:
+            continue
+        if isinstance(found, nn.ModuleList):
+            found = found[-1]
+        return Tap(names[id(found)], prefix_tokens=tokens)
+    return Tap(names[id(base)], prefix_tokens=tokens)
+
+
+def _prefix_tokens(base: Any) -> int:
+    embeddings = getattr(base, "embeddings", None)
+    single = sum(getattr(embeddings, name, None) is not None for name in _PREFIX_TOKENS)
+    return single + int(getattr(base.config, "num_register_tokens", 0) or 0)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep transformers from its report and its bar of what it loads."""
+    before = transformers.logging.get_verbosity()
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        transformers.logging.set_verbosity(before)
+        transformers.logging.enable_progress_bar()
+
+
+def _preprocessing(name: str) -> Preprocessing:
+    """Return how a network wants its images: what its image processor does, else ImageNet's."""
+    if name in CONFIG_MAPPING:
+        return Preprocessing()
+    repository, _, revision = name.partition("@")
+    try:
+        known = AutoImageProcessor.from_pretrained(
+            repository, revision=revision or "main", trust_remote_code=False
+        )
+    except (OSError, ValueError):  # it has none
+        return Preprocessing()
+    size = dict(known.size)
+    side = int(size.get("height") or size.get("shortest_edge") or Preprocessing().size)
+    crop = dict(known.crop_size or {}) if getattr(known, "do_center_crop", False) else {}
+    cut = int(crop.get("height", side))
+    fraction: float | None = getattr(known, "crop_pct", None) or cut / side
+    if "shortest_edge" not in size and not crop:
+        fraction = None
+    usual = Preprocessing()
+    return Preprocessing(
+        cut,
+        tuple(known.image_mean or usual.mean),
+        tuple(known.image_std or usual.std),
+        Image.Resampling(known.resample).name.lower(),
+        fraction,
+    )
