@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from erf_tools.errors import ErfToolsError
 from erf_tools.models.checkpoints import Checkpoint, StateDict, StoredState, is_averaged
+from erf_tools.models.looks import look_of
 from erf_tools.models.safe_reading import FULL_STATE
 
 Renaming = Callable[[StateDict, nn.Module], StateDict]
@@ -84,7 +85,10 @@ def fit(
         if fitting:
             return _chosen(fitting, found, own)
     assert nearest is not None
-    raise ErfToolsError(f"{found.path} does not fit the network: keys {nearest[1]}{_others(found)}")
+    raise ErfToolsError(
+        f"{found.path} does not fit the network: keys {nearest[1]}{_others(found)}"
+        f"{_looks(found, own)}"
+    )
 
 
 def load(fitted: Fitted, module: nn.Module, head: Sequence[str], source: str) -> None:
@@ -337,3 +341,12 @@ def _others(found: Checkpoint) -> str:
     if len(found.dictionaries) < 2:
         return ""
     return f"; its keys that hold dictionaries are {_listed(found.dictionaries)}"
+
+
+def _looks(found: Checkpoint, own: Mapping[str, Any]) -> str:
+    """Return which network a file is of, and which the network is, where they are not the same."""
+    theirs = next(filter(None, (look_of(part.state) for part in found.parts)), None)
+    ours = look_of(own)
+    if theirs is None or theirs == ours:
+        return ""
+    return f"; it looks like {theirs.words}" + (f" (the network like {ours.words})" if ours else "")
