@@ -22,22 +22,9 @@ from erf_tools.cue_conflict.makers import DecisionMaker
 from erf_tools.cue_conflict.stimuli import SIDE, Stimulus, StimulusSet, open_stimuli
 from erf_tools.errors import ErfToolsError, UsageError
 from erf_tools.images import ahead
-from erf_tools.kernels.devices import (
-    choose_device,
-    copy_on_device,
-    device_name,
-    floating_type,
-    normalise,
-)
-from erf_tools.kernels.folding import folded
-from erf_tools.models.failures import explained
-from erf_tools.models.heads import (
-    IMAGENET_HEAD,
-    are_probabilities,
-    describe,
-    find_logits,
-    probabilities,
-)
+from erf_tools.kernels.devices import choose_device, device_name
+from erf_tools.models.heads import IMAGENET_HEAD, are_probabilities, probabilities
+from erf_tools.models.logits import classifier, fast_batch, undecided
 from erf_tools.models.model import Model, as_model
 from erf_tools.numbers import LARGEST_BATCH, whole_number
 from erf_tools.preprocessing import (
@@ -49,9 +36,6 @@ from erf_tools.preprocessing import (
 )
 from erf_tools.provenance import versions
 from erf_tools.text import dimensions
-
-#: Stimuli at once. On a CPU the maps of more do not stay in its caches (16 take 1.5 times as long).
-_BATCH = {"cpu": 4, "cuda": 64}
 
 
 @dataclass(frozen=True)
@@ -152,7 +136,7 @@ def decide(
     if not isinstance(model, Model):
         model = as_model(model)
     deciding = deciding or Deciding()
-    setting, output_key = settings(model, stimuli, deciding, label_map), deciding.output_key
+    setting = settings(model, stimuli, deciding, label_map)
     chosen, preprocessing, name = PRESETS[deciding.preset], model.preprocessing, model.name
     mean, std = (
         (IMAGENET_MEAN, IMAGENET_STD)
@@ -161,30 +145,20 @@ def decide(
     )
     target = choose_device(device, model.module)
     given: list[Tensor] = []
-    bar = tqdm(
-        total=len(stimuli), desc=model.name, unit="image", disable=None if progress else True
-    )
+    bar = tqdm(total=len(stimuli), desc=name, unit="image", disable=None if progress else True)
 
     def pixels(stimulus: Stimulus) -> np.ndarray:
         return np.asarray(chosen.view(Image.fromarray(stimulus.pixels()), preprocessing))
 
     if batch_size is None:
-        batch_size = _BATCH.get(target.type, 16)
+        batch_size = fast_batch(target)
     batch_size = whole_number(batch_size, "--batch-size", 1, LARGEST_BATCH)
     views = ahead(pixels, stimuli.stimuli)
-    with bar, copy_on_device(model.module, target) as network, torch.inference_mode():
-        dtype = floating_type(network)
-        if model.input_size is None and fast:
-            size = (preprocessing.size, preprocessing.size)
-            network = folded(
-                network, lambda net, images: [_logits(name, net(images), output_key)], size
-            )
-        model = replace(model, module=network)
+    with bar, classifier(model, target, mean, std, deciding.output_key, fast) as classify:
         while part := list(islice(views, batch_size)):
-            inputs = normalise(np.stack(part), mean, std, target, dtype)
-            logits = _logits(name, _run(model, inputs), output_key).float().cpu()
-            _check_classes(model, logits.shape[1], label_map)
-            _check_finite(model, logits, stimuli.stimuli[sum(map(len, given)) :])
+            logits = classify(np.stack(part))
+            check_classes(name, logits.shape[1], label_map)
+            _check_finite(name, logits, stimuli.stimuli[sum(map(len, given)) :])
             given.append(logits)
             bar.update(len(part))
     outputs = torch.cat(given)
@@ -256,39 +230,32 @@ def category_scores(
     return torch.stack(columns, dim=1)
 
 
-def _run(model: Model, inputs: Tensor) -> Any:
-    with explained(model.name, model.module, (inputs.shape[2], inputs.shape[3])):
-        return model.module(inputs)
+def check_classes(name: str, classes: int, label_map: Mapping[str, Sequence[int]] | None) -> None:
+    """See that a head's classes are those of the categories.
 
+    Args:
+        name: of the network.
+        classes: how many its head has.
+        label_map: category -> class indices; ``None`` for ImageNet-1K's.
 
-def _logits(name: str, output: Any, key: str | None) -> Tensor:
-    logits = find_logits(output, key)
-    if logits is None:
-        raise UsageError(
-            f"{name} does not give logits [N, classes] but {describe(output)}; shape bias "
-            "needs a head, whose part of the output --output-key names"
-        )
-    return logits
-
-
-def _check_classes(
-    model: Model, classes: int, label_map: Mapping[str, Sequence[int]] | None
-) -> None:
+    Raises:
+        UsageError: they are not.
+    """
     if label_map is None and classes != IMAGENET_HEAD:
         raise UsageError(
-            f"{model.name} has {classes} classes, which are not ImageNet-1K's: say with "
+            f"{name} has {classes} classes, which are not ImageNet-1K's: say with "
             "--label-map FILE which of them belong to which category"
         )
     largest = max(max(indices) for indices in (label_map or IMAGENET_CLASSES).values())
     if largest >= classes:
-        raise UsageError(f"--label-map names class {largest}, but {model.name} has {classes}")
+        raise UsageError(f"--label-map names class {largest}, but {name} has {classes}")
 
 
-def _check_finite(model: Model, logits: Tensor, stimuli: Sequence[Stimulus]) -> None:
+def _check_finite(name: str, logits: Tensor, stimuli: Sequence[Stimulus]) -> None:
     """Refuse logits that decide nothing: NaN, infinite, or all of them minus infinity."""
-    bad = logits.softmax(dim=1).isnan().any(dim=1).tolist()
-    if any(bad):
+    bad = undecided(logits)
+    if bad is not None:
         raise ErfToolsError(
-            f"{model.name} gives logits that are not finite for the stimulus "
-            f"{stimuli[bad.index(True)].name}: it decides nothing; check its weights"
+            f"{name} gives logits that are not finite for the stimulus "
+            f"{stimuli[bad].name}: it decides nothing; check its weights"
         )
