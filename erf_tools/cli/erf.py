@@ -14,6 +14,7 @@ from erf_tools.choices import declared, spelled_out, taken
 from erf_tools.cli.inputs import report_images, wanted_models
 from erf_tools.cli.options import (
     BatchSize,
+    Channels,
     Device,
     Models,
     NoReference,
@@ -53,6 +54,7 @@ def erf(
         bool, typer.Option("--preview", help="Print each map, small, in the terminal too.")
     ] = False,
     no_reference: NoReference = False,
+    channels: Channels = 3,
     batch_size: BatchSize = "auto",
     device: Device = "auto",
     seed: Seed = 0,
@@ -68,7 +70,7 @@ def erf(
     images, procedure, layers = asked(choices)
     from erf_tools.images import select
 
-    wanted = wanted_models(model, weights, offline)
+    wanted = wanted_models(model, weights, offline, channels)
     selection = select(images.source, images.count, images.order, seed)
     report_images(selection, images.count)
     from erf_tools.studies import erf as study

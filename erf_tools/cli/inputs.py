@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 _NAMED = 10
 
 
-def wanted_models(models: list[str], weights: list[str], offline: bool) -> list[Request]:
+def wanted_models(
+    models: list[str], weights: list[str], offline: bool, channels: int = 3
+) -> list[Request]:
     """Check names, and fetch what is missing, before anything heavy is loaded for it."""
     from erf_tools.downloads import go_offline
     from erf_tools.models import weight_files
@@ -26,7 +28,7 @@ def wanted_models(models: list[str], weights: list[str], offline: bool) -> list[
 
     if offline:
         go_offline()
-    wanted = requests(split_names(models), split_weights(weights))
+    wanted = requests(split_names(models), split_weights(weights), channels)
     if others := [request.model for request in wanted if request.model not in ENTRIES]:
         from erf_tools.models.names import resolve
         from erf_tools.models.prefixes import is_factory

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from erf_tools.cli.options import Channels
 from erf_tools.cli.outcomes import print_table, say
 from erf_tools.text import dimensions
 
@@ -52,6 +53,7 @@ def layers(
     resolution: Annotated[
         int | None, typer.Option(min=1, help="Side of the input.", show_default="the model's own")
     ] = None,
+    channels: Channels = 3,
 ) -> None:
     """List a model's layers that can be measured: shape, stride, theoretical receptive field."""
     from erf_tools.models.layers import describe_layers
@@ -59,7 +61,7 @@ def layers(
     from erf_tools.models.prefixes import is_factory
 
     weights = "pretrained" if is_factory(model) else "random"  # a factory decides itself
-    loaded = load_model(model, weights, resolution=resolution)
+    loaded = load_model(model, weights, resolution=resolution, channels=channels)
     rows = [
         [layer.tap.name, layer.kind, dimensions(layer.shape), layer.stride, layer.field.in_words]
         for layer in describe_layers(loaded, pattern, resolution)

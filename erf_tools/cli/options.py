@@ -14,6 +14,9 @@ from erf_tools.choices import Choice
 from erf_tools.errors import UsageError
 from erf_tools.numbers import LARGEST_BATCH, LARGEST_SEED
 
+#: What stands between commas: brackets and quotes are whole.
+_NAME = re.compile(r'(?:\[[^\]]*\]|\{[^}]*\}|"[^"]*"|[^,])+')
+
 # In the order of every command: networks, what is measured, how it is computed, where it goes.
 Models = Annotated[
     list[str],
@@ -21,8 +24,8 @@ Models = Annotated[
         "--model",
         "--models",
         metavar="NAME,...",
-        help="A name of `erf-tools models`, a timm name, or package.module:factory. "
-        "Repeat it, or separate names by commas.",
+        help="A name of `erf-tools models` or of timm; another library's, as in "
+        "torchvision:resnet50; or file.py:factory. Repeat it, or separate names by commas.",
     ),
 ]
 WeightChoices = Annotated[
@@ -31,6 +34,13 @@ WeightChoices = Annotated[
         metavar="pretrained|random|FILE|ADDRESS",
         help="Once for all models, or once per model in the same order; for ERFs, a pattern as in "
         "'run/epoch_*.pth' is a series of checkpoints.",
+    ),
+]
+Channels = Annotated[
+    int,
+    typer.Option(
+        metavar="1|3|4",
+        help="That the networks take: luminance; red, green, blue; or these and luminance.",
     ),
 ]
 BatchSize = Annotated[str, typer.Option(metavar="auto|N", help="Images at once.")]
@@ -68,8 +78,12 @@ def option(choice: Choice) -> Any:
 
 
 def split_names(values: list[str]) -> list[str]:
-    """Return the values of a repeatable option, which may hold several separated by commas."""
-    return [part.strip() for value in values for part in value.split(",") if part.strip()]
+    """Return the values of a repeatable option, which may hold several separated by commas.
+
+    Commas inside brackets and quotes, as arguments of a factory have, separate nothing.
+    """
+    parts = [part for value in values for part in re.findall(_NAME, value)]
+    return [part.strip() for part in parts if part.strip()]
 
 
 def split_weights(values: list[str]) -> list[str]:

@@ -11,6 +11,7 @@ from erf_tools.choices import declared, spelled_out, taken
 from erf_tools.cli.inputs import report_left_out, wanted_models
 from erf_tools.cli.options import (
     BatchSize,
+    Channels,
     Device,
     Models,
     NoReference,
@@ -48,6 +49,7 @@ def shape_bias(
             help="CSV with the columns index and category, for heads that are not ImageNet-1K's.",
         ),
     ] = None,
+    channels: Channels = 3,
     batch_size: BatchSize = "auto",
     device: Device = "auto",
     seed: Seed = 0,
@@ -73,7 +75,7 @@ def shape_bias(
     classes = read_label_map(label_map) if label_map else None
     found, wanted = None, []
     if names:
-        wanted = wanted_models(names, weights, offline)
+        wanted = wanted_models(names, weights, offline, channels)
         shown = StimulusChoices(**taken(declared(StimulusChoices), choices))
         found = open_stimuli(shown.stimuli, shown.allow_partial, progress=True)
         report_left_out(found.left_out, "files or folders hold no stimuli")

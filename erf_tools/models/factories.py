@@ -1,11 +1,19 @@
-"""Networks that a function of the user's own returns: ``package.module:factory``."""
+"""Networks that a function of the user's own returns.
+
+``package.module:factory`` or ``file.py:factory``, with arguments as in ``file.py:build?depth=50``.
+"""
 
 from __future__ import annotations
 
 import importlib
+import importlib.util
+import json
 import os
 import sys
 from collections.abc import Callable
+from hashlib import sha256
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from torch import nn
@@ -20,35 +28,94 @@ def call_factory(name: str) -> nn.Module:
     """Import a factory and return the network it makes.
 
     Raises:
-        UsageError: there is no such module or function, or it returns something else.
+        UsageError: there is no such module, file or function, its arguments make no sense, or it
+            returns something else.
         ErfToolsError: its code failed, or ended the program.
     """
-    module_name, _, attribute = name.partition(":")
-    folder = os.getcwd()
-    # Unlike `python -m`, an installed command does not look for modules in the current folder.
-    if folder not in sys.path:
-        sys.path.insert(0, folder)
+    called, _, query = name.partition("?")
+    place, _, attribute = called.rpartition(":")
+    arguments = _arguments(name, query)
     try:
-        imported = importlib.import_module(module_name)
+        imported = _from_file(name, place) if place.endswith(".py") else _by_name(place)
     except ImportError as error:
-        raise UsageError(f"{name}: cannot import {module_name!r} ({first_line(error)})") from error
+        raise UsageError(f"{name}: cannot import {place!r} ({first_line(error)})") from error
+    except UsageError:
+        raise
     except (Exception, SystemExit) as error:
         raise ErfToolsError(
-            f"{name}: importing {module_name!r} failed ({reason(error)}); mend that, or see the "
+            f"{name}: importing {place!r} failed ({reason(error)}); mend that, or see the "
             "traceback with --debug"
         ) from error
-    factory: Callable[[], Any] | None = getattr(imported, attribute, None)
+    factory: Callable[..., Any] | None = getattr(imported, attribute, None)
     if factory is None:
-        raise UsageError(f"{name}: {module_name} has no {attribute!r}")
+        raise UsageError(f"{name}: {place} has no {attribute!r}")
     if not callable(factory):
         raise UsageError(
-            f"{name} is a {type(factory).__name__}, not a function; name one that takes no "
-            "arguments and returns the network"
+            f"{name} is a {type(factory).__name__}, not a function; name one that returns the "
+            "network"
         )
     try:
-        module = factory()
+        module = factory(**arguments)
     except (Exception, SystemExit) as error:
         raise ErfToolsError(f"{name} failed: {reason(error)}") from error
     if not isinstance(module, nn.Module):
         raise UsageError(f"{name} returned {not_a_network(module)}")
     return module
+
+
+def _arguments(name: str, query: str) -> dict[str, Any]:
+    """Return what stands behind the question mark of a name: JSON values, which nothing runs.
+
+    Raises:
+        UsageError: it is of another form.
+    """
+    arguments: dict[str, Any] = {}
+    for part in query.split("&") if query else ():
+        key, given, value = part.partition("=")
+        try:
+            arguments[key] = json.loads(value)
+        except ValueError as error:
+            raise UsageError(
+                f"{name}: {part!r} is no argument; write NAME=VALUE with a value of JSON, as in "
+                'depth=50, sizes=[1,2] or kind="wide", and & between several'
+            ) from error
+        if not key.isidentifier() or not given:
+            raise UsageError(f"{name}: {key!r} is no name of an argument; write NAME=VALUE")
+    return arguments
+
+
+def _by_name(name: str) -> ModuleType:
+    # Unlike `python -m`, an installed command does not look for modules in the current folder.
+    _look_in(os.getcwd())
+    return importlib.import_module(name)
+
+
+def _from_file(name: str, place: str) -> ModuleType:
+    """Import a file, which may import others beside it.
+
+    Raises:
+        UsageError: there is no such file.
+    """
+    path = Path(place).expanduser().resolve()
+    if not path.is_file():
+        raise UsageError(f"{name}: there is no file {place!r}")
+    _look_in(str(path.parent))
+    # Two files may have one name; what a network is copied with looks its module up.
+    own = f"{path.stem}_{sha256(str(path).encode()).hexdigest()[:8]}"
+    if own in sys.modules:
+        return sys.modules[own]
+    spec = importlib.util.spec_from_file_location(own, path)
+    assert spec is not None
+    assert spec.loader is not None
+    sys.modules[own] = module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[own]
+        raise
+    return module
+
+
+def _look_in(folder: str) -> None:
+    if folder not in sys.path:
+        sys.path.insert(0, folder)

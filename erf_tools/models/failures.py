@@ -135,8 +135,7 @@ CAUSES = (
         r"expected input\[[\d, ]+\] to have \d+ channels, but got 3 channels|"
         r"channel dimension of the pixel values",
         "it does not take images of three channels (RGB)",
-        "put a layer in front of it that makes its channels of RGB, such as a mean or a 1x1 "
-        "convolution",
+        "give --channels 1 or 4, or write a factory that makes its channels of RGB",
     ),
     Cause(
         r"missing \d+ required (positional|keyword-only) argument|"

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from erf_tools.errors import UsageError
+from erf_tools.features.channels import check_channels, taking_rgb
 from erf_tools.models.factories import call_factory
 from erf_tools.models.libraries.library import Form, filled, read
 from erf_tools.models.model import Model, as_model
@@ -23,6 +24,7 @@ def load_model(
     weights: str | Path = "pretrained",
     seed: int = 0,
     resolution: int | tuple[int, int] | None = None,
+    channels: int = 3,
 ) -> Model:
     """Build a network by name and load its weights.
 
@@ -36,6 +38,7 @@ def load_model(
         seed: of the random initialisation.
         resolution: side of the input, or height and width. Needed for networks that are built for
             one size (Swin, ViT): they are then built for this one. Others take any size.
+        channels: that it takes; see :func:`erf_tools.features.channels.taking_rgb`.
 
     Raises:
         UsageError: no such model, or it cannot be had in that way.
@@ -45,10 +48,16 @@ def load_model(
         resolution = side_or_sides(resolution, "--resolution", LARGEST_RESOLUTION)
     size = (resolution, resolution) if isinstance(resolution, int) else resolution
     seed = whole_number(seed, "--seed", 0, LARGEST_SEED)
+    check_channels(channels)
     if is_factory(name):
-        return _load_factory(name, weights)
-    entry = resolve(name)
-    return open_library(entry.library).load(entry, source_of(name, weights), seed, Form(size))
+        model = _load_factory(name, weights)
+    else:
+        entry, source = resolve(name), source_of(name, weights)
+        model = open_library(entry.library).load(entry, source, seed, Form(size, channels))
+    if channels == 3:
+        return model
+    arguments = {**model.arguments, "channels": channels}
+    return replace(model, module=taking_rgb(model.module, channels), arguments=arguments)
 
 
 def without_values(name: str, size: tuple[int, int] | None) -> nn.Module:

@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import nn
 
+from erf_tools.features.channels import taking_rgb
 from erf_tools.features.taps import Tap, default_tap
 from erf_tools.models.digests import state_sha256
 from erf_tools.models.failures import check_network
@@ -57,6 +58,7 @@ def as_model(
     name: str | None = None,
     preprocessing: Preprocessing | None = None,
     tap: Tap | None = None,
+    channels: int = 3,
 ) -> Model:
     """Describe a network the user has built.
 
@@ -66,17 +68,20 @@ def as_model(
         name: for tables; its class name by default.
         preprocessing: by default timm's, where the network carries it, else ImageNet's.
         tap: by default :func:`erf_tools.features.taps.default_tap`.
+        channels: that it takes; see :func:`erf_tools.features.channels.taking_rgb`.
 
     Raises:
-        UsageError: it is no ``nn.Module``, or has parameters without values.
+        UsageError: it is no ``nn.Module``, has parameters without values, or no image has so many
+            channels.
     """
     module = _unwrapped(check_network(module, name or "what is given as a network"))
     return Model(
         name=name or type(module).__name__,
-        module=module,
+        module=taking_rgb(module, channels),
         weights=Weights("given", "as given", state_sha256(module)),
         preprocessing=preprocessing or declared_preprocessing(module),
         tap=tap or default_tap(module),
+        arguments={} if channels == 3 else {"channels": channels},
     )
 
 

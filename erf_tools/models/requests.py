@@ -29,11 +29,13 @@ class Request:
         model: its name.
         weights: ``pretrained``, ``random``, a file or an address.
         in_series: one of several checkpoints of one model.
+        channels: that it takes.
     """
 
     model: str
     weights: str = "pretrained"
     in_series: bool = False
+    channels: int = 3
 
     @property
     def folder(self) -> str:
@@ -54,7 +56,7 @@ class Request:
         return weights_label("given" if given else kind, self.weights)
 
 
-def requests(models: Sequence[str], weights: Sequence[str]) -> list[Request]:
+def requests(models: Sequence[str], weights: Sequence[str], channels: int = 3) -> list[Request]:
     """Pair models with weights: one choice for all of them, or one each.
 
     A choice with ``*``, ``?`` or ``[...]`` is a series: all files it fits, in the order of the
@@ -82,9 +84,9 @@ def requests(models: Sequence[str], weights: Sequence[str]) -> list[Request]:
     wanted: list[Request] = []
     for name, own in zip(models, chosen, strict=True):
         if has_magic(own) and not is_address(own) and not Path(own).exists():
-            wanted += [Request(name, file, in_series=True) for file in _series(own)]
+            wanted += [Request(name, file, True, channels) for file in _series(own)]
         else:
-            wanted.append(Request(name, own))
+            wanted.append(Request(name, own, channels=channels))
     return wanted
 
 

@@ -96,7 +96,7 @@ class WaveletConv(nn.Module):
 
     def _of_bands(self, features: Tensor, level: int) -> Tensor:
         """Return what the sub-bands of a map give from this level on, in the map's size."""
-        images, channels, height, width = features.shape
+        _, channels, height, width = features.shape
         even = F.pad(features, (0, width % 2, 0, height % 2))
         bands = F.conv2d(even, self.wt_filter, stride=2, groups=channels)
         out = self.wavelet_scale[level](self.wavelet_convs[level](bands))

@@ -44,6 +44,7 @@ def erf_command(result: ERF) -> str | None:
     return shlex.join(
         [
             *("erf-tools", "erf", "--model", result.name, "--weights", weights),
+            *_channels(setting["model"]),
             *words(declared(ImageChoices), vars(images)),
             *words(PROCEDURE, procedure),
             *words(declared(Layers), vars(Layers.recorded(setting["tap"]))),
@@ -73,11 +74,17 @@ def shape_bias_command(record: Mapping[str, Any]) -> str | None:
     return shlex.join(
         [
             *("erf-tools", "shape-bias", "--model", record["model"]["name"], "--weights", weights),
+            *_channels(record["model"]),
             *words(declared(StimulusChoices), vars(chosen)),
             *words(declared(Deciding), deciding),
             *(("--seed", seed[1]) if seed else ()),
         ]
     )
+
+
+def _channels(model: Mapping[str, Any]) -> list[str]:
+    channels = model["arguments"].get("channels")
+    return ["--channels", str(channels)] if channels else []
 
 
 def _weights(model: Mapping[str, Any]) -> str | None:

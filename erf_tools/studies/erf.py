@@ -168,7 +168,7 @@ def load_requested(request: Request, procedure: Procedure, seed: int) -> Model:
     resolution = procedure.resolution
     if resolution is None and procedure.protocol.transform != "model":
         resolution = DEFAULT_RESOLUTION
-    return load_model(request.model, request.weights, seed, resolution)
+    return load_model(request.model, request.weights, seed, resolution, request.channels)
 
 
 def find_layers(model: Model, layers: Layers) -> list[Tap]:

@@ -159,7 +159,7 @@ def load_deciding(request: Request, deciding: Deciding, seed: int) -> Model:
         ErfToolsError: see :func:`erf_tools.load_model`.
     """
     size = SIDE if deciding.preset == "mvh" else None
-    return load_model(request.model, request.weights, seed, resolution=size)
+    return load_model(request.model, request.weights, seed, size, request.channels)
 
 
 def decisions_file(output: Path, request: Request) -> Path:

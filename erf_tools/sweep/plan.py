@@ -181,6 +181,7 @@ def _identity(request: Request) -> dict[str, Any]:
     return {
         "model": request.model,
         "weights": request.weights,
+        "channels": request.channels,
         "weights_sha256": _weights_digest(request),
     }
 

@@ -7,9 +7,10 @@ are relative to the folder in which the command is run.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import GenericAlias
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta, Struct
@@ -35,10 +36,12 @@ class ListedModels(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     Attributes:
         names: as ``--model``.
         weights: as ``--weights``: one choice for all of them.
+        channels: as ``--channels``.
     """
 
     names: tuple[Text, ...]
     weights: Text = "pretrained"
+    channels: Literal[1, 3, 4] = 3
 
 
 _Choices: Any = table(declared(ImageChoices))
@@ -94,9 +97,10 @@ class StudyFile(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         Raises:
             UsageError: one is named twice, or its weights are no file.
         """
-        names = [name for table in self.models for name in table.names]
-        weights = [table.weights for table in self.models for _ in table.names]
-        return requests(names, weights)
+        listed = [(table, name) for table in self.models for name in table.names]
+        found = requests([name for _, name in listed], [table.weights for table, _ in listed])
+        channels = {name: table.channels for table, name in listed}
+        return [replace(request, channels=channels[request.model]) for request in found]
 
 
 def _table(kind: type[Task]) -> tuple[str, Any, Any]:

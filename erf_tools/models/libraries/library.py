@@ -129,8 +129,6 @@ class Library(ABC):
         else:
             start = f"initialised with seed {seed}{switch_on_branches(module)}"
             weights = Weights("random", start, state_sha256(module))
-        if form.channels != 3:
-            arguments["channels"] = form.channels
         return Model(
             entry.name,
             module.eval(),

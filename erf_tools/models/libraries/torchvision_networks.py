@@ -82,7 +82,7 @@ class _Torchvision(Library):
     def build(self, entry: Entry, form: Form, hub: HubWeights | None) -> Built:
         if form.channels != 3:
             raise UsageError(
-                f"{entry.name} takes images of 3 channels; timm builds networks for others"
+                f"{entry.name} takes images of 3 channels; timm: builds networks for others"
             )
         name = entry.architecture.partition("@")[0]
         builder = models.get_model_builder(name)

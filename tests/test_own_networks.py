@@ -1,0 +1,244 @@
+"""Networks of every kind, by a name or a few lines: what takes other inputs, or gives images."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import timm
+import torch
+
+from erf_tools import as_model, effective_receptive_field, load_model
+from erf_tools.cli import main
+from erf_tools.errors import UsageError
+from erf_tools.features.channels import taking_rgb
+from erf_tools.report.commands import erf_command
+
+#: A file of a user's: a U-Net, a network that enlarges images, and one that compares two.
+FILE = '''
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+
+class UNet(nn.Module):
+    """Down, up, and what was left on the way beside it."""
+
+    def __init__(self, width=4):
+        super().__init__()
+        self.down = nn.Conv2d(3, width, 3, stride=2, padding=1)
+        self.deep = nn.Conv2d(width, width, 3, padding=1)
+        self.up = nn.ConvTranspose2d(width, width, 2, stride=2)
+        self.out = nn.Conv2d(width + 3, 2, 1)
+
+    def forward(self, images):
+        deep = self.deep(self.down(images).relu()).relu()
+        return {"masks": self.out(torch.cat([self.up(deep), images], dim=1)), "depth": 1}
+
+
+class Enlarging(nn.Module):
+    """Twice the size, by pixels made of channels."""
+
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Conv2d(3, 12, 5, padding=2)
+
+    def forward(self, images):
+        return F.pixel_shuffle(self.body(images), 2)
+
+
+class Comparing(nn.Module):
+    """What two images differ in."""
+
+    def __init__(self):
+        super().__init__()
+        self.of_both = nn.Conv2d(6, 2, 3, padding=1)
+
+    def forward(self, before, after):
+        return self.of_both(torch.cat([before, after], dim=1))
+
+
+class WithFixedSecond(nn.Module):
+    """The adapter of the documentation: one input is measured, the other stays."""
+
+    def __init__(self, network, second):
+        super().__init__()
+        self.network = network
+        self.register_buffer("second", second)
+
+    def forward(self, images):
+        second = F.interpolate(self.second, images.shape[-2:])
+        return self.network(images, second.expand(len(images), -1, -1, -1))
+
+
+def unet(width=4):
+    torch.manual_seed(0)
+    return UNet(width)
+
+
+def enlarging():
+    torch.manual_seed(0)
+    return Enlarging()
+
+
+def comparing():
+    torch.manual_seed(0)
+    return WithFixedSecond(Comparing(), torch.zeros(1, 3, 32, 32))
+
+
+def grey():
+    torch.manual_seed(0)
+    return nn.Conv2d(1, 2, 3, padding=1)
+
+
+def listing(sizes, kind="plain"):
+    torch.manual_seed(0)
+    return nn.Conv2d(3, sum(sizes), 3) if kind == "a,b" else None
+'''
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "my networks.py"
+    path.write_text(FILE)
+    return path
+
+
+def _run(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
+    monkeypatch.setattr(sys, "argv", ["erf-tools", *words])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    code = ended.value.code
+    return code if isinstance(code, int) else 0
+
+
+def test_a_unet_from_a_file(
+    file: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Its output is a dictionary; the field of a unit is 3 + 2 * 2 wide, or 8 with both strides."""
+    result = effective_receptive_field(
+        load_model(f"{file}:unet?width=6"), num_images=1, resolution=32
+    )
+    assert result.setting["model"]["parameters"] == sum(
+        parameter.numel() for parameter in load_model(f"{file}:unet?width=6").module.parameters()
+    )
+    rows, columns = np.nonzero(result.map)
+    assert (np.ptp(rows), np.ptp(columns)) == (6, 6)
+    output = tmp_path / "out"
+    words = ["erf", "--model", f"{file}:unet?width=6,{file}:enlarging", "--resolution", "32"]
+    words += ["--num-images", "1", "--output", str(output)]
+    assert _run(monkeypatch, *words) == 0
+    assert "unet" in capfd.readouterr().out
+    assert len(list(output.glob("*/erf.npz"))) == 2
+    command = erf_command(result)
+    assert command is not None
+    assert f"'{file}:unet?width=6'" in command
+
+
+def test_the_centre_of_an_image_that_is_enlarged(file: Path) -> None:
+    """A pixel of the output at twice the size sees 5 x 5 pixels of the input."""
+    result = effective_receptive_field(load_model(f"{file}:enlarging"), num_images=1, resolution=32)
+    assert result.setting["feature_map"] == [3, 64, 64]
+    rows, columns = np.nonzero(result.map)
+    assert (np.ptp(rows), np.ptp(columns)) == (4, 4)
+    assert result.setting["receptive_field"]["stride"] == [0.5, 0.5]
+
+
+def test_the_second_of_two_images_stays(file: Path) -> None:
+    """With zeros for the second, the first is seen as through its own half of the weights."""
+    both = load_model(f"{file}:comparing")
+    alone = torch.nn.Conv2d(3, 2, 3, padding=1)
+    with torch.no_grad():
+        kernel = both.module.network.of_both.weight[:, :3]  # type: ignore[union-attr, index]
+        alone.weight.copy_(kernel)
+        alone.bias.copy_(both.module.network.of_both.bias)  # type: ignore[union-attr, arg-type]
+    maps = [
+        effective_receptive_field(model, num_images=2, resolution=32).map
+        for model in (both, as_model(alone))
+    ]
+    np.testing.assert_allclose(*maps, rtol=1e-6)
+
+
+@pytest.mark.parametrize("gradient", ["relu", "abs", "signed"])
+def test_a_network_of_one_channel(file: Path, gradient: str) -> None:
+    """Equal to the gradient of the one channel, which is taken by hand."""
+    model = load_model(f"{file}:grey", channels=1)
+    found = effective_receptive_field(model, num_images=1, resolution=32, gradient=gradient)
+    from erf_tools.images import select
+
+    (image,) = select("builtin", 1).images
+    grey = load_model(f"{file}:grey").module
+    from erf_tools.erf.procedure import Procedure
+    from erf_tools.images import PixelStore
+    from erf_tools.kernels.devices import normalise
+
+    view = Procedure(resolution=32).view(model.preprocessing)
+    pixels = np.stack(list(PixelStore(0).decode([image], view)))
+    own = model.preprocessing
+    rgb = normalise(pixels, own.mean, own.std, torch.device("cpu"), torch.float32)
+    luminance = torch.tensordot(rgb, torch.tensor([0.299, 0.587, 0.114]), dims=([1], [0]))[:, None]
+    luminance.requires_grad_()
+    grey(luminance)[0, :, 16, 16].relu().sum().backward()
+    assert luminance.grad is not None
+    expected = luminance.grad[0, 0].double().numpy()
+    seen = {"relu": np.maximum(expected, 0), "abs": abs(expected), "signed": expected}[gradient]
+    np.testing.assert_allclose(found.map, abs(seen), atol=1e-6 * abs(seen).max())
+
+
+@pytest.mark.parametrize("channels", [1, 4])
+def test_networks_of_timm_for_other_channels(channels: int) -> None:
+    """Stages are reached as ever, and the network that was given is as it was."""
+    model = load_model("timm:resnet18", "random", channels=channels)
+    assert model.record()["arguments"]["channels"] == channels
+    images = torch.randn(2, 3, 64, 64)
+    luminance = (images * torch.tensor([0.299, 0.587, 0.114])[:, None, None]).sum(1, keepdim=True)
+    own = luminance if channels == 1 else torch.cat([images, luminance], dim=1)
+    with torch.no_grad():
+        assert torch.allclose(model.module(images), model.module(own), atol=1e-5)
+        given = timm.create_model("resnet18", in_chans=channels).eval()
+        adapted = taking_rgb(given, channels)
+        assert torch.allclose(adapted.forward_features(images), given.forward_features(own))
+    assert type(given) is timm.models.resnet.ResNet
+    assert [name for name, _ in adapted.named_modules()] == [n for n, _ in given.named_modules()]
+    result = effective_receptive_field(model, num_images=1, resolution=64)
+    assert "--channels" in (erf_command(result) or "")
+    assert result.setting["tap"]["path"] == "forward_intermediates"
+
+
+def test_commands_take_other_channels(
+    file: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    words = ["erf", "--model", f"{file}:grey", "--resolution", "32", "--num-images", "1"]
+    words += ["--output", str(tmp_path / "out")]
+    assert _run(monkeypatch, *words) == 1
+    assert "give --channels 1 or 4" in capfd.readouterr().err
+    assert _run(monkeypatch, *words, "--channels", "1") == 0
+    assert _run(monkeypatch, *words, "--channels", "2") == 2
+    assert "it is 1, 3 or 4" in capfd.readouterr().err
+
+
+def test_values_of_arguments_are_json(file: Path) -> None:
+    model = load_model(f'{file}:listing?sizes=[1,2]&kind="a,b"')
+    assert model.module.out_channels == 3
+    for query, said in [
+        ("sizes=[1", "is no argument"),
+        ("sizes=__import__('os')", "is no argument"),
+        ("sizes", "is no argument"),
+        ("si zes=1", "is no name"),
+    ]:
+        with pytest.raises(UsageError, match=said):
+            load_model(f"{file}:listing?{query}")
+
+
+def test_files_of_one_name_are_told_apart(file: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other" / file.name
+    other.parent.mkdir()
+    shutil.copy(file, other)
+    other.write_text(other.read_text().replace("manual_seed(0)", "manual_seed(1)"))
+    digests = {load_model(f"{place}:unet").weights.sha256 for place in (file, other)}
+    assert len(digests) == 2
+    with pytest.raises(UsageError, match="there is no file"):
+        load_model(f"{tmp_path}/absent.py:unet")
