@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 from erf_tools.errors import UsageError
 from erf_tools.models.catalogue import ENTRIES, Entry
 from erf_tools.models.hub import HubWeights
-from erf_tools.models.prefixes import LIBRARIES, Place, is_factory, library_of
+from erf_tools.models.prefixes import LIBRARIES, LibraryModule, is_factory, library_of
 from erf_tools.models.sources import WeightSource, own_source
 
 if TYPE_CHECKING:
     from erf_tools.models.libraries.library import Library
 
-_BUILT_HERE = Place("built_here", "erf_tools")
+_BUILT_HERE = LibraryModule("built_here", "erf_tools")
 
 
 def open_library(key: str) -> Library:

@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 
-class Place(NamedTuple):
-    """Where a library's networks are made.
+class LibraryModule(NamedTuple):
+    """What builds a library's networks.
 
     Attributes:
         module: in :mod:`erf_tools.models.libraries`.
@@ -25,10 +25,10 @@ class Place(NamedTuple):
 
 #: By what stands before a name, as in ``torchvision:resnet50``.
 LIBRARIES = {
-    "timm": Place("timm_networks", "timm"),
-    "torchvision": Place("torchvision_networks", "torchvision"),
-    "transformers": Place("transformers_networks", "transformers", "transformers"),
-    "open_clip": Place("open_clip_networks", "open_clip", "clip"),
+    "timm": LibraryModule("timm_networks", "timm"),
+    "torchvision": LibraryModule("torchvision_networks", "torchvision"),
+    "transformers": LibraryModule("transformers_networks", "transformers", "transformers"),
+    "open_clip": LibraryModule("open_clip_networks", "open_clip", "clip"),
 }
 #: How timm's own names of networks begin that lie elsewhere than in its list.
 HUB = ("hf-hub:", "hf_hub:", "local-dir:")
