@@ -68,6 +68,7 @@ app.command()(demo.demo)
 app.command("app")(pages.explore)
 app.command()(listing.models)
 app.command()(listing.layers)
+app.command()(listing.inspect)
 app.add_typer(weights.app, name="weights")
 
 

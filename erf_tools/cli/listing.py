@@ -1,8 +1,10 @@
-"""What there is to measure: ``erf-tools models`` and ``erf-tools layers``."""
+"""What there is to measure: ``erf-tools models``, ``layers`` and ``inspect``."""
 
 from __future__ import annotations
 
-from typing import Annotated
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -10,9 +12,23 @@ from erf_tools.cli.options import Channels
 from erf_tools.cli.outcomes import print_table, say
 from erf_tools.text import dimensions
 
+if TYPE_CHECKING:
+    from erf_tools.models.model import Model
 
-def models() -> None:
+#: How files of weights are called; what is called so is no network's name.
+_WEIGHTS = (".bin", ".ckpt", ".json", ".pt", ".pth", ".safetensors", ".tar")
+
+
+def models(
+    search: Annotated[
+        str,
+        typer.Option(metavar="TEXT", help="Names with these words, in all libraries installed."),
+    ] = "",
+) -> None:
     """List the models known by name; every timm model works as well."""
+    if search:
+        _print_found(search)
+        return
     from erf_tools.models.catalogue import ENTRIES
     from erf_tools.models.weight_folder import weights_folder
 
@@ -56,15 +72,111 @@ def layers(
     channels: Channels = 3,
 ) -> None:
     """List a model's layers that can be measured: shape, stride, theoretical receptive field."""
-    from erf_tools.models.layers import describe_layers
     from erf_tools.models.loading import load_model
+
+    weights = _any_weights(model)
+    loaded = load_model(model, weights, resolution=resolution, channels=channels)
+    _print_layers(loaded, pattern, resolution)
+
+
+def inspect(
+    name: Annotated[
+        str,
+        typer.Argument(metavar="FILE|NAME", help="A file of weights, or as in `erf-tools erf`."),
+    ],
+    channels: Channels = 3,
+) -> None:
+    """Say what a file of weights holds, or what a network offers, and what can be typed next."""
+    path = Path(name).expanduser()
+    if path.is_file() or path.suffix in _WEIGHTS or (path.is_dir() and "/" in name):
+        _inspect_file(path)
+    else:
+        _inspect_network(name, channels)
+
+
+def _print_found(text: str) -> None:
+    """Print the names of all networks with the words of a text."""
+    from erf_tools.errors import UsageError
+    from erf_tools.models.search import search
+
+    found, left_out = search(text)
+    for reason in left_out:
+        say(f"left out: {reason}", err=True)
+    if not found:
+        raise UsageError(f"no network has {text!r} in its name; try a shorter part of it")
+    print_table(found, ["model", "library"])
+    say()
+    say(f"{len(found)} networks. Next: erf-tools inspect {shlex.quote(found[0][0])}")
+
+
+def _inspect_file(path: Path) -> None:
+    from erf_tools.models.checkpoints import read_checkpoint
+    from erf_tools.models.inspection import describe_parts, files_of, next_command
+
+    found = read_checkpoint(path)
+    parts, files = describe_parts(found), files_of(found)
+    size = sum(file.stat().st_size for file in files)
+    several = f", an index of {len(files) - 1} files" if len(files) > 1 else ""
+    say(f"{path}{several}: {size / 1e6:.1f} MB, SHA-256 {found.sha256}")
+    say()
+    rows = [
+        [
+            part.name or "(the file itself)",
+            part.keys,
+            f"{part.values / 1e6:.2f} M",
+            ", ".join(part.kinds),
+            ", ".join(part.wrappers),
+            part.head,
+            part.look.words if part.look else "",
+        ]
+        for part in parts
+    ]
+    headers = ["state dict", "keys", "values", "numbers", "wrappers", "classes", "looks like"]
+    print_table(rows, headers)
+    say()
+    if len(parts) > 1:
+        say("Where several fit a network, the first of them is taken.")
+    if found.nameless:
+        say(f"Averaged weights without names, which are not used: {', '.join(found.nameless)}")
+    say(f"Next: {next_command(found, parts)}")
+
+
+def _inspect_network(name: str, channels: int) -> None:
+    from erf_tools.models.loading import load_model
+
+    weights = _any_weights(name)
+    model = load_model(name, weights, channels=channels)
+    sizes = dimensions(model.input_size) + " only" if model.input_size else "any"
+    side = model.preprocessing.size
+    mean, std = (" ".join(map(str, v)) for v in (model.preprocessing.mean, model.preprocessing.std))
+    count = sum(parameter.numel() for parameter in model.module.parameters())
+    say(f"{name}: {type(model.module).__name__}, {count / 1e6:.2f} M parameters")
+    say(f"Input: {sizes}; evaluated at {dimensions((side, side))}, mean {mean}, std {std}")
+    say(f"Without --layer, {model.tap.name} is measured.")
+    say()
+    last = _print_layers(model)
+    say()
+    typed = f"--model {shlex.quote(name)}{' --weights random' if weights == 'random' else ''}"
+    typed += f" --channels {channels}" if channels != 3 else ""
+    say(f"Next: erf-tools erf {typed} --layer {shlex.quote(last)}")
+
+
+def _any_weights(model: str) -> str:
+    """Return weights that are there at once: a factory decides itself, others are random."""
     from erf_tools.models.prefixes import is_factory
 
-    weights = "pretrained" if is_factory(model) else "random"  # a factory decides itself
-    loaded = load_model(model, weights, resolution=resolution, channels=channels)
+    return "pretrained" if is_factory(model) else "random"
+
+
+def _print_layers(model: Model, pattern: str = "", resolution: int | None = None) -> str:
+    """Print the layers of a model that can be measured; return the name of the last."""
+    from erf_tools.models.layers import describe_layers
+
+    found = describe_layers(model, pattern, resolution)
     rows = [
         [layer.tap.name, layer.kind, dimensions(layer.shape), layer.stride, layer.field.in_words]
-        for layer in describe_layers(loaded, pattern, resolution)
+        for layer in found
     ]
     headers = ["layer", "module", "C x H x W", "stride, px", "theoretical receptive field, px"]
     print_table(rows, headers)
+    return found[-1].tap.name
