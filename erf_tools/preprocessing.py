@@ -6,7 +6,9 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 from math import floor
 from typing import Any
+from zlib import crc32
 
+import numpy as np
 from PIL import Image
 
 from erf_tools.decoding import check_size
@@ -74,6 +76,16 @@ def warped(
 ) -> Image.Image:
     """Return the whole image at ``size`` (width, height); unchanged where it has that size."""
     return image if image.size == size else image.resize(size, _resampling(interpolation))
+
+
+def noise(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """Return uniform noise of ``size`` (width, height) in an image's place, always the same for it.
+
+    All values from 0 to 255 are as likely.
+    """
+    generator = np.random.default_rng(crc32(image.tobytes()))
+    values = generator.integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
+    return Image.fromarray(values)
 
 
 def _resampling(interpolation: str) -> Image.Resampling:

@@ -32,8 +32,9 @@ _DISPLAYS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "log": displayed,
     "linear": lambda contribution: _to_one(contribution),
     "power": lambda contribution: _to_one(contribution) ** 0.2,
+    "fourth-root": lambda contribution: _to_one(contribution) ** 0.25,
 }
-_LABELS = {"log": "log10(A + 1)", "linear": "A", "power": "A ** 0.2"}
+_LABELS = {"log": "log10(A + 1)", "linear": "A", "power": "A ** 0.2", "fourth-root": "A ** 0.25"}
 
 
 class Drawn(Protocol):

@@ -68,7 +68,7 @@ class Procedure:
         resolution = side_or_sides(self.resolution, "--resolution", LARGEST_RESOLUTION)
         object.__setattr__(self, "resolution", resolution)
         sides = resolution if isinstance(resolution, tuple) else (resolution,)
-        if len(set(sides)) > 1 and self.protocol.transform != "warp":
+        if len(set(sides)) > 1 and self.protocol.transform in ("crop", "model"):
             raise UsageError(
                 f"--resolution is {self.resolution}, but {self.protocol.transform} cuts out a "
                 "square; give one side, or use --transform warp"
@@ -108,9 +108,11 @@ class Procedure:
     def view(self, preprocessing: Preprocessing) -> View:
         """Return what makes an image ready for a network with this preprocessing."""
         # The command line declares its options by this module, and is to answer at once.
-        from erf_tools.preprocessing import Preprocessing, evaluation_view, warped
+        from erf_tools.preprocessing import Preprocessing, evaluation_view, noise, warped
 
         height, width = self.size(preprocessing)
+        if self.protocol.transform == "noise":
+            return partial(noise, size=(width, height))
         if self.protocol.transform == "warp":
             return partial(warped, size=(width, height))
         if self.protocol.transform == "crop":

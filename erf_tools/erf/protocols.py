@@ -15,8 +15,8 @@ from erf_tools.errors import UsageError, suggestion
 Scalar = Literal["relu-sum", "sum", "mean"]
 Gradient = Literal["relu", "abs", "signed"]
 RGB = Literal["sum", "mean"]
-Transform = Literal["warp", "crop", "model"]
-Display = Literal["log", "linear", "power"]
+Transform = Literal["warp", "crop", "model", "noise"]
+Display = Literal["log", "linear", "power", "fourth-root"]
 
 
 @dataclass(frozen=True)
@@ -34,11 +34,15 @@ class Protocol:
             the channels first, so that they can cancel.
         transform: ``warp`` resizes images to the analysis resolution regardless of their shape,
             ``crop`` resizes the short side and cuts out the centre, both bicubic; ``model`` is the
-            checkpoint's own evaluation transform.
+            checkpoint's own evaluation transform; ``noise`` puts uniform noise in [0, 1] in each
+            image's place, which is not normalised.
         display: how the mean map ``A`` is drawn: ``log`` is log10(A + 1), ``linear`` is A itself,
-            ``power`` is A ** 0.2; each divided by its maximum.
+            ``power`` is A ** 0.2, ``fourth-root`` A ** 0.25; each divided by its maximum.
         upper_token: of the four central tokens of an even grid the upper left one is the central
             unit, not the lower right one (``H // 2``); for networks with a patch embedding only.
+        of_output: it is for networks that give an image, and reads that image.
+        ratio_side: side of the square that the script takes ratios of, whatever the map's size;
+            ``None`` where it is the map.
     """
 
     name: str
@@ -53,10 +57,24 @@ class Protocol:
     transform: Transform = choice(
         MISSING,
         "warp: to the resolution; crop: short side and centre crop; model: the checkpoint's own "
-        "evaluation transform.",
+        "evaluation transform; noise: uniform noise in each image's place.",
     )
-    display: Display = choice(MISSING, "How heatmaps show the map A: log10(A + 1), A, or A ** 0.2.")
+    display: Display = choice(
+        MISSING, "How heatmaps show the map A: log10(A + 1), A, A ** 0.2, or A ** 0.25."
+    )
     upper_token: bool = False
+    of_output: bool = False
+    ratio_side: int | None = None
+
+    @property
+    def defines(self) -> tuple[str | bool, ...]:
+        """All that a map depends on: protocols that are equal in it differ in what is shown."""
+        return (self.transform, self.upper_token, self.of_output, *self.after_features)
+
+    @property
+    def after_features(self) -> tuple[str, ...]:
+        """What is made of a unit's features: what differs in no more shares the forward pass."""
+        return (self.scalar, self.gradient, self.rgb)
 
     def record(self) -> dict[str, Any]:
         """Return the fields as JSON values."""
@@ -102,6 +120,47 @@ PROTOCOLS: dict[str, Protocol] = {
             rgb="mean",
             transform="warp",
             display="linear",
+        ),
+        Protocol(
+            name="slak2023",
+            source="Liu et al., SLaK (More ConvNets in the 2020s), ICLR 2023, published script; the "
+            "ratio it prints is of 1024 x 1024 pixels whatever the map's size",
+            scalar="relu-sum",
+            gradient="relu",
+            rgb="sum",
+            transform="warp",
+            display="linear",
+            ratio_side=1024,
+        ),
+        Protocol(
+            name="wtconv2024",
+            source="Finder et al., WTConv (Wavelet Convolutions for Large Receptive Fields), ECCV "
+            "2024, published script, which draws images at random",
+            scalar="relu-sum",
+            gradient="relu",
+            rgb="sum",
+            transform="warp",
+            display="log",
+        ),
+        Protocol(
+            name="cvpods",
+            source="Megvii-BaseDetection/cvpods, its script after Ding et al.: noise for images",
+            scalar="relu-sum",
+            gradient="relu",
+            rgb="sum",
+            transform="noise",
+            display="log",
+        ),
+        Protocol(
+            name="mambair2024",
+            source="Guo et al., MambaIR, ECCV 2024, published script: images of Urban100 at "
+            "120 x 120, resized to it by nearest neighbours there and bicubically here",
+            scalar="sum",
+            gradient="relu",
+            rgb="sum",
+            transform="warp",
+            display="fourth-root",
+            of_output=True,
         ),
     )
 }
