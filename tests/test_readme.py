@@ -62,7 +62,7 @@ def test_every_command_shown_is_understood(
     image_folder.rename(tmp_path / "photos")
     program, *arguments = shlex.split(command)
     assert program == "erf-tools"
-    if arguments[0] == "erf":
+    if arguments[0] in ("erf", "audit"):
         arguments += ["--num-images", "1", "--resolution", "64"]
     monkeypatch.setattr(sys, "argv", [program, *arguments])
     with pytest.raises(SystemExit) as stopped:

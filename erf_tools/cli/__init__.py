@@ -17,7 +17,18 @@ from typing import Annotated, Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
-from erf_tools.cli import compare, demo, erf, listing, measure, pages, shape_bias, sweep, weights
+from erf_tools.cli import (
+    audit,
+    compare,
+    demo,
+    erf,
+    listing,
+    measure,
+    pages,
+    shape_bias,
+    sweep,
+    weights,
+)
 from erf_tools.cli.outcomes import say
 from erf_tools.errors import ErfToolsError, UsageError
 from erf_tools.failures import FailuresError, reason
@@ -59,6 +70,7 @@ def _common(
 
 # In the order of the help.
 app.command()(erf.erf)
+app.command()(audit.audit)
 app.command()(measure.measure)
 app.command("shape-bias")(shape_bias.shape_bias)
 app.command()(compare.compare)

@@ -16,6 +16,7 @@ from erf_tools.cli.options import (
     BatchSize,
     Channels,
     Device,
+    Exact,
     Models,
     NoReference,
     Offline,
@@ -42,14 +43,7 @@ def erf(
     model: Models,
     weights: WeightChoices = ["pretrained"],  # noqa: B006 - Typer copies it
     *,
-    exact: Annotated[
-        bool,
-        typer.Option(
-            "--exact",
-            help="Compute plainly, image by image, also where faster ways are proven to give the "
-            "same.",
-        ),
-    ] = False,
+    exact: Exact = False,
     preview: Annotated[
         bool, typer.Option("--preview", help="Print each map, small, in the terminal too.")
     ] = False,

@@ -58,6 +58,13 @@ Output = Annotated[Path, typer.Option(metavar="DIR", help="Folder for the result
 Overwrite = Annotated[
     bool, typer.Option("--overwrite", help="Replace other results in the folder.")
 ]
+Exact = Annotated[
+    bool,
+    typer.Option(
+        "--exact",
+        help="Compute plainly, image by image, also where faster ways are proven to give the same.",
+    ),
+]
 NoReference = Annotated[
     bool, typer.Option("--no-reference", help="Leave out what others have published.")
 ]

@@ -12,8 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from erf_tools.erf.passes import Pass, aligned_mean
+from erf_tools.erf.passes import Pass, aligned_means
 from erf_tools.erf.procedure import Procedure
+from erf_tools.erf.protocols import Protocol
 from erf_tools.erf.units import Position, central_unit, unit_positions
 from erf_tools.erf.ways import PLAIN, Sight, Way
 from erf_tools.errors import ErfToolsError
@@ -127,7 +128,8 @@ class Contributions:
     ) -> None:
         taps = proven(module, taps, size, fixed_size)
         self._procedure, self.size = procedure, size
-        self._upper_token = procedure.protocol.upper_token and hasattr(module, "patch_embed")
+        self._protocols: tuple[Protocol, ...] = (procedure.protocol,)
+        self._patches = hasattr(module, "patch_embed")
         fast = fast and not fixed_size
 
         def read_from(network: nn.Module, images: Tensor) -> list[Tensor]:
@@ -171,7 +173,8 @@ class Contributions:
         """Return the units of a layer whose maps have this shape."""
         if index not in self.units or self.units[index].shape != shape:
             field, unit = self.layers[index].field, self._procedure.unit
-            self.units[index] = Units.chosen(shape, field, self.size, unit, self._upper_token)
+            upper_token = self.upper_token(self._procedure.protocol)
+            self.units[index] = Units.chosen(shape, field, self.size, unit, upper_token)
         return self.units[index]
 
     def looking_from(self, unit: str) -> Contributions:
@@ -181,6 +184,23 @@ class Contributions:
         """
         other = copy.copy(self)
         other._procedure = dataclasses.replace(self._procedure, unit=unit)
+        return other._of_other_units()
+
+    def upper_token(self, protocol: Protocol) -> bool:
+        """Tell whether a protocol looks from the upper left of four central tokens."""
+        return protocol.upper_token and self._patches
+
+    def under(self, protocols: Sequence[Protocol]) -> Contributions:
+        """Return the same layers seen by other protocols, which share units and forward passes."""
+        other = copy.copy(self)
+        other._procedure = dataclasses.replace(self._procedure, protocol=protocols[0])
+        other._protocols = tuple(protocols)
+        before = self.upper_token(self._procedure.protocol)
+        alike = self.upper_token(protocols[0]) == before
+        return other if alike else other._of_other_units()
+
+    def _of_other_units(self) -> Contributions:
+        other = copy.copy(self)
         other.fastest = dataclasses.replace(self.fastest, cones=frozenset())
         other.layers = [dataclasses.replace(layer, cone=None) for layer in self.layers]
         other.units = {}
@@ -249,13 +269,13 @@ class Contributions:
             units = self.units[index] if cone else self._chosen(index, tuple(features.shape[1:]))
             top, left = cone.offset if cone else (0, 0)
             positions = [(row - top, column - left) for row, column in units.positions]
-            found = aligned_mean(
+            found = aligned_means(
                 run,
                 self.layers[index].tap,
                 positions,
                 units.shifts,
                 features,
-                self._procedure.protocol,
+                self._protocols,
                 keep_graph=index != indices[-1],
             )
             with torch.no_grad():
@@ -263,5 +283,6 @@ class Contributions:
                     [features[:, :, row, column] for row, column in positions], dim=2
                 )
                 spread = features.flatten(2).std(dim=2, correction=0)
-            sights[index] = Sight(found, values, spread)
+            further = found[1:] if len(found) > 1 else None
+            sights[index] = Sight(found[0], values, spread, further)
         return sights

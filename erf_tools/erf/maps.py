@@ -117,6 +117,12 @@ class ERF:
         return labelled(f"{self._checkpoint}{layer}", self.trained)
 
     @property
+    def subject(self) -> tuple[str, str, str]:
+        """Model, weights and layer, as tables name them."""
+        setting = self.setting
+        return self.name, str(setting["model"]["weights"]["label"]), str(setting["tap"]["name"])
+
+    @property
     def _checkpoint(self) -> str:
         weights = self.setting["model"]["weights"]
         return f"{self.name} {weights['label']}" if weights["kind"] == "file" else self.name

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import cached_property, partial
-from itertools import islice
+from itertools import chain, islice, product
 from typing import Any, Literal
 
 import numpy as np
@@ -19,6 +20,7 @@ from erf_tools.erf.course import Course
 from erf_tools.erf.maps import MeasuredImage
 from erf_tools.erf.parts import Part
 from erf_tools.erf.procedure import Procedure
+from erf_tools.erf.protocols import Protocol
 from erf_tools.erf.sums import Sums
 from erf_tools.erf.ways import FEW, PLAIN, Sight, Way
 from erf_tools.errors import UsageError
@@ -83,6 +85,12 @@ def measurable(
         raise UsageError(
             f"--batch-size is {batch_size}, but --exact takes each image by itself; leave one out"
         )
+    other = next((tap for tap in taps if tap.path), None)
+    if procedure.protocol.of_output and other:
+        raise UsageError(
+            f"{procedure.protocol.name} reads the image that a network gives, and {model.name} is "
+            f"measured at its {other.name}; use another --protocol"
+        )
     target = choose_device(device, model.module)
     tf32 = procedure.precision == "tf32"
     with ExitStack() as until_done:
@@ -132,6 +140,7 @@ class MeasurableNetwork:
         fast: bool,
     ) -> None:
         self._model, self._procedure, self._contributions = model, procedure, contributions
+        self._protocols: tuple[Protocol, ...] = (procedure.protocol,)
         self._device, self._dtype = device, floating_type(contributions.network)
         self._size = contributions.size
         self._view = procedure.view(model.preprocessing)
@@ -140,6 +149,24 @@ class MeasurableNetwork:
         self._batch = batch_size or fitting
         self._settled = batch_size is not None or not self._on_cuda
         self._asked, self._fast = batch_size, fast
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the images."""
+        return self._size
+
+    def under(self, protocols: Sequence[Protocol]) -> MeasurableNetwork:
+        """Return the network, to be measured by protocols that share images and units.
+
+        Those that differ only in what is made of the features share the forward pass, those that
+        differentiate the same the gradient.
+        """
+        other = copy.copy(self)
+        other._procedure = replace(self._procedure, protocol=protocols[0])
+        other._protocols = tuple(protocols)
+        other._contributions = self._contributions.under(protocols)
+        other._view = other._procedure.view(self._model.preprocessing)
+        return other
 
     def measure(
         self,
@@ -161,14 +188,12 @@ class MeasurableNetwork:
             store: keeps the images that are made ready, for the next network.
 
         Returns:
-            A part per layer.
+            A part per layer; with several protocols, one per layer and protocol, layer by layer.
 
         Raises:
             ErfToolsError: the network failed.
         """
         store = store or PixelStore(0)
-        if self._procedure.protocol.gradient == "signed":
-            lengths = ()  # of maps that add up with their sign, single ones say nothing
         bar = tqdm(
             total=len(selection),
             desc=self._model.name,
@@ -180,6 +205,8 @@ class MeasurableNetwork:
                 course = self._begun(selection, store)
             while (sums := self._sums(selection, lengths, store, course, bar)) is None:
                 bar.reset()  # a faster way was wrong, and nothing that it gave is kept
+        if self._noisy:  # whose classes are nobody's
+            labels = None
         predicted, natively = self._classify(selection, labels or {})
         images = [
             tuple(
@@ -199,14 +226,23 @@ class MeasurableNetwork:
             Part(
                 layer_sums.total(),
                 layer_sums.groups(),
-                tuple(lengths),
+                layer_sums.lengths,
                 layer_sums.each(),
                 measured,
-                self._setting(index),
-                (self._run(selection, index, course),),
+                self._setting(*place),
+                (self._run(selection, place[0], course),),
             )
-            for index, (layer_sums, measured) in enumerate(zip(sums, images, strict=True))
+            for place, layer_sums, measured in zip(self._places, sums, images, strict=True)
         ]
+
+    @property
+    def _places(self) -> list[tuple[int, Protocol]]:
+        """Of which layer, by which protocol each part is."""
+        return list(product(range(len(self._contributions.layers)), self._protocols))
+
+    @property
+    def _noisy(self) -> bool:
+        return self._procedure.protocol.transform == "noise"
 
     def _begun(self, selection: Selection, store: PixelStore) -> Course:
         """Choose the way for some images."""
@@ -244,11 +280,18 @@ class MeasurableNetwork:
                 if sights == "wrong":
                     return None
                 sums = sums or [  # centres are known from the first maps on
-                    Sums(self._size, self._device, lengths, units.center if at_unit else None)
-                    for _, units in sorted(self._contributions.units.items())
+                    Sums(
+                        self._size,
+                        self._device,
+                        # Of maps that add up with their sign, single ones say nothing.
+                        () if protocol.gradient == "signed" else lengths,
+                        self._contributions.units[index].center if at_unit else None,
+                    )
+                    for index, protocol in self._places
                 ]
-                for layer_sums, sight in zip(sums, sights, strict=True):
-                    layer_sums.add(sight.maps)
+                maps = chain.from_iterable(sight.by_protocol for sight in sights)
+                for layer_sums, own in zip(sums, maps, strict=True):
+                    layer_sums.add(own)
                 bar.update(len(inputs))
                 done, waiting = done + len(inputs), waiting[len(inputs) :]
         return sums
@@ -258,7 +301,8 @@ class MeasurableNetwork:
 
     def _inputs(self, pixels: Sequence[np.ndarray]) -> Tensor:
         own = self._model.preprocessing
-        return normalise(np.stack(pixels), own.mean, own.std, self._device, self._dtype)
+        mean, std = ((0.0,) * 3, (1.0,) * 3) if self._noisy else (own.mean, own.std)
+        return normalise(np.stack(pixels), mean, std, self._device, self._dtype)
 
     def _look(
         self, inputs: Tensor, course: Course, done: int
@@ -307,8 +351,9 @@ class MeasurableNetwork:
             shown = replace(self._model, module=network)
             return predicted, classify(shown, selection.images, labels, own, self._device)
 
-    def _setting(self, index: int) -> dict[str, Any]:
-        known = setting_of(self._contributions, self._procedure, self._model.tap, index)
+    def _setting(self, index: int, protocol: Protocol) -> dict[str, Any]:
+        procedure = replace(self._procedure, protocol=protocol)
+        known = setting_of(self._contributions, procedure, self._model.tap, index)
         return {**known, "model": self._record}
 
     @cached_property

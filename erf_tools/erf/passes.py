@@ -54,16 +54,16 @@ class Pass:
             return read_maps(self.network, taps, self.inputs)
 
 
-def aligned_mean(
+def aligned_means(
     run: Pass,
     tap: Tap,
     units: Sequence[Position],
     shifts: Sequence[Position],
     features: Tensor,
-    protocol: Protocol,
+    protocols: Sequence[Protocol],
     keep_graph: bool,
 ) -> Tensor:
-    """Return the mean over units of their maps ``[N, height, width]``, each shifted.
+    """Return the mean over units of their maps, each shifted: ``[protocols, N, height, width]``.
 
     A shifted map does not cover every pixel. The mean at a pixel is over the maps that do.
 
@@ -73,25 +73,47 @@ def aligned_mean(
         units: rows and columns in ``features``.
         shifts: rows and columns by which each unit's map is moved.
         features: of the layer, ``[N, C, H, W]``.
-        protocol: what is differentiated, and what is taken of the gradient.
+        protocols: what is differentiated, and what is taken of the gradient; those that
+            differentiate the same share the gradient.
         keep_graph: for gradients of other layers.
     """
     total, covered = None, None
     for position, shift in zip(units, shifts, strict=True):
         keep = keep_graph or position != units[-1]
-        gradient = unit_gradient(run, tap, position, features, protocol, keep)
-        contribution = reduced(gradient, protocol)
+        gradients = _gradients(run, tap, position, features, protocols, keep)
+        contribution = torch.stack([reduced(gradients[each.scalar], each) for each in protocols])
         if len(units) == 1:
             return contribution
         if total is None or covered is None:
             total = torch.zeros_like(contribution)
-            covered = torch.zeros_like(contribution[0])
+            covered = torch.zeros_like(contribution[0, 0])
         source, place = _overlap(shift, tuple(contribution.shape[-2:]))
-        total[:, place[0], place[1]] += contribution[:, source[0], source[1]]
+        total[..., place[0], place[1]] += contribution[..., source[0], source[1]]
         covered[place] += 1
     assert total is not None
     assert covered is not None
     return total / covered
+
+
+def _gradients(
+    run: Pass,
+    tap: Tap,
+    unit: Position,
+    features: Tensor,
+    protocols: Sequence[Protocol],
+    keep_graph: bool,
+) -> dict[str, Tensor]:
+    """Return the gradients of a unit for each scalar that protocols differentiate."""
+    scalars = {each.scalar: each for each in protocols}
+    found: dict[str, Tensor] = {}
+    # The mean over channels is a multiple of their sum.
+    passes = [each for each in scalars if each != "mean" or "sum" not in scalars]
+    for scalar in passes:
+        keep = keep_graph or scalar != passes[-1]
+        found[scalar] = unit_gradient(run, tap, unit, features, scalars[scalar], keep)
+    if "mean" in scalars and "sum" in scalars:
+        found["mean"] = found["sum"] / features.shape[1]
+    return found
 
 
 def unit_gradient(
@@ -104,7 +126,7 @@ def unit_gradient(
 ) -> Tensor:
     """Return the gradients ``[N, 3, height, width]`` of a unit; zero where they cancel.
 
-    For the arguments see :func:`aligned_mean`.
+    For the arguments see :func:`aligned_means`.
     """
     scalar = terms(features[:, :, unit[0], unit[1]], protocol).sum()
     (gradient,) = torch.autograd.grad(scalar, run.inputs, retain_graph=keep_graph)

@@ -69,12 +69,8 @@ class Protocol:
     @property
     def defines(self) -> tuple[str | bool, ...]:
         """All that a map depends on: protocols that are equal in it differ in what is shown."""
-        return (self.transform, self.upper_token, self.of_output, *self.after_features)
-
-    @property
-    def after_features(self) -> tuple[str, ...]:
-        """What is made of a unit's features: what differs in no more shares the forward pass."""
-        return (self.scalar, self.gradient, self.rgb)
+        seen = (self.transform, self.upper_token, self.of_output)
+        return (*seen, self.scalar, self.gradient, self.rgb)
 
     def record(self) -> dict[str, Any]:
         """Return the fields as JSON values."""
@@ -123,8 +119,8 @@ PROTOCOLS: dict[str, Protocol] = {
         ),
         Protocol(
             name="slak2023",
-            source="Liu et al., SLaK (More ConvNets in the 2020s), ICLR 2023, published script; the "
-            "ratio it prints is of 1024 x 1024 pixels whatever the map's size",
+            source="Liu et al., SLaK (More ConvNets in the 2020s), ICLR 2023, script, whose "
+            "ratios are of 1024 x 1024 pixels whatever the map's size",
             scalar="relu-sum",
             gradient="relu",
             rgb="sum",

@@ -31,6 +31,7 @@ class Sums:
             lengths: number of images in each group; none for maps that add up with their sign.
             square_center: of the linear measures.
         """
+        self.lengths = tuple(lengths)
         # MPS has no float64.
         self._device = torch.device("cpu") if device.type == "mps" else device
         self._total = torch.zeros(size, dtype=torch.float64, device=self._device)

@@ -113,7 +113,7 @@ def _row(result: ERF) -> dict[str, object]:
     ratios = zip(PERCENT, THRESHOLDS, strict=True) if published else ()
     row, column = result.center
     return {
-        **dict(zip(SUBJECT, _subject(result), strict=True)),
+        **dict(zip(SUBJECT, result.subject, strict=True)),
         "default_layer": setting["tap"]["default"],
         "resolution": dimensions(setting["resolution"]),
         "images": result.count,
@@ -145,11 +145,6 @@ def _row(result: ERF) -> dict[str, object]:
     }
 
 
-def _subject(result: ERF) -> tuple[str, str, str]:
-    setting = result.setting
-    return result.name, setting["model"]["weights"]["label"], setting["tap"]["name"]
-
-
 def difference_table(results: Sequence[ERF]) -> pd.DataFrame:
     """Return a row per pair of results and measure: the difference, with its paired interval.
 
@@ -162,7 +157,7 @@ def difference_table(results: Sequence[ERF]) -> pd.DataFrame:
             continue
         for name in MEASURES:
             found = one.measures.difference(other.measures, name)
-            rows.append(difference_row(_subject(one), _subject(other), name, found))
+            rows.append(difference_row(one.subject, other.subject, name, found))
     return pd.DataFrame(rows, columns=list(DIFFERENCES))
 
 
@@ -177,7 +172,7 @@ def convergence_table(results: Sequence[ERF], measure: str = "effective_side") -
     """Return a measure against the number of images: median and 95 % range over samples."""
     columns = [*SUBJECT, "images", "measure", "median", "median_low", "median_high"]
     rows = [
-        [*_subject(result), images, measure, spread.value, spread.low, spread.high]
+        [*result.subject, images, measure, spread.value, spread.low, spread.high]
         for result in results
         for images, spread in result.measures.convergence(measure)
     ]

@@ -64,20 +64,29 @@ class Sight:
     """What a layer's units see of a batch of N images.
 
     Attributes:
-        maps: ``[N, height, width]``.
+        maps: ``[N, height, width]``, by the procedure's protocol.
         values: of the units' channels, ``[N, C, units]``.
         spread: standard deviation of each channel over the positions that were computed,
             ``[N, C]``.
+        further: maps by further protocols, ``[protocols, N, height, width]``.
     """
 
     maps: Tensor
     values: Tensor
     spread: Tensor
+    further: Tensor | None = None
 
     def of(self, index: int) -> Sight:
         """Return what is seen of one of the images."""
         chosen = slice(index, index + 1)
-        return Sight(self.maps[chosen], self.values[chosen], self.spread[chosen])
+        further = None if self.further is None else self.further[:, chosen]
+        return Sight(self.maps[chosen], self.values[chosen], self.spread[chosen], further)
+
+    @property
+    def by_protocol(self) -> Tensor:
+        """All maps, ``[protocols, N, height, width]``."""
+        own = self.maps[None]
+        return own if self.further is None else torch.cat([own, self.further])
 
 
 def pays(way: Way, images: int, inside: float, on_cuda: bool) -> bool:
@@ -107,7 +116,8 @@ def differs(found: Sight, plain: Sight) -> tuple[float, bool]:
         more than rounding.
     """
     eps = torch.finfo(plain.values.dtype).eps
-    difference = _relative(found.maps, plain.maps)
+    pairs = list(zip(found.by_protocol, plain.by_protocol, strict=True))
+    difference = max(_relative(own, other) for own, other in pairs)
     if found.values.shape != plain.values.shape:
         return difference, True
     values = _of_values(found.values[0], plain.values[0], plain.spread[0])
@@ -115,7 +125,7 @@ def differs(found: Sight, plain: Sight) -> tuple[float, bool]:
         not difference <= _MAP * eps
         or not float(values.max()) <= _VALUE * eps
         or not float(values.square().mean().sqrt()) <= _VALUES * eps
-        or not _of_parts(found.maps[0], plain.maps[0]) <= _PART * eps
+        or not max(_of_parts(own[0], other[0]) for own, other in pairs) <= _PART * eps
     )
     return difference, wrong
 

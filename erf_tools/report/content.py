@@ -22,6 +22,7 @@ from erf_tools.failures import Failures
 from erf_tools.files import understood, without_nan
 from erf_tools.labels import UNTRAINED
 from erf_tools.provenance import versions
+from erf_tools.report.audit_content import audit_content
 from erf_tools.report.coded_maps import block_sides
 from erf_tools.report.commands import shape_bias_command
 from erf_tools.report.map_content import (
@@ -103,6 +104,7 @@ def collect(
     }
     sections: dict[str, Callable[[], list[Any]]] = {
         "erf_notes": lambda: shown_tables.notes(table) if maps else [],
+        "audit": lambda: audit_content([each.result for each in shown]),
         "published": lambda: published_content(table),
         "growth": lambda: _growth(shown),
         "bias_notes": lambda: _bias_notes(biases),

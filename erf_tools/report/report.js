@@ -44,6 +44,25 @@ function buildSummary() {
   byId("summary-table").append(table(columns, [...data.erfs, ...data.published], "Effective receptive fields", true));
 }
 
+function buildAudit() {
+  show("audit", "Protocols");
+  const [{ protocols, rows, tau, notes }] = data.audit;
+  const side = (name, index) => ({
+    title: name,
+    value: ({ sides }) => (sides[index] ? sides[index].effective_side : null),
+    text: ({ sides }) => (sides[index]
+      ? `${fixed(sides[index].effective_side, 0)}${range(sides[index].effective_side_low, sides[index].effective_side_high, 0)}`
+      : NONE),
+  });
+  byId("audit-table").append(table(
+    [{ title: "Model", value: ({ label }) => label }, ...protocols.map(side)], rows, "Sides by protocol", true));
+  byId("audit-tau").append(table(
+    [{ title: "Protocol", value: ({ name }) => name },
+      ...protocols.map((name, index) => ({ title: name, text: ({ values }) => fixed(values[index], 2) }))],
+    tau.map((values, index) => ({ name: protocols[index], values })), "Kendall's tau between protocols", false));
+  listNotes("audit-notes", notes);
+}
+
 async function copy(command, code) {
   try {
     await navigator.clipboard.writeText(command);
@@ -93,6 +112,7 @@ const attempt = (build) => {
 };
 if (data.erfs.length) {
   attempt(buildSummary);
+  if (data.audit.length) attempt(buildAudit);
   attempt(buildMaps);
   if (data.erfs.length > 1) attempt(buildPair);
   if (data.erfs.some(({ held }) => held)) attempt(buildProfiles);

@@ -112,8 +112,8 @@ def measure_erfs(
         for folder, tap in zip(
             layers.folders(place, [tap.name for tap in taps]), taps, strict=True
         ):
-            result, other = _earlier(
-                folder, _expected(model, tap, procedure), selection, known, fast
+            result, other = earlier_result(
+                folder, expected_setting(model, tap, procedure), selection, known, fast
             )
             found.append(result)
             others += other
@@ -218,7 +218,7 @@ def _show(result: ERF, folder: Path, again: bool = True) -> None:
         save_figure(figures.heatmap(result), folder / "heatmap", result.record())
 
 
-def _expected(model: Model, tap: Tap, procedure: Procedure) -> dict[str, Any]:
+def expected_setting(model: Model, tap: Tap, procedure: Procedure) -> dict[str, Any]:
     """Return what the setting of a result has to say if measuring would give it again."""
     return {
         **procedure.record(),
@@ -228,7 +228,7 @@ def _expected(model: Model, tap: Tap, procedure: Procedure) -> dict[str, Any]:
     }
 
 
-def _earlier(
+def earlier_result(
     folder: Path,
     expected: Mapping[str, Any],
     selection: Selection,

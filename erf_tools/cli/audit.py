@@ -1,0 +1,83 @@
+"""The command ``erf-tools audit``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from erf_tools.choices import declared, spelled_out, taken
+from erf_tools.cli.inputs import report_images, wanted_models
+from erf_tools.cli.options import (
+    BatchSize,
+    Device,
+    Exact,
+    Models,
+    Offline,
+    Output,
+    Overwrite,
+    Seed,
+    WeightChoices,
+    option,
+    read_batch_size,
+)
+from erf_tools.cli.outcomes import raise_failures, say, say_written
+from erf_tools.erf.procedure import Procedure
+from erf_tools.image_choices import ImageChoices
+
+_IMAGES = tuple(each for each in declared(ImageChoices) if each.name != "labels")
+
+
+@spelled_out((*_IMAGES, *declared(Procedure)), option)
+def audit(
+    model: Models,
+    weights: WeightChoices = ["pretrained"],  # noqa: B006 - Typer copies it
+    *,
+    exact: Exact = False,
+    batch_size: BatchSize = "auto",
+    device: Device = "auto",
+    seed: Seed = 0,
+    offline: Offline = False,
+    output: Output = Path("results/audit"),
+    overwrite: Overwrite = False,
+    **choices: Any,
+) -> None:
+    """Measure networks by every published protocol: does their order survive the choice of one?
+
+    Example: erf-tools audit --models resnet50,convnext_tiny --resolution 224 --num-images 8
+    """
+    images = ImageChoices(**taken(_IMAGES, choices))
+    procedure = Procedure().varied(**taken(declared(Procedure), choices))
+    from erf_tools.images import select
+
+    wanted = wanted_models(model, weights, offline)
+    selection = select(images.source, images.count, images.order, seed)
+    report_images(selection, images.count)
+    from erf_tools.erf import shown_audit
+    from erf_tools.studies.audit import audit_erfs
+    from erf_tools.tables import as_text
+
+    outcome = audit_erfs(
+        wanted,
+        selection,
+        output,
+        procedure,
+        batch_size=read_batch_size(batch_size),
+        device=device,
+        seed=seed,
+        overwrite=overwrite,
+        progress=True,
+        fast=not exact,
+    )
+    for name in outcome.reused:
+        say(f"{name}: measured before with the same images and settings", err=True)
+    typer.echo(as_text(shown_audit.readable(outcome.table)))
+    say()
+    say("Kendall's tau between the orders that protocols give by effective side:")
+    typer.echo(as_text(shown_audit.agreement_matrix(outcome.agreement)))
+    say()
+    for note in shown_audit.notes(outcome.table, outcome.agreement, outcome.flips):
+        say(note)
+    say_written(output, outcome.files)
+    raise_failures(outcome.failures)

@@ -1,0 +1,84 @@
+"""The figure of an audit: which protocol puts which network first, and how far they agree."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from erf_tools.erf.audit import audited, protocol_of
+from erf_tools.erf.maps import ERF
+from erf_tools.erf.protocols import Protocol
+from erf_tools.figures import PAGE, draw_grid, line_styles, literal, own_style
+
+_MEASURE = "effective_side"
+
+
+def audit_figure(results: Sequence[ERF], agreement: pd.DataFrame) -> Figure:
+    """Draw the effective side by protocol, a line per network, beside Kendall's tau.
+
+    Lines that cross are networks whose order flips. Protocols of the same maps share a place.
+
+    Args:
+        results: of all networks and protocols.
+        agreement: :func:`~erf_tools.erf.audit.agreement_table` of them.
+    """
+    places: dict[tuple[str | bool, ...], list[str]] = {}
+    for result in results:
+        names = places.setdefault(Protocol(**result.setting["protocol"]).defines, [])
+        if protocol_of(result) not in names:
+            names.append(protocol_of(result))
+    labels = ["\n".join(literal(name) for name in names) for names in places.values()]
+    first = [names[0] for names in places.values()]
+    networks = audited(results)
+    with own_style():
+        figure = Figure(figsize=(PAGE, 3.1), layout="constrained")
+        lines, matrix = figure.subplots(1, 2, width_ratios=[1.5, 1])
+        draw_grid(lines)
+        for (name, own), line in zip(networks.items(), line_styles(len(networks)), strict=True):
+            there = [place for place, protocol in enumerate(first) if protocol in own]
+            sides = [own[first[place]].measures.estimate(_MEASURE) for place in there]
+            reach = [[side.value - side.low, side.high - side.value] for side in sides]
+            lines.errorbar(
+                there,
+                [side.value for side in sides],
+                yerr=np.nan_to_num(np.reshape(reach, (-1, 2)).T),
+                label=literal(name),
+                marker="o",
+                markersize=3,
+                capsize=2,
+                **line,
+            )
+        lines.set_xticks(range(len(labels)), labels, fontsize=6)
+        lines.set_xlim(-0.4, len(labels) - 0.6)
+        lines.set_ylim(bottom=0)
+        lines.set_ylabel("effective side, pixels")
+        lines.set_title("lines that cross: the order flips")
+        values = _matrix(agreement, first)
+        matrix.imshow(np.nan_to_num(values), cmap="PuOr", vmin=-1, vmax=1)
+        for (row, column), tau in np.ndenumerate(values):
+            text = "-" if np.isnan(tau) else f"{tau:.2f}"
+            dark = abs(np.nan_to_num(tau)) > 0.6
+            colour = "white" if dark else "black"
+            matrix.text(column, row, text, ha="center", va="center", fontsize=6, color=colour)
+        matrix.set_xticks(range(len(first)), first, rotation=45, ha="right", fontsize=6)
+        matrix.set_yticks(range(len(first)), first, fontsize=6)
+        matrix.set_title("Kendall's tau between the orders")
+        figure.legend(
+            *lines.get_legend_handles_labels(),
+            loc="outside lower center",
+            ncols=min(max(len(networks), 1), 4),
+        )
+        return figure
+
+
+def _matrix(agreement: pd.DataFrame, protocols: Sequence[str]) -> np.ndarray:
+    own = agreement[agreement["measure"] == _MEASURE]
+    found = np.eye(len(protocols))
+    for row in own.itertuples():
+        if row.protocol in protocols and row.other_protocol in protocols:
+            one, other = protocols.index(row.protocol), protocols.index(row.other_protocol)
+            found[one, other] = found[other, one] = row.tau
+    return found

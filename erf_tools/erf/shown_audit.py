@@ -1,0 +1,75 @@
+"""An audit as text: the table of networks and protocols, and what follows from it."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from erf_tools.erf.audit import ORDERED_BY, flips_in_words
+from erf_tools.erf.protocols import PROTOCOLS
+from erf_tools.erf.tables import PERCENT
+from erf_tools.tables import NONE, with_intervals
+
+_IN_WORDS = {
+    "effective_side": "effective side",
+    **{f"linear_{percent}": f"linear r at {percent} %" for percent in PERCENT},
+}
+
+
+def readable(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a table of networks and protocols as text for people."""
+    shown = {
+        "Model": table["model"],
+        "Protocol": table["protocol"],
+        "Weights": table["weights"],
+        "Images": table["images"].map(str),
+        "Effective side, px": with_intervals(table, "effective_side", "{:.0f}".format),
+    }
+    for percent in PERCENT:
+        ratios = table[f"linear_{percent}"]
+        shown[f"linear r at {percent} %, %"] = [
+            f"{100 * ratio:.2f}" if ratio == ratio else NONE for ratio in ratios
+        ]
+    return pd.DataFrame(shown)
+
+
+def agreement_matrix(agreement: pd.DataFrame, measure: str = ORDERED_BY[0]) -> pd.DataFrame:
+    """Return Kendall's tau of a measure as text, a row and a column per protocol."""
+    own = agreement[agreement["measure"] == measure]
+    names = list(dict.fromkeys([*own["protocol"], *own["other_protocol"]]))
+    taus = {frozenset((row.protocol, row.other_protocol)): row.tau for row in own.itertuples()}
+    shown: dict[str, list[str]] = {"tau": names}
+    for column in names:
+        values = [1.0 if row == column else taus[frozenset((row, column))] for row in names]
+        shown[column] = [f"{value:.2f}" if value == value else NONE for value in values]
+    return pd.DataFrame(shown)
+
+
+def notes(table: pd.DataFrame, agreement: pd.DataFrame, flips: pd.DataFrame) -> list[str]:
+    """Return what a reader has to know, and what was found, a sentence or two each."""
+    found = [
+        "Every protocol on the same images, linear measures with 95 % intervals over images. "
+        "Protocols with the same numbers differ only in which images they take and how they show "
+        "the map.",
+        "Kendall's tau: of all pairs of networks, the share ordered alike less the share ordered "
+        "otherwise, corrected for ties; with few networks it says little.",
+    ]
+    for name in dict.fromkeys(table["protocol"]):
+        side = PROTOCOLS[name].ratio_side if name in PROTOCOLS else None
+        for size in dict.fromkeys(table["resolution"]):
+            height, width = map(int, size.split("x"))
+            if side and height * width != side**2:
+                times = height * width / side**2
+                found.append(
+                    f"{name}: its script divides by {side} x {side} pixels whatever the map's "
+                    f"size; at {size} it would print {times:.3g} times these ratios."
+                )
+    for measure in ORDERED_BY:
+        words = flips_in_words(flips, measure)
+        own = agreement[agreement["measure"] == measure]
+        lowest = own["tau"].min()
+        heading = f"{_IN_WORDS[measure]}: lowest tau {lowest:.2f}" if lowest == lowest else ""
+        if words:
+            found += [f"{heading}. {words[0]}", *words[1:]]
+        elif heading:
+            found.append(f"{heading}; no pair of networks changes its order.")
+    return found
