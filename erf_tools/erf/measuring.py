@@ -301,7 +301,9 @@ class MeasurableNetwork:
 
     def _inputs(self, pixels: Sequence[np.ndarray]) -> Tensor:
         own = self._model.preprocessing
-        mean, std = ((0.0,) * 3, (1.0,) * 3) if self._noisy else (own.mean, own.std)
+        channels = len(own.mean)
+        as_it_is = (0.0,) * channels, (1.0,) * channels
+        mean, std = as_it_is if self._noisy else (own.mean, own.std)
         return normalise(np.stack(pixels), mean, std, self._device, self._dtype)
 
     def _look(
