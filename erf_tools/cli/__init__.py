@@ -25,6 +25,7 @@ from erf_tools.cli import (
     listing,
     measure,
     pages,
+    reliance,
     shape_bias,
     sweep,
     weights,
@@ -73,6 +74,7 @@ app.command()(erf.erf)
 app.command()(audit.audit)
 app.command()(measure.measure)
 app.command("shape-bias")(shape_bias.shape_bias)
+app.command()(reliance.reliance)
 app.command()(compare.compare)
 app.command()(sweep.sweep)
 app.command()(pages.report)

@@ -10,7 +10,7 @@ trial-by-trial behaviour of CNNs and humans by measuring error consistency, Neur
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import nan
 
@@ -76,7 +76,7 @@ class ConflictCounts:
     @property
     def by_texture(self) -> pd.DataFrame:
         """Decisions by texture image (``elephant1``), each of which is in up to 37 stimuli."""
-        textures = _source_images(self.by_stimulus.index)[1]
+        textures = source_images(self.by_stimulus.index)[1]
         return self.by_stimulus[_COUNTED].groupby(textures).sum()
 
     def of(self, stimuli: pd.Index) -> ConflictCounts:
@@ -104,7 +104,7 @@ def count(frames: Sequence[pd.DataFrame]) -> ConflictCounts:
     return ConflictCounts(hits.groupby(level=0).agg(added))
 
 
-def _source_images(stimuli: pd.Index) -> tuple[np.ndarray, np.ndarray]:
+def source_images(stimuli: Iterable[str]) -> tuple[np.ndarray, np.ndarray]:
     """Return the shape image and the texture image of each stimulus, by name."""
     parts = [name.partition("-") for name in stimuli]
     return np.array([part[0] for part in parts]), np.array([part[2] for part in parts])
@@ -248,7 +248,7 @@ def _bias_influence(counts: ConflictCounts) -> np.ndarray:
 
 
 def _variance(influence: np.ndarray, stimuli: pd.Index) -> TwoWayVariance:
-    return two_way_variance(influence, *_source_images(stimuli))
+    return two_way_variance(influence, *source_images(stimuli))
 
 
 def accuracy(frame: pd.DataFrame) -> Estimate:

@@ -1,0 +1,208 @@
+"""Networks answer to suppressed images, which are made once for all of them, ahead."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from torch import Tensor
+
+from erf_tools.cue_conflict.categories import IMAGENET_CLASSES
+from erf_tools.cue_conflict.classify import category_scores, check_classes
+from erf_tools.errors import ErfToolsError, UsageError
+from erf_tools.images import ahead
+from erf_tools.kernels.devices import choose_device
+from erf_tools.models.heads import IMAGENET_HEAD
+from erf_tools.models.logits import Classifier, classifier, fast_batch, undecided
+from erf_tools.models.model import Model
+from erf_tools.preprocessing import warped
+from erf_tools.provenance import versions
+from erf_tools.reliance.changes import measure_changes
+from erf_tools.reliance.filters import opencv
+from erf_tools.reliance.judged import JudgedImage, JudgedImages
+from erf_tools.reliance.result import SuppressedAnswers
+from erf_tools.reliance.suppressions import Suppression, needs_opencv, suppress
+from erf_tools.text import dimensions
+
+#: Side and interpolation of what a network is shown.
+Shown = tuple[int, str]
+
+
+@dataclass(frozen=True, eq=False)
+class SuppressedImage:
+    """An image under all suppressions.
+
+    Attributes:
+        image: which one.
+        shown: uint8 ``[1 + variants, side, side, 3]``, for each way that a network is shown it.
+        changes: see :func:`~erf_tools.reliance.changes.measure_changes`.
+    """
+
+    image: JudgedImage
+    shown: dict[Shown, np.ndarray]
+    changes: np.ndarray
+
+
+def suppressed(
+    images: Sequence[JudgedImage], rows: Sequence[Suppression], seed: int, ways: set[Shown]
+) -> Iterator[SuppressedImage]:
+    """Yield images under all suppressions; the next ones are made in other threads meanwhile."""
+
+    def make(image: JudgedImage) -> SuppressedImage:
+        changed = suppress(image.pixels(), rows, image.sha256, seed)
+        shown = {
+            (side, interpolation): np.stack(
+                [
+                    np.asarray(warped(Image.fromarray(each), (side, side), interpolation))
+                    for each in changed
+                ]
+            )
+            for side, interpolation in ways
+        }
+        return SuppressedImage(image, shown, measure_changes(changed))
+
+    return ahead(make, images)
+
+
+def setting(
+    model: Model, judged: JudgedImages, rows: Sequence[Suppression], seed: int, key: str | None
+) -> dict[str, Any]:
+    """Return all that a network's answers depend on, but for the images, as JSON values.
+
+    Raises:
+        UsageError: the network has no head, or takes no images of its own size.
+    """
+    if not model.weights.head:
+        raise UsageError(
+            f"{model.name} has no classifier, because {model.weights.source} holds none that fits; "
+            "reliance needs a head: give weights with theirs"
+        )
+    side = model.preprocessing.size
+    if model.input_size and tuple(model.input_size) != (side, side):
+        raise UsageError(
+            f"{model.name} was built for {dimensions(model.input_size)} inputs, and is shown "
+            f"{side}x{side}: load_model(..., resolution={side})"
+        )
+    return {
+        "kind": "reliance",
+        "model": model.record(),
+        "suppressions": {row.name: row.record() for row in rows},
+        "counted": list(judged.counted),
+        "label_map": {key: list(own) for key, own in (judged.label_map or {}).items()} or None,
+        "output_key": key,
+        "seed": seed,
+        "view": "short side 256, centre 224, then the network's own size",
+        "opencv": opencv().__version__ if any(map(needs_opencv, rows)) else None,
+        "versions": versions(),
+    }
+
+
+@dataclass(eq=False)
+class Decider:
+    """A network that answers, and what it has answered so far.
+
+    Attributes:
+        name: of the network.
+        way: how it is shown images.
+        setting: see :func:`setting`.
+        done: its answers so far, by image.
+    """
+
+    name: str
+    way: Shown
+    setting: dict[str, Any]
+    judged: JudgedImages
+    batch: int
+    classify: Classifier
+    earlier: SuppressedAnswers | None = None
+    done: list[tuple[JudgedImage, np.ndarray, np.ndarray]] = field(default_factory=list)
+    classes: int = 0
+
+    @property
+    def count(self) -> int:
+        """How many images it has answered to, by an earlier run too."""
+        return len(self.done) + (len(self.earlier.names) if self.earlier else 0)
+
+    def answer(self, image: SuppressedImage) -> None:
+        """Answer to all versions of the next image.
+
+        Raises:
+            ErfToolsError: the network failed, or its answers cannot be judged.
+        """
+        stack = image.shown[self.way]
+        found = [
+            self._decided(self.classify(stack[start : start + self.batch]), image.image)
+            for start in range(0, len(stack), self.batch)
+        ]
+        self.done.append((image.image, np.concatenate(found), image.changes))
+
+    def _decided(self, logits: Tensor, image: JudgedImage) -> np.ndarray:
+        if (row := undecided(logits)) is not None:
+            raise ErfToolsError(
+                f"{self.name} gives logits that are not finite for {image.name} (version {row} of "
+                "a batch): it decides nothing; check its weights"
+            )
+        self.classes = logits.shape[1]
+        if self.judged.by_category:
+            check_classes(self.name, self.classes, self.judged.label_map)
+            logits = category_scores(logits, "mean", self.judged.label_map or IMAGENET_CLASSES)
+        elif self.judged.record["labels"] == "synsets in names" and self.classes != IMAGENET_HEAD:
+            raise UsageError(
+                f"{self.name} has {self.classes} classes, which are not ImageNet-1K's: say with "
+                "--label-map FILE which folders hold which of them"
+            )
+        elif max(image.answers["accuracy"]) >= self.classes:
+            raise UsageError(
+                f"{image.name} is of class {max(image.answers['accuracy'])}, but {self.name} has "
+                f"{self.classes} classes"
+            )
+        return logits.argmax(dim=1).numpy().astype(np.int32)
+
+    def result(self) -> SuppressedAnswers:
+        """Return all answers, with those of an earlier run."""
+        images, answers, changes = (list(part) for part in zip(*self.done, strict=True))
+        stacked, changed = np.stack(answers), np.stack(changes)
+        hits = {
+            name: np.stack(
+                [
+                    np.isin(own, image.answers[name])
+                    for image, own in zip(images, answers, strict=True)
+                ]
+            )
+            for name in self.judged.counted
+        }
+        choices = 16 if self.judged.by_category else self.classes
+        guess = float(
+            np.mean([len(each.answers[self.judged.counted[0]]) for each in self.judged.images])
+        )
+        names, digests = (tuple(getattr(i, key) for i in images) for key in ("name", "sha256"))
+        if before := self.earlier:
+            names, digests = before.names + names, before.sha256 + digests
+            stacked = np.concatenate([before.answers, stacked])
+            changed = np.concatenate([before.changes, changed])
+            hits = {name: np.concatenate([before.hits[name], hits[name]]) for name in hits}
+        return SuppressedAnswers(
+            self.setting, names, digests, stacked, hits, changed, guess / choices
+        )
+
+
+@contextmanager
+def decider(
+    model: Model,
+    judged: JudgedImages,
+    own_setting: dict[str, Any],
+    batch_size: int | None,
+    device: str,
+    earlier: SuppressedAnswers | None = None,
+) -> Iterator[Decider]:
+    """Have a network ready to answer."""
+    target, own = choose_device(device, model.module), model.preprocessing
+    key = own_setting["output_key"]
+    with classifier(model, target, own.mean, own.std, key) as classify:
+        way = (own.size, own.interpolation)
+        batch = batch_size or fast_batch(target)
+        yield Decider(model.name, way, own_setting, judged, batch, classify, earlier)

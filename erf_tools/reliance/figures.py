@@ -1,0 +1,186 @@
+"""Reliance as figures: profile, curves, curves by how much was changed, and an image in a strip."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import ceil
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from erf_tools.figures import (
+    COLUMN,
+    PAGE,
+    draw_grid,
+    label_lines,
+    line_styles,
+    literal,
+    own_style,
+)
+from erf_tools.labels import UNTRAINED, labelled
+from erf_tools.reliance.changes import CHANGES
+from erf_tools.reliance.measures import areas, profile
+from erf_tools.reliance.suppressions import Suppression
+
+_MARKERS = "os^Dv<>"
+
+
+def _groups(table: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
+    """Return the rows of each network and what is counted, with its label."""
+    several = table["counted"].nunique() > 1
+    found = []
+    for (model, weights, counted), own in table.groupby(
+        ["model", "weights", "counted"], sort=False
+    ):
+        extra = [counted] if several else []
+        found.append((literal(labelled(model, weights != UNTRAINED, *extra)), own))
+    return found
+
+
+def profile_plot(table: pd.DataFrame, rows: Sequence[Suppression]) -> Figure:
+    """Draw the reliance of each network on each cue (areas, where no profile is known).
+
+    Args:
+        table: of :func:`~erf_tools.reliance.tables.reliance_table`.
+        rows: the suppressions.
+    """
+    shown = profile(rows) or areas(rows)
+    title = "reliance, 95 % interval" if profile(rows) else "mean relative accuracy, 95 % interval"
+    groups = _groups(table[~table["low_accuracy"]])
+    with own_style():
+        height = 1.0 + len(shown) * (0.22 + 0.11 * max(len(groups), 1))
+        figure = Figure(figsize=(COLUMN, height), layout="constrained")
+        axes = figure.add_subplot()
+        draw_grid(axes)
+        spread = np.linspace(-0.28, 0.28, len(groups)) if len(groups) > 1 else [0.0]
+        for (label, own), shift, style, index in zip(
+            groups, spread, line_styles(len(groups)), range(len(groups)), strict=False
+        ):
+            places = np.arange(len(shown)) + shift
+            values = [float(own[each.name].iloc[0]) for each in shown]
+            ends = [
+                (float(own[f"{each.name}_low"].iloc[0]), float(own[f"{each.name}_high"].iloc[0]))
+                for each in shown
+            ]
+            for place, (low, high) in zip(places, ends, strict=True):
+                axes.plot([low, high], [place, place], color=style["color"], linewidth=1)
+            axes.plot(
+                values,
+                places,
+                linestyle="none",
+                marker=_MARKERS[index % len(_MARKERS)],
+                markersize=4,
+                color=style["color"],
+                label=label,
+            )
+        axes.set_yticks(range(len(shown)), [each.label for each in shown])
+        axes.set_ylim(len(shown) - 0.5, -0.5)
+        axes.axvline(0, color="#888888", linewidth=0.6)
+        axes.set_xlabel(title)
+        label_lines(figure, axes)
+        return figure
+
+
+def curves_plot(curves: pd.DataFrame, rows: Sequence[Suppression]) -> Figure:
+    """Draw relative accuracy against strength: a panel per suppression, a line per network."""
+    columns = min(3, len(rows))
+    lines = ceil(len(rows) / columns)
+    with own_style():
+        figure = Figure(figsize=(PAGE, 0.5 + 1.75 * lines), layout="constrained")
+        panels = figure.subplots(lines, columns, squeeze=False, sharey=True).ravel()
+        for panel, row in zip(panels, rows, strict=False):
+            draw_grid(panel)
+            own = curves[curves["suppression"] == row.name]
+            groups = _groups(own)
+            for (label, values), style in zip(groups, line_styles(len(groups)), strict=True):
+                panel.fill_between(
+                    values["strength"],
+                    values["relative_accuracy_low"],
+                    values["relative_accuracy_high"],
+                    color=style["color"],
+                    alpha=0.15,
+                    linewidth=0,
+                )
+                panel.plot(values["strength"], values["relative_accuracy"], label=label, **style)
+            first = own.drop_duplicates("strength")
+            ticks = first["strength"].tolist()
+            names = ["0", *(each.label for each in row.strengths)]
+            panel.set_xticks(ticks, names, rotation=60, ha="right", fontsize=5.5)
+            panel.set_title(row.title)
+            panel.set_ylim(-0.05, 1.25)
+        for panel in panels[len(rows) :]:
+            panel.set_visible(False)
+        for panel in panels[::columns]:
+            panel.set_ylabel("relative accuracy")
+        handles, labels = panels[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=2)
+        return figure
+
+
+def changes_plot(curves: pd.DataFrame, rows: Sequence[Suppression]) -> Figure:
+    """Draw relative accuracy against how strongly images were changed, filters of texture alike.
+
+    A panel per measure of change; a colour per network, a marker per filter.
+    """
+    filters = [row for row in rows if row.cue == "texture"] or list(rows)
+    with own_style():
+        figure = Figure(figsize=(PAGE, 2.9), layout="constrained")
+        for panel, change in zip(
+            figure.subplots(1, len(CHANGES), sharey=True), CHANGES, strict=True
+        ):
+            draw_grid(panel)
+            groups = _groups(curves)
+            for (label, own), style in zip(groups, line_styles(len(groups)), strict=True):
+                for row, marker in zip(filters, _MARKERS * len(filters), strict=False):
+                    values = own[own["suppression"] == row.name]
+                    panel.plot(
+                        values[change.name],
+                        values["relative_accuracy"],
+                        marker=marker,
+                        markersize=3,
+                        label=f"{label}, {row.title}",
+                        **style,
+                    )
+            panel.set_xlabel(change.label.replace(", ", ",\n").replace(" with", "\nwith"))
+        panel.figure.axes[0].set_ylabel("relative accuracy")
+        handles, labels = panel.get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=2)
+        return figure
+
+
+def strip_plot(images: np.ndarray, rows: Sequence[Suppression]) -> Figure:
+    """Draw an image under all strengths: a line per suppression.
+
+    Args:
+        images: uint8 ``[1 + variants, height, width, 3]``; see
+            :func:`~erf_tools.reliance.suppressions.suppress`.
+        rows: the suppressions.
+    """
+    columns = 1 + max(len(row.strengths) for row in rows)
+    with own_style():
+        size = PAGE / columns
+        figure = Figure(figsize=(PAGE + 0.9, len(rows) * (size + 0.14)), layout="constrained")
+        figure.get_layout_engine().set(w_pad=0.01, h_pad=0.01, wspace=0, hspace=0)
+        grid = figure.subplots(len(rows), columns, squeeze=False)
+        start = 1
+        for line, row in zip(grid, rows, strict=True):
+            own = [images[0], *images[start : start + len(row.strengths)]]
+            start += len(row.strengths)
+            labels = ["unchanged", *(each.label for each in row.strengths)]
+            for axes in line:
+                axes.set_axis_off()
+            for axes, image, label in zip(line, own, labels, strict=False):
+                axes.imshow(image, interpolation="none")
+                axes.set_title(label, fontsize=4.5, pad=1)
+            line[0].text(
+                -0.08,
+                0.5,
+                row.title,
+                transform=line[0].transAxes,
+                ha="right",
+                va="center",
+                fontsize=6,
+                wrap=True,
+            )
+        return figure

@@ -1,0 +1,164 @@
+"""Which images networks are tried on, and which answers to each are counted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from erf_tools.csv_files import read_index, read_rows
+from erf_tools.cue_conflict.categories import CATEGORIES
+from erf_tools.cue_conflict.stimuli import Stimulus, StimulusSet
+from erf_tools.errors import UsageError
+from erf_tools.folders import Remark
+from erf_tools.images import Selection, SourceImage
+from erf_tools.preprocessing import Preprocessing, evaluation_view
+from erf_tools.reliance.suppressions import SIDE
+
+#: How photographs become images of 224x224: the short side is resized to 256, the centre cut out.
+VIEW = Preprocessing(size=SIDE)
+
+
+@dataclass(frozen=True)
+class JudgedImage:
+    """An image, and the answers that are counted.
+
+    Attributes:
+        name: of the image.
+        sha256: of its bytes, or of a stimulus' pixels.
+        content: where it is read from.
+        answers: by what is counted (``accuracy``; ``shape`` and ``texture``), the classes that
+            count, or the category's number.
+    """
+
+    name: str
+    sha256: str
+    content: SourceImage | Stimulus
+    answers: Mapping[str, tuple[int, ...]]
+
+    def pixels(self) -> np.ndarray:
+        """Return the image as uint8 ``[224, 224, 3]``.
+
+        Raises:
+            ErfToolsError: it can no longer be read, or was changed.
+        """
+        if isinstance(self.content, Stimulus):
+            return self.content.pixels()
+        return np.asarray(evaluation_view(self.content.open(), VIEW))
+
+
+@dataclass(frozen=True)
+class JudgedImages:
+    """Images of which the right answers are known.
+
+    Attributes:
+        images: all of them.
+        counted: what answers are counted as.
+        by_category: answers are among the sixteen categories, not among a head's own classes.
+        label_map: the classes of each category, where the head is not ImageNet-1K's.
+        record: where they come from, as JSON values.
+        left_out: images without a label.
+    """
+
+    images: tuple[JudgedImage, ...]
+    counted: tuple[str, ...]
+    by_category: bool
+    label_map: Mapping[str, Sequence[int]] | None
+    record: Mapping[str, Any]
+    left_out: tuple[Remark, ...] = ()
+
+
+def labelled_images(
+    selection: Selection, labels: Path | None = None, label_map: Path | None = None
+) -> JudgedImages:
+    """Return those images whose class is known; accuracy is counted.
+
+    Args:
+        selection: the images. Without ``label_map``, synsets in the names of folders or files are
+            their labels (``n01440764/a.jpg``, ``n01440764_tench.JPEG``).
+        labels: CSV; see :func:`erf_tools.models.accuracy.find_labels`.
+        label_map: CSV with the columns ``index`` and ``category``, for heads of one's own: the
+            label of an image is the name of a folder that it lies in, and any class of that
+            category is right.
+
+    Raises:
+        UsageError: no image has a label, or a table cannot be read.
+    """
+    from erf_tools.models.accuracy import find_labels  # with torch
+
+    answers: dict[str, tuple[int, ...]]
+    if label_map:
+        if labels:
+            raise UsageError("--labels and --label-map exclude each other; leave one out")
+        classes = _read_classes(label_map)
+        answers = {}
+        for image in selection.images:
+            folders = [part for part in image.name.split("/")[:-1] if part in classes]
+            if folders:
+                answers[image.name] = classes[folders[-1]]
+    else:
+        answers = {
+            name: (int(index),) for name, index in find_labels(selection.images, labels).items()
+        }
+    known = tuple(
+        JudgedImage(image.name, image.sha256, image, {"accuracy": answers[image.name]})
+        for image in selection.images
+        if image.name in answers
+    )
+    if not known:
+        raise UsageError(
+            f"none of the {len(selection)} images in {selection.source} has a label: put them in "
+            "folders named by synsets (n01440764), name them in --labels FILE, or the folders' "
+            "classes in --label-map FILE"
+        )
+    left_out = tuple(
+        (image.name, "it has no label") for image in selection.images if image.name not in answers
+    )
+    read_from = label_map or labels
+    record = {
+        "source": selection.source,
+        "count": len(known),
+        "labels": str(read_from) if read_from else "synsets in names",
+    }
+    return JudgedImages(known, ("accuracy",), False, None, record, left_out)
+
+
+def conflict_images(
+    stimuli: StimulusSet, label_map: Mapping[str, Sequence[int]] | None = None
+) -> JudgedImages:
+    """Return the stimuli whose shape and texture disagree; shape and texture are counted apart.
+
+    Raises:
+        UsageError: they are single-cue stimuli.
+    """
+    if not stimuli.conflict:
+        raise UsageError(f"{stimuli.source} holds single-cue stimuli; use cue-conflict stimuli")
+    known = tuple(
+        JudgedImage(
+            each.name,
+            each.sha256,
+            each,
+            {
+                "shape": (CATEGORIES.index(each.shape),),
+                "texture": (CATEGORIES.index(each.texture),),
+            },
+        )
+        for each in stimuli.stimuli
+        if each.shape != each.texture
+    )
+    record = {**stimuli.record(), "label": stimuli.label, "count": len(known)}
+    return JudgedImages(known, ("shape", "texture"), True, label_map, record)
+
+
+def _read_classes(path: Path) -> dict[str, tuple[int, ...]]:
+    """Read the classes of each category of one's own."""
+    classes: dict[str, list[int]] = {}
+    for row in read_rows(path, "--label-map", ("index", "category")):
+        index = read_index(row["index"])
+        if index is None:
+            raise UsageError(f"{row.place}: index is {row['index']!r}; it is a number from 0")
+        classes.setdefault(row["category"], []).append(index)
+    return {category: tuple(indices) for category, indices in classes.items()}

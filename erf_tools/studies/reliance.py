@@ -1,0 +1,242 @@
+"""A study of reliance: several networks, the same suppressed images, written to one folder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+
+from erf_tools.errors import ErfToolsError, UsageError
+from erf_tools.failures import Failures, FailuresError
+from erf_tools.figures import save_figure
+from erf_tools.files import locked, write_json
+from erf_tools.models.loading import load_model
+from erf_tools.models.requests import Request, folder_name
+from erf_tools.reliance import figures, tables
+from erf_tools.reliance.choices import Suppressing
+from erf_tools.reliance.deciding import Decider, decider, setting, suppressed
+from erf_tools.reliance.judged import JudgedImages
+from erf_tools.reliance.result import SuppressedAnswers
+from erf_tools.reliance.suppressions import Suppression, chosen, suppress
+from erf_tools.studies.one_by_one import clear, differences
+from erf_tools.tables import write_csv, write_tables
+
+#: Answers are written whenever a network has answered to so many more images.
+_KEPT = 16
+
+
+@dataclass(frozen=True)
+class RelianceStudy:
+    """What a study gave.
+
+    Attributes:
+        table: :func:`~erf_tools.reliance.tables.reliance_table`.
+        shown: the same as text for people.
+        remarks: what a reader has to know.
+        results: answers of each network, in the order asked for.
+        reused: networks whose answers lay there already, or some of them.
+        failures: one per network that could not be measured, and of files.
+        files: what was written for the whole study.
+    """
+
+    table: pd.DataFrame
+    shown: pd.DataFrame
+    remarks: tuple[str, ...]
+    results: tuple[SuppressedAnswers, ...]
+    reused: tuple[str, ...]
+    failures: tuple[ErfToolsError, ...]
+    files: tuple[Path, ...]
+
+
+def measure_reliance(
+    wanted: Sequence[Request],
+    judged: JudgedImages,
+    output: Path,
+    suppressing: Suppressing | None = None,
+    batch_size: int | None = None,
+    device: str = "auto",
+    seed: int = 0,
+    overwrite: bool = False,
+    progress: bool = False,
+) -> RelianceStudy:
+    """Let networks answer to images under suppressions, and write everything below ``output``.
+
+    All networks are in memory together, so that each suppressed image is made once. One that fails
+    does not stop the others. Answers that lie there already are used, and an interrupted study goes
+    on behind the last images whose answers were written.
+
+    Raises:
+        UsageError: the folder holds other answers of a network, or a cue is unknown.
+        OutputError: the folder cannot be written.
+        FailuresError: no network could be measured.
+    """
+    suppressing = suppressing or Suppressing()
+    rows = chosen(suppressing.cues)
+    if series := [request for request in wanted if request.in_series]:
+        raise UsageError(
+            f"{series[0].model} has a series of checkpoints; reliance is measured of one of them: "
+            f"--weights {series[0].weights}"
+        )
+    failures = Failures()
+    with locked(output), ExitStack() as held:
+        clear(output, [output / "decisions"])
+        results: dict[Request, SuppressedAnswers] = {}
+        deciders: dict[Request, Decider] = {}
+        reused: list[str] = []
+        for request in wanted:
+            with failures.alone(request.label):
+                model = load_model(request.model, request.weights, seed)
+                own = setting(model, judged, rows, seed, suppressing.output_key)
+                earlier, others = _earlier(answers_file(output, request), own, judged)
+                if others and not overwrite:
+                    raise _OtherResultError(
+                        f"{output} holds another result of {request.label}, which differs in "
+                        f"{', '.join(others[:4])}: name another folder with --output, or replace "
+                        "it with --overwrite"
+                    )
+                if earlier:
+                    reused.append(request.model)
+                if earlier and len(earlier.names) == len(judged.images):
+                    results[request] = earlier
+                    continue
+                ready = decider(model, judged, own, batch_size, device, earlier)
+                deciders[request] = held.enter_context(ready)
+        refused = [each for each in failures if isinstance(each, _OtherResultError)]
+        if refused:
+            raise UsageError(str(refused[0]))
+        _decide(deciders, judged, rows, seed, output, failures, progress)
+        for request, each in deciders.items():
+            if each.count == len(judged.images):
+                results[request] = SuppressedAnswers.load(answers_file(output, request))
+        if not results:
+            raise FailuresError(list(failures), all_of_it=True)
+        ordered = [results[request] for request in wanted if request in results]
+        table = tables.reliance_table(ordered, rows)
+        shown, remarks = tables.readable(table, rows), tuple(tables.notes(table, rows))
+        files = _write(ordered, table, shown, remarks, judged, rows, seed, output, failures)
+    return RelianceStudy(
+        table, shown, remarks, tuple(ordered), tuple(reused), tuple(failures), tuple(files)
+    )
+
+
+class _OtherResultError(UsageError):
+    """The folder holds another result, which is not replaced unasked."""
+
+
+def answers_file(output: Path, request: Request) -> Path:
+    """Return where a network's answers go, below a study's folder."""
+    return output / "decisions" / f"{folder_name(request.model)}.npz"
+
+
+def _earlier(
+    path: Path, own: dict[str, Any], judged: JudgedImages
+) -> tuple[SuppressedAnswers | None, list[str]]:
+    """Return answers that are there, if they are the first of what is asked for; else why not."""
+    try:
+        found = SuppressedAnswers.load(path)
+    except UsageError:
+        return None, []
+    others = differences(found.setting, own)
+    there = list(zip(found.names, found.sha256, strict=True))
+    now = [(image.name, image.sha256) for image in judged.images]
+    if there != now[: len(there)]:
+        others.append(f"images ({len(there)} there, {len(now)} now, not all of them the same)")
+    elif any(
+        not np.array_equal(hits, _hits(found, judged, name)) for name, hits in found.hits.items()
+    ):
+        others.append("the images' labels")
+    return (None, others) if others else (found, [])
+
+
+def _hits(found: SuppressedAnswers, judged: JudgedImages, counted: str) -> np.ndarray:
+    """Return which answers count by the labels of now."""
+    return np.stack(
+        [
+            np.isin(own, image.answers[counted])
+            for own, image in zip(found.answers, judged.images, strict=False)
+        ]
+    )
+
+
+def _decide(
+    deciders: dict[Request, Decider],
+    judged: JudgedImages,
+    rows: Sequence[Suppression],
+    seed: int,
+    output: Path,
+    failures: Failures,
+    progress: bool,
+) -> None:
+    """Let all networks answer, and write their answers from time to time."""
+    at_work = dict(deciders)
+    if not at_work:
+        return
+    start = min(each.count for each in at_work.values())
+    left = judged.images[start:]
+    ways = {each.way for each in at_work.values()}
+    bar = tqdm(total=len(left), desc="reliance", unit="image", disable=None if progress else True)
+    with bar:
+        for index, image in enumerate(suppressed(left, rows, seed, ways), start):
+            for request, each in list(at_work.items()):
+                if each.count > index:
+                    continue
+                before = len(list(failures))
+                with failures.alone(request.label):
+                    each.answer(image)
+                    last = index + 1 == len(judged.images)
+                    if last or (index + 1) % _KEPT == 0:
+                        each.result().save(answers_file(output, request))
+                if len(list(failures)) > before:
+                    del at_work[request]
+            bar.update()
+            if not at_work:
+                return
+
+
+def _write(
+    results: Sequence[SuppressedAnswers],
+    table: pd.DataFrame,
+    shown: pd.DataFrame,
+    remarks: Sequence[str],
+    judged: JudgedImages,
+    rows: Sequence[Suppression],
+    seed: int,
+    output: Path,
+    failures: Failures,
+) -> list[Path]:
+    """Write what shows networks together; each of the files stands alone."""
+    files: list[Path] = []
+    provenance = {
+        "images": dict(judged.record),
+        "results": [dict(result.setting) for result in results],
+    }
+    curves = tables.curves_table(results, rows)
+    with failures.alone("reliance"):
+        files += write_tables(output / "reliance", table, shown, remarks)
+    with failures.alone("reliance_curves.csv"):
+        files.append(write_csv(curves, output / "reliance_curves.csv"))
+    with failures.alone("reliance_differences.csv"):
+        paired = tables.difference_table(results, rows)
+        files.append(write_csv(paired, output / "reliance_differences.csv"))
+    first = judged.images[0]
+    drawn = {
+        "reliance_profile": lambda: figures.profile_plot(table, rows),
+        "reliance_curves": lambda: figures.curves_plot(curves, rows),
+        "reliance_changes": lambda: figures.changes_plot(curves, rows),
+        "reliance_strip": lambda: figures.strip_plot(
+            suppress(first.pixels(), rows, first.sha256, seed), rows
+        ),
+    }
+    for name, draw in drawn.items():
+        with failures.alone(f"{name}.png"):
+            files += save_figure(draw(), output / name, provenance)
+    with failures.alone("provenance.json"):
+        write_json(output / "provenance.json", provenance)
+        files.append(output / "provenance.json")
+    return files
