@@ -10,14 +10,11 @@ import pandas as pd
 from erf_tools.erf.measures import MEASURES
 from erf_tools.erf.others import NOT_KNOWN
 from erf_tools.erf.published import MAPS_STANDING, PUBLISHED, STANDING
-from erf_tools.erf.tables import PERCENT
+from erf_tools.erf.tables import PERCENT, SEPARATOR
 from erf_tools.labels import OTHERS, UNTRAINED
 from erf_tools.labels import PUBLISHED as PUBLISHED_MAP
 from erf_tools.tables import NONE, as_text, with_intervals, write_tables
 from erf_tools.text import dimensions
-
-#: Share of its own accuracy below which a network counts as no longer itself.
-COLLAPSE = 0.5
 
 
 def compact(table: pd.DataFrame) -> str:
@@ -77,6 +74,7 @@ def readable(table: pd.DataFrame) -> pd.DataFrame:
     shown["Side / theoretical"] = table["side_of_theoretical"].map(_two_decimals)
     if table["top1"].notna().any():
         shown["top-1, % (own size)"] = _top1(table)
+    shown["Warnings"] = [kinds.replace(SEPARATOR, ", ") or NONE for kinds in table["warnings"]]
     for percent in PERCENT:
         shown[f"paper r at {percent} %, %"] = _ratios(table, "paper", percent)
     return shown
@@ -127,13 +125,17 @@ def notes(table: pd.DataFrame) -> list[str]:
     ):
         for row in table[table[column] > 0].itertuples():
             found.append(f"{row.model}: {getattr(row, column)} images {meaning}.")
-    collapsed = table[table["top1"] < COLLAPSE * table["top1_natively"]]
-    for row in collapsed.drop_duplicates(["model", "weights"]).itertuples():
-        found.append(
-            f"{row.model} is no longer itself at {row.resolution}: it classifies "
-            f"{100 * row.top1:.0f} % of the labelled images right there, and "
-            f"{100 * row.top1_natively:.0f} % at its own size; measure it nearer to that size."
-        )
+    said: dict[str, list[str]] = {}
+    for row in table.itertuples():
+        for kind, sentence in zip(
+            row.warnings.split(SEPARATOR), row.warnings_in_words.split(SEPARATOR), strict=True
+        ):
+            if kind and kind != UNTRAINED:  # which is said above, with the seed
+                said.setdefault(sentence, []).append(f"{row.model} ({row.weights})")
+    found += [
+        f"warning: {', '.join(dict.fromkeys(names))}: {sentence}."
+        for sentence, names in said.items()
+    ]
     return found
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from erf_tools.erf.cautions import cautions
 from erf_tools.erf.maps import ERF
 from erf_tools.erf.measures import MEASURES
 from erf_tools.erf.measures.squares import THRESHOLDS
@@ -19,6 +20,9 @@ from erf_tools.labels import OTHERS
 from erf_tools.tables import DIFFERENCES, SUBJECT, difference_row, read_csv
 from erf_tools.text import dimensions
 
+#: Between several warnings in a cell.
+SEPARATOR = " | "
+
 #: Thresholds of the ratios, as columns name them.
 PERCENT = [f"{threshold * 100:g}" for threshold in THRESHOLDS]
 
@@ -26,6 +30,7 @@ _COUNTS = ("images", "zero_maps", "nan_maps", "parameters")
 _WORDS = (
     *(*SUBJECT, "resolution", "paper_standing", "protocol", "unit", "units", "center_basis"),
     *("square", "weights_source", "weights_sha256", "map_sha256", "without_intervals"),
+    *("warnings", "warnings_in_words"),
 )
 
 #: Of :func:`erf_table`, in this order.
@@ -36,10 +41,12 @@ COLUMNS = (
         for name, measure in MEASURES.items()
         for column in ([name, f"{name}_low", f"{name}_high"] if measure.interval else [name])
     ),
-    *("theoretical_height", "theoretical_width", "side_of_theoretical", "top1", "top1_natively"),
+    *("theoretical_height", "theoretical_width", "side_of_theoretical", "erf_rate"),
+    *("top1", "top1_natively"),
     *(*(f"paper_{percent}" for percent in PERCENT), "paper_standing", "protocol", "unit", "units"),
     *("center_row", "center_column", "center_basis", "square", "parameters"),
     *("weights_source", "weights_sha256", "map_sha256", "without_intervals"),
+    *("warnings", "warnings_in_words"),
 )
 
 
@@ -48,8 +55,11 @@ def erf_table(results: Sequence[ERF], others: Sequence[OthersMap] = ()) -> pd.Da
 
     Ratios are shares of the map's area in (0, 1]; lengths are input pixels; NaN where a measure
     has no value. ``theoretical_height`` and ``_width`` are infinite where global operations let
-    every pixel reach the unit. ``MEASURE_low`` and ``_high`` are the ends of 95 % intervals, for
-    the measures that may have them; ``without_intervals`` says why there are none.
+    every pixel reach the unit. ``erf_rate`` is the number of pixels above 4.55 % of the peak (the
+    square of ``extent``) as a share of the theoretical field's area (Loos 2024). ``MEASURE_low``
+    and ``_high`` are the ends of 95 % intervals, for the measures that may have them;
+    ``without_intervals`` says why there are none. ``warnings`` are the kinds of
+    :data:`erf_tools.erf.cautions.KINDS`, ``warnings_in_words`` their sentences.
 
     Args:
         results: measured here.
@@ -112,6 +122,7 @@ def _row(result: ERF) -> dict[str, object]:
     published = PUBLISHED.get(result.name) if as_published else None
     ratios = zip(PERCENT, THRESHOLDS, strict=True) if published else ()
     row, column = result.center
+    found = cautions(result)
     return {
         **dict(zip(SUBJECT, result.subject, strict=True)),
         "default_layer": setting["tap"]["default"],
@@ -123,6 +134,7 @@ def _row(result: ERF) -> dict[str, object]:
         "theoretical_height": height,
         "theoretical_width": width,
         "side_of_theoretical": values["effective_side"] / sqrt(height * width),
+        "erf_rate": values["extent"] ** 2 / (height * width),
         "top1": result.top1(),
         "top1_natively": result.top1(natively=True),
         **{
@@ -142,6 +154,8 @@ def _row(result: ERF) -> dict[str, object]:
         "weights_source": model["weights"]["source"],
         "weights_sha256": model["weights"]["sha256"],
         "without_intervals": result.measures.without_intervals,
+        "warnings": SEPARATOR.join(each.kind for each in found),
+        "warnings_in_words": SEPARATOR.join(each.sentence for each in found),
     }
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from erf_tools.erf import tables
+from erf_tools.erf.cautions import cautions
 from erf_tools.erf.display import density
 from erf_tools.erf.maps import ERF
 from erf_tools.erf.measures.frame import doubled_center
@@ -69,6 +70,7 @@ def erf_content(result: ERF, block: int, row: Mapping[str, Any]) -> dict[str, An
         "theoretical_size": result.receptive_field.in_words + (" px" if box else ""),
         **_map(result, block),
         "measures": {name: row[name] for name in _MEASURES},
+        "warnings": [each.sentence for each in cautions(result)],
         "provenance": _erf_provenance(result),
         "command": erf_command(result),
     }
@@ -87,6 +89,7 @@ def of_others_content(map_: OthersMap, block: int) -> dict[str, Any]:
         "theoretical_size": "not known",
         **_map(map_, block),
         "measures": {name: row[name] for name in _MEASURES},
+        "warnings": [NOT_KNOWN],
         "provenance": [
             ["Map", map_.source],
             ["Map, SHA-256", map_.sha256],

@@ -79,6 +79,10 @@ class Frame {
         node("span", {}, `theoretical reach: ${this.erf.theoretical_size}; input ${height}x${width}`));
     }
     caption.append(this.reading);
+    if (!this.difference && this.erf.warnings.length) {
+      caption.append(node("ul", { class: "warnings", "aria-label": "Warnings" },
+        ...this.erf.warnings.map((warning) => node("li", {}, warning))));
+    }
     this.element = node("figure", {}, this.frame, caption);
     this.listen();
     frames.add(this);

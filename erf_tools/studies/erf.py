@@ -12,6 +12,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from erf_tools.erf import figures, shown_tables, tables
+from erf_tools.erf.cautions import cautions
 from erf_tools.erf.gradients import measure_layers
 from erf_tools.erf.maps import ERF, is_of_another_version
 from erf_tools.erf.others import OthersMap
@@ -213,7 +214,9 @@ def _show(result: ERF, folder: Path, again: bool = True) -> None:
     """Write what shows a result; only what is missing of it unless it is to be written again."""
     missing = [name for name in _SHOWN if again or not (folder / name).is_file()]
     if "erf.json" in missing:
-        write_json(folder / "erf.json", {"measures": result.measures.record(), **result.record()})
+        warnings = [vars(each) for each in cautions(result)]
+        record = {"measures": result.measures.record(), "warnings": warnings, **result.record()}
+        write_json(folder / "erf.json", record)
     if {"heatmap.png", "heatmap.pdf"} & {*missing}:
         save_figure(figures.heatmap(result), folder / "heatmap", result.record())
 

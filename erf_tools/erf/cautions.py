@@ -1,0 +1,132 @@
+"""What has to stand beside a number: reasons why an ERF may mislead, each with what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from math import isfinite
+
+from erf_tools.erf.maps import ERF
+from erf_tools.text import dimensions
+
+#: Share of its own accuracy below which a network counts as no longer itself.
+COLLAPSE = 0.5
+
+#: Share of maps that are zero, and number of images, from which there is nothing to say.
+_ZEROS, _FEW = 0.03, 10
+
+
+@dataclass(frozen=True)
+class Caution:
+    """One reason.
+
+    Attributes:
+        kind: in a word or two.
+        sentence: what is the case, and what to do.
+    """
+
+    kind: str
+    sentence: str
+
+
+def cautions(result: ERF) -> list[Caution]:
+    """Return what has to be known of a result, in the order of :data:`KINDS`."""
+    found = [(kind, say(result)) for kind, say in KINDS.items()]
+    return [Caution(kind, sentence) for kind, sentence in found if sentence]
+
+
+def _one_class(result: ERF) -> str:
+    if len(result.images) < 2:
+        return ""
+    labels = {image.label for image in result.images}
+    folders = {image.name.rpartition("/")[0] for image in result.images}
+    where = "class" if len(labels) == 1 and labels != {None} else "folder"
+    if where == "folder" and (len(folders) > 1 or folders == {""}):
+        return ""
+    return f"all images are of one {where}; take them from several, as --order spread does"
+
+
+def _saturated(result: ERF) -> str:
+    height, width = result.total.shape
+    most = (height - 1) * (width - 1) / (height * width)
+    if not result.measures.linear_99 >= most - 1e-9:
+        return ""
+    return (
+        f"r at 99 % is saturated (the largest published square covers {100 * most:.1f} %); compare "
+        "by r at 50 % or by the effective side"
+    )
+
+
+def _off_center(result: ERF) -> str:
+    stride = result.receptive_field.stride
+    if result.square_center or stride is None:
+        return ""
+    away = [
+        abs(place - length // 2)
+        for place, length in zip(result.center, result.total.shape, strict=True)
+    ]
+    if not any(far > step / 2 for far, step in zip(away, stride, strict=True)):
+        return ""
+    return f"the unit's centre is {max(away):g} pixels from that of the squares; use --square unit"
+
+
+def _bounded(result: ERF) -> str:
+    sides = result.theoretical_size
+    limits = zip(sides, result.total.shape, strict=True)
+    if not all(isfinite(side) for side in sides) or not any(side < all_ for side, all_ in limits):
+        return ""
+    height, width = result.total.shape
+    bound = min(sides[0], height) * min(sides[1], width) / (height * width)
+    return (
+        f"the theoretical field, {dimensions(sides)}, is smaller than the image, so the map covers "
+        f"at most {100 * bound:.2g} % of it; compare with networks of such fields at one resolution"
+    )
+
+
+def _collapsed(result: ERF) -> str:
+    here, own = result.top1(), result.top1(natively=True)
+    if not here < COLLAPSE * own:
+        return ""
+    return (
+        f"it is no longer itself at {dimensions(result.total.shape)}: it classifies "
+        f"{100 * here:.0f} % of the labelled images right there, and {100 * own:.0f} % at its own "
+        "size; measure it nearer to that size"
+    )
+
+
+def _zeros(result: ERF) -> str:
+    zeros = result.number("zero")
+    if not result.count or zeros <= _ZEROS * result.count:
+        return ""
+    return (
+        f"{zeros} of {result.count} maps are zero, so it rests on the others; another --unit, or "
+        "--scalar sum, may see more"
+    )
+
+
+def _few(result: ERF) -> str:
+    if result.count >= _FEW:
+        return ""
+    return f"it rests on {result.count} images; its intervals are rough below {_FEW}: take more"
+
+
+def _untrained(result: ERF) -> str:
+    if result.trained:
+        return ""
+    return (
+        "its weights are random: the map shows the architecture, not what a network learns; "
+        "compare trained networks with --weights pretrained"
+    )
+
+
+#: All there are, by their kind, with what says it of a result; empty where it is not the case.
+KINDS: Mapping[str, Callable[[ERF], str]] = {
+    "one class": _one_class,
+    "saturated": _saturated,
+    "off centre": _off_center,
+    "field within the image": _bounded,
+    "accuracy collapsed": _collapsed,
+    "zero maps": _zeros,
+    "few images": _few,
+    "untrained": _untrained,
+}
