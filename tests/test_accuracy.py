@@ -90,7 +90,10 @@ def test_a_collapse_is_seen_and_said(tmp_path: Path) -> None:
     assert sum(image.label is not None for image in result.images) == 3
     table = tables.erf_table([result])
     assert "0 (100)" in shown_tables.compact(table)
-    assert any("net is no longer itself at 48x48" in note for note in shown_tables.notes(table))
+    assert any(
+        "net (as given): it is no longer itself at 48x48" in note
+        for note in shown_tables.notes(table)
+    )
     (at_home,) = measure_layers(
         model, select(tmp_path), Procedure(resolution=32), [model.tap], labels=labels
     )
