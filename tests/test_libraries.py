@@ -261,6 +261,15 @@ def test_towers_of_open_clip() -> None:
     assert torch.equal(map_.flatten(2).mT, tokens[:, 1:])
 
 
+def test_a_resnet_of_open_clip() -> None:
+    model = load_model("open_clip:RN50", "random", resolution=64)
+    images = torch.randn(1, 3, 64, 64)
+    tower: Any = model.module
+    with torch.no_grad():
+        map_ = read_features(tower, model.tap, images)
+        assert torch.equal(tower.attnpool(map_), tower(images))
+
+
 def test_a_tower_that_is_a_network_of_timms() -> None:
     import timm
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -231,6 +232,19 @@ def test_values_of_arguments_are_json(file: Path) -> None:
     ]:
         with pytest.raises(UsageError, match=said):
             load_model(f"{file}:listing?{query}")
+
+
+def test_a_field_is_found_where_nothing_has_imported_timm(file: Path) -> None:
+    """What torch itself imports when it first runs is not taken for the network's doing."""
+    code = (
+        "from erf_tools import as_model\n"
+        "from erf_tools.models.layers import describe_layers\n"
+        "from torch import nn\n"
+        "net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 4, 3))\n"
+        "print(*[layer.field.in_words for layer in describe_layers(as_model(net))])\n"
+    )
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert said.stdout.strip() == "3 3 5"
 
 
 def test_files_of_one_name_are_told_apart(file: Path, tmp_path: Path) -> None:

@@ -79,8 +79,8 @@ class _OpenClip(Library):
         tower = clip.visual
         trunk = getattr(tower, "trunk", None)  # a network of timm's
         tap = default_tap(trunk) if trunk is not None else Tap("layer4")
-        tied = isinstance(tower, VisionTransformer)
-        if tied:
+        tied = trunk is None  # for its positions, or the pooling of a ResNet
+        if isinstance(tower, VisionTransformer):
             tap = Tap("transformer", "NLC", prefix_tokens=1)
         elif trunk is not None:
             tied = bool(trunk.pretrained_cfg.get("fixed_input_size"))
@@ -98,15 +98,16 @@ class _OpenClip(Library):
         if form.channels != 3:
             raise UsageError(f"{entry.name} takes images of 3 channels; leave --channels out")
         architecture = entry.architecture.partition("/")[0]
-        # A ResNet's last map is before the pooling that is built for one size.
-        is_resnet = isinstance(_vision(architecture).get("layers"), list)
+        size: Any = form.size
+        if size and size[0] == size[1]:
+            (size, _) = size  # its ResNets take a number alone
         create = partial(
             open_clip.create_model,
             architecture,
             hub.architecture.partition("/")[2] if hub else None,
             load_weights=hub is not None,
             pretrained_text=False,
-            force_image_size=None if is_resnet else form.size,
+            force_image_size=size,
             device=torch.get_default_device(),
         )
         with _quiet():
