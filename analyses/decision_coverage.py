@@ -28,7 +28,7 @@ from matplotlib.figure import Figure
 from analyses.programs import kept, publish
 from erf_tools.cue_conflict import measures
 from erf_tools.cue_conflict.measures import ConflictCounts
-from erf_tools.cue_conflict.published import published_counts
+from erf_tools.cue_conflict.published import PUBLICATIONS, published_counts
 from erf_tools.figures import PAGE, draw_grid, line_styles, own_style
 from erf_tools.statistics import Estimate
 
@@ -82,7 +82,7 @@ class Design:
 @cache
 def published_design() -> Design:
     """Return the 1,200 published stimuli with a conflict."""
-    table = next(iter(published_counts().values())).by_stimulus
+    table = published_counts(PUBLICATIONS[0])["humans"].by_stimulus
     shapes, textures = zip(*(name.split("-") for name in table.index), strict=True)
     numbers = [np.unique(images, return_inverse=True)[1] for images in (shapes, textures)]
     return Design(table.index, table["category"], *numbers)

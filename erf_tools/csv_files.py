@@ -34,13 +34,13 @@ class Row:
         return self.values[column]
 
 
-def read_rows(path: Path, option: str, columns: Sequence[str]) -> list[Row]:
+def read_rows(path: Path, option: str, *columns: Sequence[str]) -> list[Row]:
     """Read a CSV file with a header; in UTF-8, with or without a byte-order mark.
 
     Args:
         path: the file.
         option: how it was given, for messages.
-        columns: which it has to have.
+        columns: which it has to have; of several such lists, one.
 
     Raises:
         UsageError: it is missing, no text in UTF-8, or too large; it lacks a column; or a row has
@@ -54,7 +54,8 @@ def read_rows(path: Path, option: str, columns: Sequence[str]) -> list[Row]:
         header = [name.strip() for name in next(reader, [])]
         if not header:
             raise UsageError(f"{place} cannot be read as CSV: it is empty")
-        if absent := [column for column in columns if column not in header]:
+        absents = [[column for column in own if column not in header] for own in columns]
+        if absent := min(absents, key=bool):
             raise UsageError(f"{place} lacks the columns {', '.join(absent)}")
         for values in reader:
             if not values:  # an empty line

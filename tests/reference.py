@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -158,3 +158,13 @@ def randomise(module: nn.Module, seed: int = 0) -> nn.Module:
         noise = torch.rand(parameter.shape, generator=generator, dtype=torch.float64)
         parameter.data.copy_(0.6 * noise - 0.2)
     return randomise_norms(module, seed).eval().requires_grad_(False)
+
+
+def slow_two_way_variance(influence: np.ndarray, one: Sequence[str], other: Sequence[str]) -> float:
+    """Return Cameron, Gelbach and Miller's sum over all pairs of observations."""
+    variances = []
+    for clusters in (np.array(one), np.array(other)):
+        count = len(set(clusters))
+        alike = clusters[:, None] == clusters[None, :]
+        variances.append(count / (count - 1) * (np.outer(influence, influence) * alike).sum())
+    return float(max(sum(variances) - (influence**2).sum(), *variances))

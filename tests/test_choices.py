@@ -23,7 +23,7 @@ from erf_tools.cli import app
 from erf_tools.cli.erf import asked
 from erf_tools.cli.options import option
 from erf_tools.cue_conflict.choices import Deciding, StimulusChoices
-from erf_tools.cue_conflict.classify import PRESETS
+from erf_tools.cue_conflict.showing import PRESETS
 from erf_tools.erf.maps import ERF
 from erf_tools.erf.procedure import PROCEDURE, Procedure
 from erf_tools.erf.protocols import PROTOCOLS, Protocol

@@ -45,6 +45,52 @@ def test_all_published_files_are_read(published_decisions: Path) -> None:
     assert sum((maker.frame["response"] == "na").sum() for maker in makers if maker.human) == 131
 
 
+#: S, T and shape bias of the networks published in 2025.
+LABELS = {
+    "resnet50": (181, 604, 0.2306),
+    "vit_base_patch16_224.orig_in21k_ft_in1k": (347, 417, 0.4542),
+    "clip_RN50_openai_CLS": (179, 683, 0.2077),
+    "ViT_L_14_openai_None": (615, 394, 0.6095),
+}
+
+
+def test_golden_counts_of_files_of_labels(published_decisions: Path) -> None:
+    folder = published_decisions.with_name("decisions-2025")
+    rows = decision_makers(read_decisions(sorted(folder.glob("*.csv"))), reference=False)
+    found = {row.name: (row.shape, row.texture, row.bias.value) for row in rows}
+    assert set(found) == set(LABELS)
+    for name, (*counts, bias) in LABELS.items():
+        assert list(found[name][:2]) == counts
+        assert found[name][2] == pytest.approx(bias, abs=1e-4)
+    assert [row.name for row in rows if "confidence" in row.absolute] == [
+        *("ViT_L_14_openai_None", "clip_RN50_openai_CLS")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("cat7-elephant1,cat,1.5", "line 2: pred_conf is '1.5'; it is a number from 0 to 1"),
+        ("cat7-elephant1,cat,", "line 2: pred_conf is ''"),
+        ("cat7-elephant1,cat,nan", "pred_conf is 'nan'"),
+        ("cat7-elephant1,cta,1", "pred_label is 'cta': did you mean cat"),
+        ("cat7,cat,1", "'cat7' is not the name of a cue-conflict stimulus"),
+    ],
+)
+def test_labels_that_are_wrong(text: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "net.csv").write_text(f"image,pred_label,pred_conf\n{text}\n")
+    with pytest.raises(UsageError, match=message):
+        read_decisions([tmp_path])
+
+
+def test_labels_without_an_answer_and_with_other_columns(tmp_path: Path) -> None:
+    text = "image,response,pred_label,more\ncat7-elephant1.png,A cat,cat,1\nbear2-cat2,?,None,2\n"
+    (tmp_path / "net.csv").write_text(text)
+    (maker,) = read_decisions([tmp_path])
+    assert maker.frame["response"].tolist() == ["na", "cat"]
+    assert "confidence" not in maker.frame
+
+
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
 @pytest.mark.parametrize(
     "image", ["cat7-elephant1.png", "0001_s5n_dnn_0_cat_00_cat7-elephant1.png"]

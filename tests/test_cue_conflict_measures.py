@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,13 +10,14 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from reference import slow_two_way_variance
 from scipy.stats import t
 
 from erf_tools.cue_conflict import measures
 from erf_tools.cue_conflict.categories import CATEGORIES
 from erf_tools.cue_conflict.decisions import Decisions, decision_frame, read_decisions
 from erf_tools.cue_conflict.makers import decision_makers, paired_differences
-from erf_tools.cue_conflict.published import KAPPA, published_counts
+from erf_tools.cue_conflict.published import PUBLICATIONS, published_counts
 from erf_tools.errors import UsageError
 
 # Published decisions: S, T, shape bias, coverage, mean of categories, kappa with humans.
@@ -88,16 +88,6 @@ def test_golden_intervals(seed: int, makers: dict) -> None:
     assert paired.value == pytest.approx(-0.005, abs=6e-4)
 
 
-def slow_two_way_variance(influence: np.ndarray, one: Sequence[str], other: Sequence[str]) -> float:
-    """Return Cameron, Gelbach and Miller's sum over all pairs of observations."""
-    variances = []
-    for clusters in (np.array(one), np.array(other)):
-        count = len(set(clusters))
-        alike = clusters[:, None] == clusters[None, :]
-        variances.append(count / (count - 1) * (np.outer(influence, influence) * alike).sum())
-    return float(max(sum(variances) - (influence**2).sum(), *variances))
-
-
 def test_the_interval_of_published_decisions_by_another_way(makers: dict) -> None:
     """Derivatives by leaving a little of each stimulus out, sums pair by pair."""
     counts = makers["resnet50"].counts
@@ -143,23 +133,33 @@ def test_intervals_that_share_images_are_wider_than_those_of_independent_trials(
         assert printed > textures > 1.3 * wilson
 
 
-def test_counts_in_the_package_are_those_of_the_raw_data(makers: dict) -> None:
-    for name, counts in published_counts().items():
+@pytest.mark.parametrize("year", [0, 1])
+def test_counts_in_the_package_are_those_of_the_raw_data(
+    year: int, makers: dict, published_decisions: Path
+) -> None:
+    publication = PUBLICATIONS[year]
+    if year:
+        files = [published_decisions, published_decisions.with_name("decisions-2025")]
+        observers = sorted(files[0].glob("*subject*.csv"))
+        rows = decision_makers(read_decisions([*observers, files[1]]), reference=False)
+        makers = {row.name: row for row in rows}
+    for name, counts in published_counts(publication).items():
         raw = makers[name].counts
         pd.testing.assert_frame_equal(
             counts.by_stimulus, raw.by_stimulus, check_names=False, check_dtype=False
         )
-        kappa = makers[name].kappa_human
-        assert (kappa.value, kappa.low, kappa.high) == pytest.approx(KAPPA[name], abs=6e-4)
+        kappa, row = makers[name].kappa_human, publication.rows[name]
+        assert vars(row.kappa) == pytest.approx(vars(kappa), abs=6e-4)
 
 
 def test_reference_rows_stand_in_for_what_is_not_given(published_decisions: Path) -> None:
     alone = decision_makers([])
     assert [row.name for row in alone][:2] == ["humans (published)", "AlexNet (published)"]
-    assert len(alone) == 8
+    assert len(alone) == 12
     assert not decision_makers([], reference=False)
     with_all = decision_makers(read_decisions([published_decisions]))
-    assert not [row.name for row in with_all if row.published]
+    published = [row.name for row in with_all if row.published]
+    assert published == [row.name for row in PUBLICATIONS[1].rows.values()]
 
 
 # --- laws on invented decisions ---------------------------------------------------------------
@@ -272,7 +272,7 @@ def test_a_part_is_compared_on_the_stimuli_in_common() -> None:
 
 
 def test_a_part_is_compared_with_published_counts_of_the_same_stimuli() -> None:
-    published = published_counts()["resnet50"].by_stimulus.iloc[100:160]
+    published = published_counts(PUBLICATIONS[0])["resnet50"].by_stimulus.iloc[100:160]
     names = list(published.index)
     shapes, textures = zip(*(name.split("-") for name in names), strict=True)
     frame = decision_frame(

@@ -165,7 +165,7 @@ def test_both_halves_meet_by_name(tmp_path: Path) -> None:
     assert len(content["makers"][0]["by_category"]) == 16
     assert [maker["human"] for maker in content["makers"]] == [True, *[False] * 7]
     again = content_of([], [bias, bias])
-    assert len(again["makers"]) == 8  # rows that are the same stand once
+    assert len(again["makers"]) == 12  # rows that are the same stand once
 
 
 def test_results_are_found_once_and_in_order(tmp_path: Path) -> None:
@@ -254,7 +254,7 @@ def test_the_command_line_writes_one_file(tmp_path: Path, run_command: Command) 
     assert f"Written to {path}" in out
     shown = embedded(path.read_text())
     assert len(shown["erfs"]) == 1
-    assert len(shown["makers"]) == 8
+    assert len(shown["makers"]) == 12
     ratio = area_ratio(synthetic.erf("net", blob(32, 5)).map, 0.5)
     assert shown["erfs"][0]["measures"]["linear_50"] == ratio
     code, _, error = run_command("report", tmp_path / "nowhere")

@@ -146,7 +146,7 @@ def test_a_bad_result_is_named_and_the_others_are_shown(
     assert error.startswith(f"erf-tools: {bad}")
     shown = embedded(output)
     assert [erf["label"] for erf in shown["erfs"]] == ["net (untrained)"]
-    assert len(shown["makers"]) == 8
+    assert len(shown["makers"]) == 12
     assert [str(bad) in failure for failure in shown["failures"]] == [True]
     code, _, error = run_command("report", bad, "--output", results / "alone")
     assert code == 2 or "worse" in error
@@ -205,7 +205,7 @@ def test_one_decision_maker_is_one_failure(results: Path) -> None:
     records.write_text(json.dumps(record))
     failures = Failures()
     content = collect([], [ShapeBias.read(results / "bias")], failures)
-    assert len(content["makers"]) == 6
+    assert len(content["makers"]) == 10
     first, second = (str(failure) for failure in failures)
     assert "AlexNet" in first
     assert "VGG-16" in second

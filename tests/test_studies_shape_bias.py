@@ -42,7 +42,7 @@ def test_published_decisions_without_a_model(
     assert "0.9587" in out
     table = pd.read_csv(tmp_path / "shape_bias.csv").set_index("model")
     assert table.loc["resnet50", ["shape", "texture", "total"]].tolist() == [162, 572, 1200]
-    assert len(table) == 18  # humans pooled, ten observers, seven networks; no row twice
+    assert len(table) == 22  # humans pooled, ten observers, eleven networks; no row twice
     columns = list(pd.read_csv(tmp_path / "shape_bias.csv").columns)[:15]
     assert columns == [
         *("model", "weights", "shape", "texture", "total", "coverage"),
@@ -51,10 +51,10 @@ def test_published_decisions_without_a_model(
         *("preset", "aggregation"),
     ]
     differences = pd.read_csv(tmp_path / "shape_bias_differences.csv")
-    assert len(differences) == 18 * 17 / 2
+    assert len(differences) == 22 * 21 / 2
     assert (differences["difference_low"] <= differences["difference_high"]).all()
     by_category = pd.read_csv(tmp_path / "shape_bias_by_category.csv")
-    assert len(by_category) == 18 * 16
+    assert len(by_category) == 22 * 16
     assert "densenet121" in (tmp_path / "report.html").read_text()
     for name in ("shape_bias_matrix", "shape_bias"):
         with Image.open(tmp_path / f"{name}.png") as image:

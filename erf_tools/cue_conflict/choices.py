@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 from erf_tools.choices import choice, declared
+from erf_tools.errors import UsageError
 
 PresetName = Literal["direct", "mvh", "model"]
 Aggregation = Literal["mean", "sum", "max"]
+Similarity = Literal["cosine", "dot", "euclidean"]
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,7 @@ class Deciding:
     """How a network's output becomes a decision.
 
     Attributes:
-        preset: how a stimulus is shown; see :data:`~erf_tools.cue_conflict.classify.PRESETS`.
+        preset: how a stimulus is shown; see :data:`~erf_tools.cue_conflict.showing.PRESETS`.
         aggregation: how the probabilities of a category's classes become one number.
         output_key: which part of the network's output holds the logits, where it gives several;
             ``logits`` by default.
@@ -62,3 +64,37 @@ class Deciding:
     def __post_init__(self) -> None:
         for each in declared(Deciding):
             each.check(getattr(self, each.name))
+
+
+@dataclass(frozen=True)
+class HeadFree:
+    """What is measured of layers, in place of decisions.
+
+    Attributes:
+        head_free: whether it is.
+        layers: names or patterns, see :func:`erf_tools.features.taps.find_taps`; without any, each
+            stage, or the last map where the network does not say what its stages are.
+        similarity: what makes two stimuli near in triplets.
+
+    Raises:
+        UsageError: there is no such similarity, or layers are named for decisions.
+    """
+
+    head_free: bool = choice(
+        False,
+        "Measure how layers hold shape and texture, by triplets and dimensions, not decisions: for "
+        "any network, head or none.",
+    )
+    layers: tuple[str, ...] = choice(
+        (),
+        "With --head-free: a layer, or a pattern as in 'layer*'; repeatable. Else each stage.",
+        option="--layer",
+        metavar="NAME",
+    )
+    similarity: Similarity = choice("cosine", "With --head-free: of pooled features, for triplets.")
+
+    def __post_init__(self) -> None:
+        for each in declared(HeadFree):
+            each.check(getattr(self, each.name))
+        if self.layers and not self.head_free:
+            raise UsageError("--layer is for --head-free; decisions are made by the head")

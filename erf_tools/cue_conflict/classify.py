@@ -2,78 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from itertools import islice
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
-from PIL import Image
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from erf_tools.choices import declared, spelled_out
 from erf_tools.cue_conflict.categories import CATEGORIES, IMAGENET_CLASSES
 from erf_tools.cue_conflict.choices import Deciding
 from erf_tools.cue_conflict.decisions import Decisions, decision_frame
 from erf_tools.cue_conflict.makers import DecisionMaker
-from erf_tools.cue_conflict.stimuli import SIDE, Stimulus, StimulusSet, open_stimuli
+from erf_tools.cue_conflict.scores import Scores
+from erf_tools.cue_conflict.showing import shown, shown_settings, statistics
+from erf_tools.cue_conflict.stimuli import Stimulus, StimulusSet, open_stimuli
 from erf_tools.errors import ErfToolsError, UsageError
-from erf_tools.images import ahead
 from erf_tools.kernels.devices import choose_device, device_name
 from erf_tools.models.heads import IMAGENET_HEAD, are_probabilities, probabilities
-from erf_tools.models.logits import classifier, fast_batch, undecided
+from erf_tools.models.logits import classifier, undecided
 from erf_tools.models.model import Model, as_model
-from erf_tools.numbers import LARGEST_BATCH, whole_number
-from erf_tools.preprocessing import (
-    IMAGENET_MEAN,
-    IMAGENET_STD,
-    Preprocessing,
-    evaluation_view,
-    warped,
-)
 from erf_tools.provenance import versions
-from erf_tools.text import dimensions
-
-
-@dataclass(frozen=True)
-class Preset:
-    """How a stimulus becomes a network's input.
-
-    Attributes:
-        name: on the command line.
-        description: in words, for provenance.
-        view: gives the input's pixels.
-        imagenet_statistics: use ImageNet's mean and standard deviation for every network, not its
-            own.
-    """
-
-    name: str
-    description: str
-    view: Callable[[Image.Image, Preprocessing], Image.Image]
-    imagenet_statistics: bool = False
-
-
-PRESETS: dict[str, Preset] = {
-    preset.name: preset
-    for preset in (
-        Preset(
-            "direct",
-            "the whole stimulus at the network's size, not resized where that is 224; the "
-            "network's own mean and std",
-            lambda image, own: warped(image, (own.size, own.size), own.interpolation),
-        ),
-        Preset(
-            "mvh",
-            "224x224 as it is, ImageNet mean and std for every network (model-vs-human)",
-            lambda image, _preprocessing: image,
-            imagenet_statistics=True,
-        ),
-        Preset("model", "the network's full evaluation transform, crop included", evaluation_view),
-    )
-}
 
 
 @spelled_out(declared(Deciding))
@@ -131,45 +83,40 @@ def decide(
 
     Softmax over all classes in float32, then ``aggregation`` over each category's classes; the
     largest wins, and of equal ones the first in the alphabet. A head that gives probabilities
-    already, as the provenance then says, is taken at its word.
+    already, as the provenance then says, is taken at its word. The decisions carry the scores that
+    they were made by.
     """
     if not isinstance(model, Model):
         model = as_model(model)
     deciding = deciding or Deciding()
-    setting = settings(model, stimuli, deciding, label_map)
-    chosen, preprocessing, name = PRESETS[deciding.preset], model.preprocessing, model.name
-    mean, std = (
-        (IMAGENET_MEAN, IMAGENET_STD)
-        if chosen.imagenet_statistics
-        else (preprocessing.mean, preprocessing.std)
-    )
+    setting, name = settings(model, stimuli, deciding, label_map), model.name
     target = choose_device(device, model.module)
+    mean, std = statistics(deciding.preset, model.preprocessing)
     given: list[Tensor] = []
-    bar = tqdm(total=len(stimuli), desc=name, unit="image", disable=None if progress else True)
-
-    def pixels(stimulus: Stimulus) -> np.ndarray:
-        return np.asarray(chosen.view(Image.fromarray(stimulus.pixels()), preprocessing))
-
-    if batch_size is None:
-        batch_size = fast_batch(target)
-    batch_size = whole_number(batch_size, "--batch-size", 1, LARGEST_BATCH)
-    views = ahead(pixels, stimuli.stimuli)
-    with bar, classifier(model, target, mean, std, deciding.output_key, fast) as classify:
-        while part := list(islice(views, batch_size)):
-            logits = classify(np.stack(part))
+    batches = shown(model, stimuli, deciding.preset, batch_size, target, progress)
+    with classifier(model, target, mean, std, deciding.output_key, fast) as classify:
+        for pixels in batches:
+            logits = classify(pixels)
             check_classes(name, logits.shape[1], label_map)
             _check_finite(name, logits, stimuli.stimuli[sum(map(len, given)) :])
             given.append(logits)
-            bar.update(len(part))
     outputs = torch.cat(given)
-    scores = category_scores(outputs, deciding.aggregation, label_map or IMAGENET_CLASSES)
+    classes = label_map or IMAGENET_CLASSES
+    scores = category_scores(outputs, deciding.aggregation, classes)
     answers = [CATEGORIES[index] for index in scores.argmax(dim=1).tolist()]
-    frame = decision_frame(
-        [stimulus.name for stimulus in stimuli.stimuli],
-        [stimulus.shape for stimulus in stimuli.stimuli],
-        [stimulus.texture for stimulus in stimuli.stimuli],
-        answers,
+    names, shapes, textures = zip(
+        *((stimulus.name, stimulus.shape, stimulus.texture) for stimulus in stimuli.stimuli),
+        strict=True,
     )
+    table = pd.DataFrame(scores.numpy(), index=list(names), columns=list(CATEGORIES))
+    ranks = pd.DataFrame(
+        {
+            cue: class_ranks(outputs, classes, categories)
+            for cue, categories in (("shape", shapes), ("texture", textures))
+        },
+        index=table.index,
+    )
+    frame = decision_frame(names, shapes, textures, answers)
     provenance = {
         **setting,
         "head": "probabilities" if are_probabilities(outputs) else "logits",
@@ -177,7 +124,8 @@ def decide(
         "tf32": False,
         "versions": versions(),
     }
-    return Decisions(model.name, frame, provenance)
+    in_order = (each.loc[frame.index] for each in (table, ranks))
+    return Decisions(model.name, frame, provenance, Scores(*in_order))
 
 
 def settings(
@@ -196,22 +144,11 @@ def settings(
             f"{model.name} has no classifier, because {model.weights.source} holds none that fits; "
             "shape bias needs a head: give weights with theirs"
         )
-    preset = deciding.preset
-    size = SIDE if preset == "mvh" else model.preprocessing.size
-    if model.input_size and tuple(model.input_size) != (size, size):
-        raise UsageError(
-            f"{model.name} was built for {dimensions(model.input_size)} inputs, and "
-            f"the preset {preset} gives it {size}x{size}: load_model(..., resolution={size})"
-        )
     return {
-        "kind": "network",
-        "model": model.record(),
+        **shown_settings(model, stimuli, deciding.preset),
         **asdict(deciding),
-        "preset_description": PRESETS[preset].description,
-        "input": [size, size],
         "ties": "first in the alphabet",
         "label_map": {key: list(value) for key, value in label_map.items()} if label_map else None,
-        "stimuli": {**stimuli.record(), "label": stimuli.label},
     }
 
 
@@ -228,6 +165,25 @@ def category_scores(
         else:
             columns.append(own.mean(dim=1) if aggregation == "mean" else own.sum(dim=1))
     return torch.stack(columns, dim=1)
+
+
+def class_ranks(
+    outputs: Tensor, classes: Mapping[str, Sequence[int]], categories: Sequence[str]
+) -> np.ndarray:
+    """Return the rank of the best class of one category per image, ``[N]``, from 1.
+
+    Args:
+        outputs: of the head, ``[N, classes]``. Of equal ones the class with the lower number is
+            first.
+        classes: of each category.
+        categories: one per image.
+    """
+    order = outputs.argsort(dim=1, descending=True, stable=True)
+    places = order.argsort(dim=1)
+    best = {
+        category: places[:, list(classes[category])].amin(dim=1) for category in set(categories)
+    }
+    return np.array([int(best[category][row]) + 1 for row, category in enumerate(categories)])
 
 
 def check_classes(name: str, classes: int, label_map: Mapping[str, Sequence[int]] | None) -> None:

@@ -1,7 +1,8 @@
-"""Decisions: who answered what to which stimulus, and the eight-column files they come in.
+"""Decisions: who answered what to which stimulus, and the files they come in.
 
-The format is that of the published raw data (rgeirhos/texture-vs-shape, ``raw-data``), which the
-toolbox model-vs-human reads as well.
+The eight columns are those of the published raw data (rgeirhos/texture-vs-shape, ``raw-data``),
+which the toolbox model-vs-human reads as well. Files of labels, as of Gavrikov et al., ICLR 2025
+(paulgavrikov/vlm_shapebias, ``raw-data``), are read too.
 """
 
 from __future__ import annotations
@@ -10,13 +11,15 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from math import isnan, nan
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from erf_tools.csv_files import read_rows
+from erf_tools.csv_files import Row, read_rows
 from erf_tools.cue_conflict.categories import CATEGORIES, NO_ANSWER
+from erf_tools.cue_conflict.scores import SCORES, Scores
 from erf_tools.cue_conflict.stimuli import TOTAL, parse_name, published_names
 from erf_tools.errors import UsageError, suggestion
 from erf_tools.folders import Remark, find_files, given_path, shown
@@ -33,9 +36,18 @@ COLUMNS = (
     "imagename",
 )
 
+#: Of files of labels; a column ``pred_conf`` may say how sure a decision is.
+LABEL_COLUMNS = ("image", "pred_label")
+
+#: How no answer is written.
+_NO_ANSWERS = (NO_ANSWER, "None")
+
 #: As published with the stimuli, and by model-vs-human.
 _PUBLISHED_FILE = re.compile(r"(?:.*-experiment|cue-conflict)_(?P<name>.+)_session[-_]\d+")
 _OBSERVER = re.compile(r"subject-\d+")
+
+#: Suffixes of decisions, of how they were made, and of the scores they were made by.
+_BESIDE = (".csv", ".json", SCORES)
 
 #: Characters of a name; it is drawn, and becomes the name of a file.
 _LONGEST_NAME = 200
@@ -49,13 +61,15 @@ class Decisions:
         name: of the network or observer.
         frame: a row per stimulus, indexed by the stimulus' name (``cat7-elephant1``), with the
             columns ``shape``, ``texture`` (categories; equal where there is no conflict) and
-            ``response`` (a category, or ``na``).
+            ``response`` (a category, or ``na``); and ``confidence``, where a file says it.
         provenance: what is known of how they were made, as JSON values.
+        scores: that they were made by, of the same stimuli; ``None`` where they are not known.
     """
 
     name: str
     frame: pd.DataFrame
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    scores: Scores | None = None
 
     @property
     def human(self) -> bool:
@@ -97,14 +111,21 @@ def load_frame(path: Path) -> pd.DataFrame:
 
 
 def decision_frame(
-    stimuli: Sequence[str], shapes: Sequence[str], textures: Sequence[str], answers: Sequence[str]
+    stimuli: Sequence[str],
+    shapes: Sequence[str],
+    textures: Sequence[str],
+    answers: Sequence[str],
+    confidences: Sequence[float] = (),
 ) -> pd.DataFrame:
-    """Return the frame of :class:`Decisions`, ordered by stimulus."""
-    frame = pd.DataFrame(
-        {"shape": shapes, "texture": textures, "response": answers},
-        index=pd.Index(stimuli, name="stimulus"),
-    )
-    return frame.sort_index()
+    """Return the frame of :class:`Decisions`, ordered by stimulus; confidences if all are known."""
+    columns: dict[str, Sequence[Any]] = {
+        "shape": shapes,
+        "texture": textures,
+        "response": answers,
+    }
+    if len(confidences) and not any(isnan(confidence) for confidence in confidences):
+        columns["confidence"] = confidences
+    return pd.DataFrame(columns, index=pd.Index(stimuli, name="stimulus")).sort_index()
 
 
 def read_decisions(sources: Sequence[str | Path]) -> list[Decisions]:
@@ -129,13 +150,15 @@ def read_decisions(sources: Sequence[str | Path]) -> list[Decisions]:
         if len(twice):
             first = twice.iloc[0]
             raise UsageError(
-                f"{first['place']}: {name} answers to {first['stimulus']} a second time"
+                f"{first['place']}: {name} answers to {first['stimulus']} a second time; a file "
+                "of another decision maker needs another name"
             )
         frame = decision_frame(
             table["stimulus"].tolist(),
             table["shape"].tolist(),
             table["texture"].tolist(),
             table["response"].tolist(),
+            table["confidence"].tolist(),
         )
         files = sorted(set(table["file"]))
         makers.append(Decisions(name, frame, {"kind": "published decisions", "files": files}))
@@ -161,8 +184,7 @@ def find_decision_files(sources: Sequence[str | Path]) -> tuple[list[Path], list
         files = [file for _, file in inside.files if file.suffix.lower() == ".csv"]
         if not files:
             raise UsageError(f"--decisions {path}: there are no .csv files in this folder")
-        # Beside decisions lies how they were made.
-        known = {*files, *(file.with_suffix(".json") for file in files)}
+        known = {file.with_suffix(suffix) for file in files for suffix in _BESIDE}
         left_out += [(name, "not a .csv file") for name, file in inside.files if file not in known]
         left_out += inside.left_out
         found += files
@@ -174,33 +196,32 @@ def find_decision_files(sources: Sequence[str | Path]) -> tuple[list[Path], list
 
 
 def _read(path: Path) -> dict[str, pd.DataFrame]:
-    rows = read_rows(path, "--decisions", COLUMNS)
+    rows = read_rows(path, "--decisions", COLUMNS, LABEL_COLUMNS)
     if not rows:
         raise UsageError(f"--decisions {path} holds no decisions")
+    labels = any(column not in rows[0].values for column in COLUMNS)
+    image, answer = LABEL_COLUMNS if labels else ("imagename", "object_response")
     decided = []
     for row in rows:
-        image = row["imagename"].rsplit("_", 1)[-1].removesuffix(".png")
-        pair = parse_name(f"{image}.png")
-        if pair is None:
+        stimulus, pair = _stimulus(row, image)
+        response = NO_ANSWER if row[answer] in _NO_ANSWERS else row[answer]
+        if response not in (*CATEGORIES, NO_ANSWER):
             raise UsageError(
-                f"{row.place}: {row['imagename']!r} is not the name of a cue-conflict stimulus "
-                "(cat7-elephant1.png)"
+                f"{row.place}: {answer} is {response!r}: {suggestion(response, CATEGORIES)}"
             )
-        if f"{image}.png" not in published_names():
-            raise UsageError(f"{row.place}: {image} is none of the {TOTAL} published stimuli")
-        if row["category"] != pair[0]:
-            raise UsageError(
-                f"{row.place}: category is {row['category']!r}, but the shape is {pair[0]}"
-            )
-        if row["object_response"] not in (*CATEGORIES, NO_ANSWER):
-            raise UsageError(
-                f"{row.place}: object_response is {row['object_response']!r}: "
-                f"{suggestion(row['object_response'], CATEGORIES)}"
-            )
-        if len(row["subj"]) > _LONGEST_NAME:
-            raise UsageError(f"{row.place}: subj has over {_LONGEST_NAME} characters")
-        decided.append((row["subj"], image, *pair, row["object_response"], str(path), row.place))
-    columns = ["subj", "stimulus", "shape", "texture", "response", "file", "place"]
+        subject, confidence = "", nan
+        if labels:
+            confidence = _confidence(row)
+        else:
+            subject = row["subj"]
+            if row["category"] != pair[0]:
+                raise UsageError(
+                    f"{row.place}: category is {row['category']!r}, but the shape is {pair[0]}"
+                )
+            if len(subject) > _LONGEST_NAME:
+                raise UsageError(f"{row.place}: subj has over {_LONGEST_NAME} characters")
+        decided.append((subject, stimulus, *pair, response, confidence, str(path), row.place))
+    columns = ["subj", "stimulus", "shape", "texture", "response", "confidence", "file", "place"]
     read = pd.DataFrame(decided, columns=columns)
     subjects = [str(subject) for subject in read["subj"].unique()]
     if len(subjects) > 1:
@@ -209,3 +230,31 @@ def _read(path: Path) -> dict[str, pd.DataFrame]:
         return {subjects[0]: read}
     published = _PUBLISHED_FILE.fullmatch(shown(path.stem))
     return {published["name"] if published else shown(path.stem): read}
+
+
+def _stimulus(row: Row, column: str) -> tuple[str, tuple[str, str]]:
+    """Return which stimulus a row is about, and its shape and texture."""
+    name = row[column].rsplit("_", 1)[-1].removesuffix(".png")
+    pair = parse_name(f"{name}.png")
+    if pair is None:
+        raise UsageError(
+            f"{row.place}: {row[column]!r} is not the name of a cue-conflict stimulus "
+            "(cat7-elephant1.png)"
+        )
+    if f"{name}.png" not in published_names():
+        raise UsageError(f"{row.place}: {name} is none of the {TOTAL} published stimuli")
+    return name, pair
+
+
+def _confidence(row: Row) -> float:
+    """Return how sure a decision is; NaN where the file does not say it."""
+    text = row.values.get("pred_conf")
+    if text is None:
+        return nan
+    try:
+        confidence = float(text)
+    except ValueError:
+        confidence = nan
+    if not 0 <= confidence <= 1:
+        raise UsageError(f"{row.place}: pred_conf is {text!r}; it is a number from 0 to 1")
+    return confidence

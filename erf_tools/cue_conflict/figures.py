@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from math import nan
 from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from erf_tools.cue_conflict.categories import CATEGORIES
-from erf_tools.cue_conflict.makers import HUMANS, DecisionMaker, maker_label
+from erf_tools.cue_conflict.makers import DecisionMaker, maker_label
 from erf_tools.cue_conflict.measures import bias_by_category
-from erf_tools.figures import COLUMN, literal, own_style
+from erf_tools.cue_conflict.published import HUMANS
+from erf_tools.figures import COLUMN, PAGE, draw_grid, literal, own_style
 
 _HUMAN_COLOUR = "#D55E00"
 #: Okabe and Ito's colour-blind safe palette, without the colour of humans and with grey and purple
@@ -92,6 +95,76 @@ def interval_plot(makers: Sequence[DecisionMaker]) -> Figure:
             if maker.human:
                 label.set_color(_HUMAN_COLOUR)
         return figure
+
+
+def sensitivity_plot(makers: Sequence[DecisionMaker]) -> Figure:
+    """Draw absolute shape against absolute texture sensitivity.
+
+    On the left the shares of all decisions: the angle is the shape bias, the distance from the
+    origin the coverage. On the right, where it is known, the mean reciprocal ranks with their 95 %
+    intervals, which see cues that lose as well.
+    """
+    shown = [maker for maker in makers if not maker.human or maker.name.startswith(HUMANS)]
+    networks = [maker for maker in shown if not maker.human]
+    ranked = [maker for maker in shown if "mrr_shape" in maker.absolute]
+    with own_style():
+        width = PAGE if ranked else COLUMN
+        figure = Figure(figsize=(width, COLUMN + 0.13 * ((len(shown) + 1) // 2)))
+        figure.set_layout_engine("constrained")
+        first, *others = figure.subplots(1, 2 if ranked else 1, squeeze=False)[0]
+        _draw_rays(first)
+        first.set_xlabel("texture decisions, T / N")
+        first.set_ylabel("shape decisions, S / N")
+        first.set_title("dashed: equal shape bias")
+        for axes in others:
+            axes.set_xlabel("mean reciprocal rank of the texture")
+            axes.set_ylabel("mean reciprocal rank of the shape")
+            axes.plot([0, 1], [0, 1], color="#BBBBBB", linewidth=0.7)
+        for maker in shown:
+            colour, marker = (_HUMAN_COLOUR, "o") if maker.human else _look(networks.index(maker))
+            look = {
+                "linestyle": "none",
+                "marker": marker,
+                "markersize": 5,
+                "color": colour,
+                "markerfacecolor": "white" if maker.published and not maker.human else colour,
+            }
+            place = (
+                part / maker.total if maker.total else nan for part in (maker.texture, maker.shape)
+            )
+            first.plot(*place, **look, label=_label(maker), clip_on=False)
+            if maker in ranked:
+                _draw_estimates(others[0], maker, look)
+        for axes in (first, *others):
+            axes.set_xlim(0, 1)
+            axes.set_ylim(0, 1)
+            axes.set_aspect("equal")
+            draw_grid(axes)
+        figure.legend(loc="outside lower center", ncols=4 if ranked else 2, frameon=False)
+        return figure
+
+
+def _draw_rays(axes: Axes) -> None:
+    """Draw lines of equal shape bias, and that of all decisions."""
+    axes.plot([0, 1], [1, 0], color="#BBBBBB", linewidth=0.7)
+    for bias in (0.1, 0.25, 0.5, 0.75, 0.9):
+        axes.plot([0, 1 - bias], [0, bias], color="#BBBBBB", linewidth=0.7, linestyle="--")
+        axes.annotate(
+            f"{bias:g}",
+            (1 - bias, bias),
+            textcoords="offset points",
+            xytext=(3, 2),
+            color="#777777",
+            fontsize=6,
+        )
+
+
+def _draw_estimates(axes: Axes, maker: DecisionMaker, look: Mapping[str, Any]) -> None:
+    texture, shape = (maker.estimate(f"mrr_{cue}") for cue in ("texture", "shape"))
+    errors = [[[found.value - found.low], [found.high - found.value]] for found in (texture, shape)]
+    axes.errorbar(
+        texture.value, shape.value, xerr=errors[0], yerr=errors[1], elinewidth=0.8, **look
+    )
 
 
 def _complement(share: Any) -> Any:

@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from math import nan
 from typing import Any
 
 import pandas as pd
 
-from erf_tools.cue_conflict import measures
+from erf_tools.cue_conflict import absolute, measures
 from erf_tools.cue_conflict.decisions import Decisions
 from erf_tools.cue_conflict.measures import ConflictCounts
-from erf_tools.cue_conflict.published import KAPPA, SOURCE, published_counts, published_name
+from erf_tools.cue_conflict.published import HUMANS, PUBLICATIONS, published_counts
 from erf_tools.cue_conflict.stimuli import PARTIAL, TOTAL
 from erf_tools.labels import UNTRAINED, labelled
 from erf_tools.statistics import Estimate
 from erf_tools.tables import DIFFERENCES, difference_row
-
-HUMANS = "humans"
 
 _NOT_KNOWN = Estimate(nan)
 
@@ -85,6 +83,28 @@ class DecisionMaker:
         """S / (S + T) with its interval over shape and texture images."""
         return measures.clustered_bias(self.counts)
 
+    @cached_property
+    def absolute(self) -> pd.DataFrame:
+        """:func:`~erf_tools.cue_conflict.absolute.absolute_values` of a single decision maker."""
+        if len(self.decisions) != 1:
+            return pd.DataFrame(index=self.counts.by_stimulus.index)
+        return absolute.absolute_values(self.decisions[0])
+
+    def estimate(self, measure: str) -> Estimate:
+        """Return one of :data:`~erf_tools.cue_conflict.absolute.MEASURES`; NaN if not known."""
+        known = measure in self.absolute
+        return absolute.mean(self.absolute[measure]).estimate if known else _NOT_KNOWN
+
+    def of(self, stimuli: pd.Index) -> DecisionMaker:
+        """Return the same decision maker on a part of the stimuli, without its kappa."""
+        if stimuli.equals(self.counts.by_stimulus.index):
+            return self
+        parts = (
+            replace(made, frame=made.frame.loc[made.frame.index.intersection(stimuli)])
+            for made in self.decisions
+        )
+        return replace(self, counts=self.counts.of(stimuli), decisions=tuple(parts))
+
     @property
     def stimuli(self) -> str:
         """Which stimuli were decided on, in words; empty for the whole set, if only that is known.
@@ -130,26 +150,43 @@ def decision_makers(decisions: Sequence[Decisions], reference: bool = True) -> l
                 provenance={"kind": "pooled", "observers": [made.name for made in observers]},
             )
         )
-    published: list[DecisionMaker] = []
-    if reference:
-        given = {made.name for made in decisions if made.provenance.get("kind") != "network"}
-        for name, counts in published_counts().items():
-            if name in given or (name == HUMANS and observers):
-                continue
-            row = DecisionMaker(
-                published_name(name),
-                counts,
-                kappa_human=Estimate(*KAPPA[name]),
-                human=name == HUMANS,
-                published=True,
-                provenance={"kind": "published counts", "source": SOURCE},
-            )
-            (humans if row.human else published).append(row)
-    return [*humans, *rows, *published]
+    references = _published() if reference else []
+    published = [row for row in references if not _is_given(row, rows)]
+    humans += [row for row in published if row.human and not observers]
+    networks = [row for row in published if not row.human]
+    return [*humans, *rows, *networks]
+
+
+def _published() -> list[DecisionMaker]:
+    """Return the rows that come with the package."""
+    return [
+        DecisionMaker(
+            publication.rows[name].name,
+            counts,
+            kappa_human=publication.rows[name].kappa,
+            human=name == HUMANS,
+            published=True,
+            provenance={"kind": "published counts", "source": publication.source},
+        )
+        for publication in PUBLICATIONS
+        for name, counts in published_counts(publication).items()
+    ]
+
+
+def _is_given(row: DecisionMaker, given: Sequence[DecisionMaker]) -> bool:
+    """Tell whether the decisions of a published row are given themselves."""
+    hits = row.counts.by_stimulus[["shape", "texture"]]
+    return any(
+        hits.equals(maker.counts.by_stimulus[["shape", "texture"]])
+        for maker in given
+        if maker.provenance.get("kind") != "network"
+    )
 
 
 def paired_differences(makers: Sequence[DecisionMaker]) -> pd.DataFrame:
-    """Return the difference in shape bias of every pair, with its paired interval.
+    """Return the differences of every pair, each with its paired interval.
+
+    They are of the shape bias, and of each absolute measure that both have.
 
     Pairs are compared on the stimuli that both have decided on, and left out where there are none.
 
@@ -158,16 +195,25 @@ def paired_differences(makers: Sequence[DecisionMaker]) -> pd.DataFrame:
         recorded of either.
     """
     rows = []
-    for index, one in enumerate(makers):
-        for other in makers[index + 1 :]:
-            counts = one.counts, other.counts
-            common = counts[0].by_stimulus.index.intersection(counts[1].by_stimulus.index)
+    for index, first in enumerate(makers):
+        for second in makers[index + 1 :]:
+            ours, theirs = (each.counts.by_stimulus.index for each in (first, second))
+            common = ours.intersection(theirs)
             if common.empty:
                 continue
-            estimate = measures.difference(*(each.of(common) for each in counts))
-            row = difference_row(_subject(one), _subject(other), "shape_bias", estimate)
-            stimuli = "; ".join(sorted({one.stimuli, other.stimuli} - {""}))
-            rows.append({**row, "stimuli": stimuli})
+            one, other = first.of(common), second.of(common)
+            found = {"shape_bias": measures.difference(one.counts, other.counts)}
+            for name in one.absolute.columns.intersection(other.absolute.columns, sort=False):
+                means = absolute.mean(one.absolute[name]), absolute.mean(other.absolute[name])
+                found[name] = (means[0] - means[1]).estimate
+            stimuli = "; ".join(sorted({first.stimuli, second.stimuli} - {""}))
+            rows += [
+                {
+                    **difference_row(_subject(first), _subject(second), name, estimate),
+                    "stimuli": stimuli,
+                }
+                for name, estimate in found.items()
+            ]
     return pd.DataFrame(rows, columns=[*DIFFERENCES, "stimuli"])
 
 

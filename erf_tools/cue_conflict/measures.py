@@ -84,6 +84,36 @@ class ConflictCounts:
         return ConflictCounts(self.by_stimulus.loc[stimuli])
 
 
+@dataclass(frozen=True, eq=False)
+class Influenced:
+    """A number from stimuli, with what its interval needs.
+
+    Attributes:
+        value: the number.
+        influence: of each stimulus on it, ``[N]``, of sum 0: its derivative by their weights.
+        stimuli: their names.
+    """
+
+    value: float
+    influence: np.ndarray
+    stimuli: pd.Index
+
+    @property
+    def estimate(self) -> Estimate:
+        """The number with its 95 % interval over shape images and texture images."""
+        return clustered_interval(self.value, image_variance(self.influence, self.stimuli))
+
+    def __sub__(self, other: Influenced) -> Influenced:
+        """Return the difference of two numbers from the same stimuli, for its paired interval.
+
+        Raises:
+            UsageError: they are from different stimuli.
+        """
+        if not self.stimuli.equals(other.stimuli):
+            raise UsageError("numbers from different stimuli cannot be compared in pairs")
+        return Influenced(self.value - other.value, self.influence - other.influence, self.stimuli)
+
+
 def count(frames: Sequence[pd.DataFrame]) -> ConflictCounts:
     """Count shape and texture decisions, pooled over decision makers.
 
@@ -105,7 +135,7 @@ def count(frames: Sequence[pd.DataFrame]) -> ConflictCounts:
 
 
 def source_images(stimuli: Iterable[str]) -> tuple[np.ndarray, np.ndarray]:
-    """Return the shape image and the texture image of each stimulus, by name."""
+    """Return the shape image and the texture image of each stimulus, by name, ``[N]`` each."""
     parts = [name.partition("-") for name in stimuli]
     return np.array([part[0] for part in parts]), np.array([part[2] for part in parts])
 
@@ -148,7 +178,7 @@ def clustered_bias(counts: ConflictCounts) -> Estimate:
     Stimuli that share either image are not independent (:func:`two_way_variance`); the interval is
     Wilson's at the effective number of decisions.
     """
-    variance = _variance(_bias_influence(counts), counts.by_stimulus.index)
+    variance = image_variance(_influenced_bias(counts).influence, counts.by_stimulus.index)
     return clustered_share(shape_bias(counts), counts.shape + counts.texture, variance)
 
 
@@ -173,11 +203,7 @@ def difference(one: ConflictCounts, other: ConflictCounts) -> Estimate:
     Raises:
         UsageError: they were not measured on the same stimuli.
     """
-    stimuli = one.by_stimulus.index
-    if not stimuli.equals(other.by_stimulus.index):
-        raise UsageError("decisions on different stimuli cannot be compared in pairs")
-    influence = _bias_influence(one) - _bias_influence(other)
-    return clustered_interval(shape_bias(one) - shape_bias(other), _variance(influence, stimuli))
+    return (_influenced_bias(one) - _influenced_bias(other)).estimate
 
 
 def error_consistency(one: pd.DataFrame, other: pd.DataFrame) -> float:
@@ -213,8 +239,7 @@ def _mean_consistency(pairs: Sequence[tuple[pd.DataFrame, pd.DataFrame]]) -> Est
         return Estimate(nan)
     kappas, influences = zip(*(_consistency(*pair) for pair in pairs), strict=True)
     influence = pd.concat(influences).groupby(level=0).sum() / len(pairs)
-    variance = _variance(influence.to_numpy(), influence.index)
-    return clustered_interval(float(np.mean(kappas)), variance)
+    return Influenced(float(np.mean(kappas)), influence.to_numpy(), influence.index).estimate
 
 
 def _consistency(one: pd.DataFrame, other: pd.DataFrame) -> tuple[float, pd.Series]:
@@ -240,14 +265,21 @@ def _consistency(one: pd.DataFrame, other: pd.DataFrame) -> tuple[float, pd.Seri
     return (observed - expected) / (1 - expected), pd.Series(influence, index=common)
 
 
-def _bias_influence(counts: ConflictCounts) -> np.ndarray:
-    """Return the influence of each stimulus on the shape bias; NaN where there is no bias."""
+def _influenced_bias(counts: ConflictCounts) -> Influenced:
+    """Return the shape bias and the influence of each stimulus; NaN where there is no bias."""
     shape, texture = (counts.by_stimulus[kind].to_numpy() for kind in ("shape", "texture"))
-    hits = shape + texture
-    return (shape - shape_bias(counts) * hits) / (hits.sum() or nan)
+    hits, value = shape + texture, shape_bias(counts)
+    influence = (shape - value * hits) / (hits.sum() or nan)
+    return Influenced(value, influence, counts.by_stimulus.index)
 
 
-def _variance(influence: np.ndarray, stimuli: pd.Index) -> TwoWayVariance:
+def image_variance(influence: np.ndarray, stimuli: pd.Index) -> TwoWayVariance:
+    """Return the variance of an estimate from stimuli, clustered by both of their images.
+
+    Args:
+        influence: of each stimulus on the estimate, of sum 0; see :func:`two_way_variance`.
+        stimuli: their names.
+    """
     return two_way_variance(influence, *source_images(stimuli))
 
 

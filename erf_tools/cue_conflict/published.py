@@ -1,53 +1,97 @@
-"""Published decisions as counts: humans and seven networks, for figures without any download."""
+"""Published decisions as counts: humans and networks, for figures without any download."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 
 import pandas as pd
 
 from erf_tools.cue_conflict.measures import ConflictCounts
+from erf_tools.statistics import Estimate
 
-#: What has to stand beside the rows wherever they are shown.
-SOURCE = (
-    "counted from the raw data published with Geirhos et al., ICLR 2019 "
-    "(rgeirhos/texture-vs-shape); the networks' decisions predate the mean aggregation"
+
+@dataclass(frozen=True)
+class PublishedRow:
+    """A decision maker of which counts come with the package.
+
+    Attributes:
+        name: in full.
+        kappa: mean error consistency with the ten published observers (among them, for humans) and
+            its interval, from single decisions, which the counts do not have.
+        observers: whose decisions are pooled.
+    """
+
+    name: str
+    kappa: Estimate
+    observers: int = 1
+
+
+@dataclass(frozen=True, eq=False)
+class Publication:
+    """Where counts were published.
+
+    Attributes:
+        file: of the package; a column of shape and one of texture decisions per row.
+        source: what has to stand beside the rows wherever they are shown, licence included.
+        rows: by their name in the file.
+    """
+
+    file: str
+    source: str
+    rows: Mapping[str, PublishedRow]
+
+
+HUMANS = "humans"
+
+PUBLICATIONS = (
+    Publication(
+        "published_counts.csv",
+        "counted from the raw data published with Geirhos et al., ICLR 2019 "
+        "(rgeirhos/texture-vs-shape); the networks' decisions predate the mean "
+        "aggregation",
+        {
+            HUMANS: PublishedRow("humans (published)", Estimate(0.331, 0.284, 0.378), 10),
+            "alexnet": PublishedRow("AlexNet (published)", Estimate(0.078, 0.054, 0.101)),
+            "vgg16": PublishedRow("VGG-16 (published)", Estimate(0.040, 0.026, 0.055)),
+            "squeezenet1_1": PublishedRow(
+                "SqueezeNet 1.1 (published)", Estimate(0.058, 0.042, 0.074)
+            ),
+            "densenet121": PublishedRow("DenseNet-121 (published)", Estimate(0.064, 0.044, 0.083)),
+            "resnet50": PublishedRow("ResNet-50 (published)", Estimate(0.067, 0.046, 0.089)),
+            "resnet101": PublishedRow("ResNet-101 (published)", Estimate(0.070, 0.047, 0.092)),
+            "resnet152": PublishedRow("ResNet-152 (published)", Estimate(0.082, 0.057, 0.107)),
+        },
+    ),
+    Publication(
+        "published_counts_2025.csv",
+        "counted from the raw data published with Gavrikov et al., ICLR 2025 "
+        "(paulgavrikov/vlm_shapebias), and like them under CC BY-SA 4.0; CLIP ResNet-50 with the "
+        'prompt "{}", ViT-L/14 with the eighty of the CLIP paper',
+        {
+            "resnet50": PublishedRow(
+                "ResNet-50 of timm (published 2025)", Estimate(0.073, 0.050, 0.096)
+            ),
+            "vit_base_patch16_224.orig_in21k_ft_in1k": PublishedRow(
+                "ViT-B/16 of timm (published 2025)", Estimate(0.140, 0.105, 0.174)
+            ),
+            "clip_RN50_openai_CLS": PublishedRow(
+                "CLIP ResNet-50 (published 2025)", Estimate(0.063, 0.041, 0.085)
+            ),
+            "ViT_L_14_openai_None": PublishedRow(
+                "CLIP ViT-L/14 (published 2025)", Estimate(0.219, 0.170, 0.268)
+            ),
+        },
+    ),
 )
-
-#: Mean error consistency (kappa) among the ten observers, and of each network with them, with both
-#: ends of its interval, from the same raw data; kappa needs single decisions, which the counts do
-#: not have.
-KAPPA = {
-    "humans": (0.331, 0.284, 0.378),
-    "alexnet": (0.078, 0.054, 0.101),
-    "vgg16": (0.040, 0.026, 0.055),
-    "squeezenet1_1": (0.058, 0.042, 0.074),
-    "densenet121": (0.064, 0.044, 0.083),
-    "resnet50": (0.067, 0.046, 0.089),
-    "resnet101": (0.070, 0.047, 0.092),
-    "resnet152": (0.082, 0.057, 0.107),
-}
-
-#: Observers whose decisions are pooled in the counts of humans.
-_OBSERVERS = 10
-
-_NAMES = {
-    "humans": "humans (published)",
-    "alexnet": "AlexNet (published)",
-    "vgg16": "VGG-16 (published)",
-    "squeezenet1_1": "SqueezeNet 1.1 (published)",
-    "densenet121": "DenseNet-121 (published)",
-    "resnet50": "ResNet-50 (published)",
-    "resnet101": "ResNet-101 (published)",
-    "resnet152": "ResNet-152 (published)",
-}
 
 
 @cache
-def published_counts() -> dict[str, ConflictCounts]:
-    """Return counts by decision maker: ``humans`` (ten, pooled) first, then the networks."""
-    file = resources.files("erf_tools.cue_conflict") / "published_counts.csv"
+def published_counts(publication: Publication) -> dict[str, ConflictCounts]:
+    """Return the counts of a publication by name of its rows."""
+    file = resources.files("erf_tools.cue_conflict") / publication.file
     table = pd.read_csv(str(file), index_col="stimulus")
     return {
         name: ConflictCounts(
@@ -56,14 +100,9 @@ def published_counts() -> dict[str, ConflictCounts]:
                     "category": table["category"],
                     "shape": table[f"{name} shape"],
                     "texture": table[f"{name} texture"],
-                    "total": _OBSERVERS if name == "humans" else 1,
+                    "total": row.observers,
                 }
             )
         )
-        for name in _NAMES
+        for name, row in publication.rows.items()
     }
-
-
-def published_name(name: str) -> str:
-    """Return a published decision maker's name in full."""
-    return _NAMES[name]

@@ -7,22 +7,34 @@ from collections.abc import Sequence
 import pandas as pd
 
 from erf_tools.cue_conflict import measures
+from erf_tools.cue_conflict.absolute import MEASURES
 from erf_tools.cue_conflict.categories import CATEGORIES
 from erf_tools.cue_conflict.decisions import Decisions
 from erf_tools.cue_conflict.makers import DecisionMaker
+from erf_tools.cue_conflict.published import PUBLICATIONS
 from erf_tools.cue_conflict.stimuli import PARTIAL
 from erf_tools.labels import UNTRAINED
-from erf_tools.tables import NONE, intervals
+from erf_tools.tables import NONE, intervals, with_intervals
+
+#: Of the absolute measures, those that the table for people has room for.
+_SHOWN = ("mrr_shape", "mrr_texture", "both_cues", "ece")
+
+#: What nobody should conclude; it stands wherever the number is shown.
+CAUTION = (
+    "A larger shape bias is neither more robustness (arXiv 2406.05006) nor better generalisation "
+    "(arXiv 2404.01509): it says which cue wins, not how well either is seen."
+)
 
 
 def shape_bias_table(makers: Sequence[DecisionMaker]) -> pd.DataFrame:
     """Return a row per decision maker.
 
-    ``shape``, ``texture`` and ``total`` are counts; all else are shares in [0, 1], but
-    ``kappa_human`` in [-1, 1]. ``shape_bias_low`` and ``_high`` take stimuli that share a shape
-    image or a texture image as dependent; ``shape_bias_texture_low`` and ``_high`` are a bootstrap
-    over texture images alone, ``shape_bias_wilson_low`` and ``_high`` take all decisions as
-    independent.
+    ``shape``, ``texture`` and ``total`` are counts; ``kappa_human`` is in [-1, 1], and all else are
+    shares in [0, 1], or absolute measures
+    (:func:`~erf_tools.cue_conflict.absolute.absolute_values`). ``shape_bias_low`` and ``_high``
+    take stimuli that share a shape image or a texture image as dependent;
+    ``shape_bias_texture_low`` and ``_high`` are a bootstrap over texture images alone,
+    ``shape_bias_wilson_low`` and ``_high`` take all decisions as independent.
     """
     return pd.DataFrame([_row(maker) for maker in makers])
 
@@ -49,6 +61,11 @@ def _row(maker: DecisionMaker) -> dict[str, object]:
         "shape_bias_wilson_low": wilson.low,
         "shape_bias_wilson_high": wilson.high,
         "low_coverage": maker.coverage < measures.LOW_COVERAGE,
+        **{
+            column: value
+            for name in MEASURES
+            for column, value in maker.estimate(name).columns(name).items()
+        },
         "kind": provenance.get("kind", ""),
         "stimuli": maker.stimuli,
         "weights_source": model.get("weights", {}).get("source", ""),
@@ -95,8 +112,8 @@ def accuracy_table(decisions: Sequence[Decisions]) -> pd.DataFrame:
 
 
 def readable(table: pd.DataFrame) -> pd.DataFrame:
-    """Return :func:`shape_bias_table` as text for people."""
-    return pd.DataFrame(
+    """Return :func:`shape_bias_table` as text for people; of absolute measures what is known."""
+    shown = pd.DataFrame(
         {
             "Model": table["model"],
             "Weights": table["weights"],
@@ -116,6 +133,10 @@ def readable(table: pd.DataFrame) -> pd.DataFrame:
             "Aggregation": table["aggregation"].replace("", NONE),
         }
     )
+    for name in _SHOWN:
+        if table[name].notna().any():
+            shown[MEASURES[name]] = with_intervals(table, name, _share)
+    return shown
 
 
 def readable_accuracy(table: pd.DataFrame) -> pd.DataFrame:
@@ -141,7 +162,14 @@ def notes(table: pd.DataFrame) -> list[str]:
         "Shape bias: S / (S + T) over the stimuli whose shape and texture conflict; coverage: "
         "(S + T) / total. 95 %: stimuli that share a shape image or a texture image are not taken "
         "as independent.",
+        CAUTION,
     ]
+    if table["mrr_shape"].notna().any():
+        found.append(
+            "MRR: mean of one over the rank of the shape's, or the texture's, category among all "
+            "(guessing among sixteen gives .211). Both cues: they are the two largest. ECE: error "
+            "of the confidence in having named either. Intervals as above."
+        )
     for label, rows in table[table["stimuli"] != ""].groupby("stimuli"):
         of = f" ({', '.join(rows['model'])})" if str(label).startswith(PARTIAL) else ""
         found.append(f"Stimuli: {label}{of}.")
@@ -154,10 +182,10 @@ def notes(table: pd.DataFrame) -> list[str]:
     if (table["weights"] == UNTRAINED).any():
         names = ", ".join(table.loc[table["weights"] == UNTRAINED, "model"])
         found.append(f"untrained: {names} has random weights, and its ratio means nothing.")
-    if (table["kind"] == "published counts").any():
-        from erf_tools.cue_conflict.published import SOURCE
-
-        found.append(f"(published): {SOURCE}.")
+    for publication in PUBLICATIONS:
+        shown = [row.name for row in publication.rows.values() if row.name in set(table["model"])]
+        if shown:
+            found.append(f"{', '.join(shown)}: {publication.source}.")
     return found
 
 

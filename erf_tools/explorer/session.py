@@ -14,7 +14,8 @@ import torch
 from timm.data import ImageNetInfo
 
 from erf_tools.cue_conflict.categories import CATEGORIES, IMAGENET_CLASSES
-from erf_tools.cue_conflict.classify import PRESETS, category_scores
+from erf_tools.cue_conflict.classify import category_scores
+from erf_tools.cue_conflict.showing import PRESETS
 from erf_tools.erf.contributions import Contributions
 from erf_tools.erf.procedure import Procedure
 from erf_tools.errors import ErfToolsError, UsageError, suggestion

@@ -247,7 +247,7 @@ function buildIntervals() {
       shapes.push(
         symbol(maker.human ? CIRCLE : SYMBOLS[0], `${hollow ? "hollow" : "solid"} ${own}`, x, y),
         text(left - 10, y + 4, short(maker.label, left - 12), "end", maker.human ? "people" : null));
-      return { x, y, lines: [maker.label, biasLine(maker), coverageLine(maker)] };
+      return { x, y, lines: [maker.label, biasLine(maker), coverageLine(maker), ...maker.absolute] };
     });
     return { height, shapes, points };
   };
@@ -290,7 +290,7 @@ function buildMatrix() {
         const [x, y] = [grid.across(1 - bias), grid.down(row)];
         shapes.push(symbol(d, classes, x, y));
         points.push({ x, y, lines: [maker.label, `${data.categories[row]}: ${percent(bias, 0)} by shape`,
-          `${byShape} shape, ${byTexture} texture`] });
+          `${byShape} shape, ${byTexture} texture`, ...maker.absolute] });
       });
     }
     return { height, shapes, points };

@@ -12,8 +12,10 @@ import numpy as np
 import pandas as pd
 
 from erf_tools.cue_conflict import tables as decision_tables
+from erf_tools.cue_conflict.absolute import MEASURES as ABSOLUTE
 from erf_tools.cue_conflict.categories import CATEGORIES
-from erf_tools.cue_conflict.makers import HUMANS, maker_label
+from erf_tools.cue_conflict.makers import maker_label
+from erf_tools.cue_conflict.published import HUMANS
 from erf_tools.erf import shown_tables
 from erf_tools.erf import tables as erf_tables
 from erf_tools.erf.maps import ERF
@@ -33,6 +35,8 @@ from erf_tools.report.map_content import (
     versions_text,
 )
 from erf_tools.report.results import ShapeBias
+from erf_tools.statistics import Estimate
+from erf_tools.tables import estimate_text
 from erf_tools.text import visible
 
 #: Signs of a text that are shown; no name needs more.
@@ -222,10 +226,19 @@ def _maker(
         "stimuli": row["stimuli"],
         "low_coverage": bool(row["low_coverage"]),
         **{name: _number(row[name]) for name in _NUMBERS},
+        "absolute": [
+            f"{title} {_estimate(row, name)}"
+            for name, title in ABSOLUTE.items()
+            if row[name] == row[name]
+        ],
         "by_category": [[_number(value) for value in line] for line in counts.to_numpy().tolist()],
         "provenance": _maker_provenance(row, record),
         "command": shape_bias_command(record),
     }
+
+
+def _estimate(row: Mapping[Any, Any], name: str) -> str:
+    return estimate_text(Estimate(*_columns(row, name).values()), lambda value: f"{value:.3f}")
 
 
 def _number(value: Any) -> float:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pandas as pd
 
+from erf_tools.cue_conflict.absolute import MEASURES
 from erf_tools.errors import ErfToolsError, UsageError
 from erf_tools.failures import Failures
 from erf_tools.files import read_json
@@ -29,6 +30,7 @@ _COLUMNS = {
         *("shape_bias", "shape_bias_low", "shape_bias_high"),
         *("kappa_human", "kappa_human_low", "kappa_human_high"),
         *("kind", "stimuli", "weights_sha256"),
+        *(f"{name}{end}" for name in MEASURES for end in ("", "_low", "_high")),
     ],
     "shape_bias_by_category.csv": ["model", "category", "shape", "texture", "shape_bias"],
 }

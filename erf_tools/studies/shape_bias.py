@@ -14,6 +14,7 @@ from erf_tools.cue_conflict.choices import Deciding
 from erf_tools.cue_conflict.classify import decide, settings
 from erf_tools.cue_conflict.decisions import Decisions, load_frame
 from erf_tools.cue_conflict.makers import DecisionMaker, decision_makers, paired_differences
+from erf_tools.cue_conflict.scores import SCORES, Scores
 from erf_tools.cue_conflict.stimuli import SIDE, StimulusSet
 from erf_tools.errors import ErfToolsError, UsageError
 from erf_tools.failures import Failures
@@ -168,7 +169,7 @@ def decisions_file(output: Path, request: Request) -> Path:
 
 
 def save_decisions(decisions: Decisions, path: Path) -> Decisions:
-    """Write decisions, and beside them as JSON how they were made.
+    """Write decisions, and beside them their scores, and as JSON how they were made.
 
     Returns:
         The decisions as they were written.
@@ -176,9 +177,11 @@ def save_decisions(decisions: Decisions, path: Path) -> Decisions:
     Raises:
         OutputError: they cannot be written.
     """
-    remove(path.with_suffix(".json"))  # it says that the file beside it is whole
+    remove(path.with_suffix(".json"))  # it says that the files beside it are whole
     decisions.save(path)
-    record = {**decisions.provenance, "sha256": file_sha256(path)}
+    assert decisions.scores
+    decisions.scores.save(path.with_suffix(SCORES))
+    record = {**decisions.provenance, "sha256": _digests(path)}
     write_json(path.with_suffix(".json"), record)
     return load_decisions(path)
 
@@ -191,9 +194,15 @@ def load_decisions(path: Path) -> Decisions:
     """
     record = read_json(path.with_suffix(".json"))
     with understood(path):
-        if record.pop("sha256") != file_sha256(path):
+        if record.pop("sha256") != _digests(path):
             raise ValueError("it is not the file of which the digest is kept")
-        return Decisions(record["model"]["name"], load_frame(path), record)
+        scores = Scores.load(path.with_suffix(SCORES))
+        return Decisions(record["model"]["name"], load_frame(path), record, scores)
+
+
+def _digests(path: Path) -> dict[str, str]:
+    files = {"decisions": path, "scores": path.with_suffix(SCORES)}
+    return {name: file_sha256(file) for name, file in files.items()}
 
 
 @dataclass
@@ -242,7 +251,11 @@ def write_shape_bias(
         paired = paired_differences(makers)
         files.append(write_csv(paired, output / "shape_bias_differences.csv"))
     # The interval plot's PNG and PDF share the table's stem.
-    drawn = {"shape_bias_matrix": figures.matrix_plot, "shape_bias": figures.interval_plot}
+    drawn = {
+        "shape_bias_matrix": figures.matrix_plot,
+        "shape_bias": figures.interval_plot,
+        "shape_bias_sensitivity": figures.sensitivity_plot,
+    }
     for name, draw in drawn.items():
         with failures.alone(f"{name}.png"):
             files += save_figure(draw(makers), output / name, provenance)

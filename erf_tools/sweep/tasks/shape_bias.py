@@ -23,11 +23,14 @@ from erf_tools.sweep.task import Opened, Published, Task, removed_if_damaged, ta
 from erf_tools.text import dimensions
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
 
     from erf_tools.models.model import Model
     from erf_tools.sweep.plan import Measurement
 
+#: How the names of a part's scores begin.
+_SCORES = "score of "
 
 _Choices: Any = table((*declared(StimulusChoices), *declared(Deciding)), Task)
 
@@ -88,24 +91,29 @@ class ShapeBiasTask(_Choices):
         from erf_tools.cue_conflict.classify import decide
 
         made = decide(network, share, self._deciding(), device=device)
+        assert made.scores
         frame = made.frame.reset_index()
         arrays = {column: frame[column].to_numpy(dtype=str) for column in frame}
+        scores = made.scores.table
+        arrays |= {f"{_SCORES}{column}": scores[column].to_numpy() for column in scores}
         write_archive(part, arrays, dict(made.provenance))
 
     def join(self, measurement: Measurement, parts: Sequence[Path], output: Path) -> pd.DataFrame:
         """Write the decisions on all stimuli in the published format."""
+        import numpy as np
         import pandas as pd
 
         from erf_tools.cue_conflict.decisions import Decisions, decision_frame
+        from erf_tools.cue_conflict.scores import Scores
         from erf_tools.studies.shape_bias import save_decisions
 
-        arrays: dict[str, list[str]] = {}
+        arrays: dict[str, list[np.ndarray]] = {}
         records = []
         for part in parts:
             with removed_if_damaged(part):
                 own, record = read_archive(part)
             for column, values in own.items():
-                arrays.setdefault(column, []).extend(values.tolist())
+                arrays.setdefault(column, []).append(values)
             records.append(record)
         provenance = {**records[0], **measurement.whole}
         model = provenance["model"]
@@ -114,13 +122,21 @@ class ShapeBiasTask(_Choices):
                 f"{measurement.request.model} had other weights for some of its stimuli; remove "
                 f"{output / 'units'} to decide again"
             )
+        table = {column: np.concatenate(values) for column, values in arrays.items()}
+        names = table["stimulus"].tolist()
         frame = decision_frame(
-            arrays["stimulus"], arrays["shape"], arrays["texture"], arrays["response"]
+            names, *(table[column].tolist() for column in ("shape", "texture", "response"))
         )
         if not frame.index.is_unique:
             raise UsageError("a stimulus is in two parts, which would count it twice")
+        numbers = {
+            column.removeprefix(_SCORES): values
+            for column, values in table.items()
+            if column.startswith(_SCORES)
+        }
+        scores = Scores.of_table(pd.DataFrame(numbers, index=names))
         path = self.marker(measurement.request).with_suffix(".csv")
-        save_decisions(Decisions(model["name"], frame, provenance), output / path)
+        save_decisions(Decisions(model["name"], frame, provenance, scores), output / path)
         return pd.DataFrame(
             {
                 "model": [measurement.request.model],
