@@ -31,7 +31,8 @@ import typer
 from analyses.programs import Output, Quick, publish, run
 from erf_tools.cue_conflict.decisions import Decisions, read_decisions
 from erf_tools.cue_conflict.figures import matrix_plot
-from erf_tools.cue_conflict.makers import HUMANS, DecisionMaker, decision_makers, paired_differences
+from erf_tools.cue_conflict.makers import DecisionMaker, decision_makers, paired_differences
+from erf_tools.cue_conflict.published import HUMANS
 from erf_tools.cue_conflict.stimuli import StimulusSet, open_stimuli
 from erf_tools.cue_conflict.tables import readable, shape_bias_table
 from erf_tools.errors import ErfToolsError, UsageError

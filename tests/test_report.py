@@ -163,7 +163,7 @@ def test_both_halves_meet_by_name(tmp_path: Path) -> None:
     assert point["other_weights"]
     assert point["shape_bias"] == pytest.approx(182 / (182 + 537))
     assert len(content["makers"][0]["by_category"]) == 16
-    assert [maker["human"] for maker in content["makers"]] == [True, *[False] * 7]
+    assert [maker["human"] for maker in content["makers"]] == [True, *[False] * 11]
     again = content_of([], [bias, bias])
     assert len(again["makers"]) == 12  # rows that are the same stand once
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -25,11 +25,15 @@ from erf_tools.cli.options import (
     split_names,
 )
 from erf_tools.cli.outcomes import raise_failures, say, say_written
-from erf_tools.cue_conflict.choices import Deciding, StimulusChoices
+from erf_tools.cue_conflict.choices import Deciding, HeadFree, StimulusChoices
 from erf_tools.errors import UsageError
 
+if TYPE_CHECKING:
+    from erf_tools.studies.head_free import HeadFreeStudy
+    from erf_tools.studies.shape_bias import DecisionStudy
 
-@spelled_out((*declared(StimulusChoices), *declared(Deciding)), option)
+
+@spelled_out((*declared(StimulusChoices), *declared(Deciding), *declared(HeadFree)), option)
 def shape_bias(
     model: Models = [],  # noqa: B006 - Typer copies it
     weights: WeightChoices = ["pretrained"],  # noqa: B006
@@ -58,7 +62,7 @@ def shape_bias(
     overwrite: Overwrite = False,
     **choices: Any,
 ) -> None:
-    """Measure texture-versus-shape decisions: a table with intervals, and the matrix plot.
+    """Measure texture-versus-shape decisions, or with --head-free what layers hold of both.
 
     Example: erf-tools shape-bias --models resnet152,replknet31b
     """
@@ -66,7 +70,13 @@ def shape_bias(
     from erf_tools.cue_conflict.decisions import find_decision_files, read_decisions
     from erf_tools.cue_conflict.stimuli import CITATION, open_stimuli
 
+    head_free = HeadFree(**taken(declared(HeadFree), choices))
     names = split_names(model)
+    if head_free.head_free and (decisions or label_map or not names):
+        raise UsageError(
+            "--head-free measures layers of networks: it needs --model, and takes neither "
+            "--decisions nor --label-map"
+        )
     if not names and not decisions:
         raise UsageError("--model is missing; or give --decisions to measure published ones")
     published = read_decisions(decisions) if decisions else []
@@ -82,25 +92,31 @@ def shape_bias(
         for deviation in found.deviations:
             say(f"partial stimuli: {deviation}", err=True)
         say(CITATION, err=True)
-    from erf_tools.studies import shape_bias as study
     from erf_tools.tables import as_text
 
-    outcome = study.measure_decisions(
-        wanted,
-        found,
-        output,
-        published,
-        reference=not no_reference,
-        deciding=Deciding(**taken(declared(Deciding), choices)),
-        label_map=classes,
-        batch_size=read_batch_size(batch_size),
-        device=device,
-        seed=seed,
-        overwrite=overwrite,
-        progress=True,
-    )
+    common: dict[str, Any] = {
+        "deciding": Deciding(**taken(declared(Deciding), choices)),
+        "batch_size": read_batch_size(batch_size),
+        "device": device,
+        "seed": seed,
+        "overwrite": overwrite,
+        "progress": True,
+    }
+    outcome: HeadFreeStudy | DecisionStudy
+    if head_free.head_free:
+        from erf_tools.studies.head_free import measure_head_free
+
+        assert found
+        outcome = measure_head_free(wanted, found, output, head_free, **common)
+    else:
+        from erf_tools.studies.shape_bias import measure_decisions
+
+        outcome = measure_decisions(
+            wanted, found, output, published, not no_reference, label_map=classes, **common
+        )
     for name in outcome.reused:
-        say(f"{name}: decided before on the same stimuli with the same settings", err=True)
+        done = "measured" if head_free.head_free else "decided"
+        say(f"{name}: {done} before on the same stimuli with the same settings", err=True)
     typer.echo(as_text(outcome.shown))
     say()
     for remark in outcome.remarks:

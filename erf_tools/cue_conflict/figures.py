@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from math import nan
+from math import e, nan
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -14,12 +15,23 @@ from erf_tools.cue_conflict.categories import CATEGORIES
 from erf_tools.cue_conflict.makers import DecisionMaker, maker_label
 from erf_tools.cue_conflict.measures import bias_by_category
 from erf_tools.cue_conflict.published import HUMANS
-from erf_tools.figures import COLUMN, PAGE, draw_grid, literal, own_style
+from erf_tools.figures import (
+    COLUMN,
+    PAGE,
+    draw_grid,
+    label_lines,
+    line_styles,
+    literal,
+    own_style,
+)
+from erf_tools.labels import UNTRAINED, labelled
 
 _HUMAN_COLOUR = "#D55E00"
 #: Okabe and Ito's colour-blind safe palette, without the colour of humans and with grey and purple
 #: in place of yellow; markers tell them apart as well.
 _COLOURS = ("#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999", "#5B2A86")
+#: Share of the dimensions of shape, and of texture, where nothing is shared.
+_NOTHING_SHARED = 1 / (2 + e)
 _MARKERS = ("s", "^", "D", "v", "P", "X", "*", "<", ">")
 
 
@@ -142,6 +154,44 @@ def sensitivity_plot(makers: Sequence[DecisionMaker]) -> Figure:
             draw_grid(axes)
         figure.legend(loc="outside lower center", ncols=4 if ranked else 2, frameon=False)
         return figure
+
+
+def depth_plot(table: pd.DataFrame) -> Figure:
+    """Draw how shape and texture grow through the layers of networks, with 95 % intervals.
+
+    Args:
+        table: :func:`erf_tools.cue_conflict.layer_tables.layer_table`.
+    """
+    networks = list(table.groupby(["model", "weights"], sort=False))
+    with own_style():
+        figure = Figure(figsize=(PAGE, 2.6 + 0.13 * len(networks)), layout="constrained")
+        triplets, dimensions = figure.subplots(1, 2)
+        for ((name, weights), rows), line in zip(networks, line_styles(len(networks)), strict=True):
+            depth = rows["place"] / max(len(rows) - 1, 1)
+            label = literal(labelled(name, weights != UNTRAINED))
+            _draw_growth(triplets, depth, rows, "triplets_shape", {**line, "label": label})
+            for cue, marker in (("shape", "o"), ("texture", "^")):
+                look = {**line, "marker": marker, "markersize": 3.5}
+                _draw_growth(dimensions, depth, rows, f"{cue}_dimensions", look)
+        triplets.axhline(0.5, color="#777777", linewidth=0.7, linestyle=":")
+        triplets.set_ylim(0, 1)
+        triplets.set_ylabel("triplets won by shape")
+        dimensions.axhline(_NOTHING_SHARED, color="#777777", linewidth=0.7, linestyle=":")
+        dimensions.set_ylim(bottom=0)
+        dimensions.set_ylabel("dimensions: ○ shape, △ texture")
+        for axes in (triplets, dimensions):
+            axes.set_xlabel("depth: first to last measured layer")
+            draw_grid(axes)
+        label_lines(figure, triplets)
+        return figure
+
+
+def _draw_growth(
+    axes: Axes, depth: pd.Series, rows: pd.DataFrame, name: str, look: Mapping[str, Any]
+) -> None:
+    axes.plot(depth, rows[name], **look)
+    ends = (rows[f"{name}_low"], rows[f"{name}_high"])
+    axes.fill_between(depth, *ends, color=look["color"], alpha=0.15, linewidth=0)
 
 
 def _draw_rays(axes: Axes) -> None:

@@ -138,13 +138,22 @@ def measure_decisions(
     )
 
 
-def _check_names(wanted: Sequence[Request], published: Sequence[Decisions]) -> None:
+def check_not_in_series(wanted: Sequence[Request]) -> None:
+    """See that each network has one choice of weights.
+
+    Raises:
+        UsageError: one has several checkpoints.
+    """
     series = [request for request in wanted if request.in_series]
     if series:
         raise UsageError(
             f"{series[0].model} has a series of checkpoints; shape bias is measured of one of "
             f"them: --weights {series[0].weights}"
         )
+
+
+def _check_names(wanted: Sequence[Request], published: Sequence[Decisions]) -> None:
+    check_not_in_series(wanted)
     names = [*(made.name for made in published), *(request.model for request in wanted)]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise UsageError(

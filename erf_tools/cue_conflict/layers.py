@@ -1,0 +1,140 @@
+"""What the layers of a network hold of shape and texture, from one pass over the stimuli."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from erf_tools.cue_conflict.choices import Deciding, HeadFree
+from erf_tools.cue_conflict.representation import LayerCues, Layered, Sharing, representation
+from erf_tools.cue_conflict.showing import shown, shown_settings, statistics
+from erf_tools.cue_conflict.stimuli import StimulusSet
+from erf_tools.errors import ErfToolsError, UsageError
+from erf_tools.features.proof import proven
+from erf_tools.features.reading import read_maps
+from erf_tools.features.taps import Tap, find_taps, has_stages, stage_taps
+from erf_tools.kernels.devices import (
+    choose_device,
+    copy_on_device,
+    device_name,
+    floating_type,
+    normalise,
+)
+from erf_tools.kernels.folding import folded
+from erf_tools.models.failures import explained
+from erf_tools.models.model import Model, as_model
+from erf_tools.provenance import versions
+
+
+def head_free(
+    model: Model | nn.Module,
+    stimuli: StimulusSet,
+    chosen: HeadFree | None = None,
+    deciding: Deciding | None = None,
+    batch_size: int | None = None,
+    device: str = "auto",
+    progress: bool = False,
+    fast: bool = True,
+) -> Layered:
+    """Measure how much of shape and of texture the layers of a network hold.
+
+    Features are the maps' means over all places (``[N, channels]``), of the stimuli whose cues
+    conflict.
+
+    Args:
+        model: from :func:`erf_tools.load_model`, or any ``nn.Module`` with maps.
+        stimuli: a checked set.
+        chosen: which layers, and which similarity.
+        deciding: the preset by which stimuli are shown, and which part of a layer's output.
+        batch_size: see :func:`erf_tools.shape_bias`.
+        device: see :func:`erf_tools.shape_bias`.
+        progress: see :func:`erf_tools.shape_bias`.
+        fast: fold what can be into the weights first.
+
+    Raises:
+        UsageError: the stimuli carry no conflict, or there is no such layer.
+        ErfToolsError: the network failed, or its features are not finite.
+    """
+    if not isinstance(model, Model):
+        model = as_model(model)
+    chosen, deciding = chosen or HeadFree(head_free=True), deciding or Deciding()
+    if not stimuli.conflict:
+        raise UsageError(f"{stimuli.source} holds single-cue stimuli; triplets need both cues")
+    setting = layer_settings(model, stimuli, chosen, deciding)
+    conflict = replace(
+        stimuli, stimuli=tuple(each for each in stimuli.stimuli if each.shape != each.texture)
+    )
+    taps = chosen_taps(model, chosen, deciding)
+    size = (setting["input"][0], setting["input"][1])
+    target = choose_device(device, model.module)
+    given: list[list[Tensor]] = []
+    with (
+        explained(model.name, model.module, size),
+        copy_on_device(model.module, target) as network,
+    ):
+        taps = proven(network, taps, size, model.input_size is not None)
+
+        def read(net: nn.Module, images: Tensor) -> list[Tensor]:
+            return read_maps(net, taps, images)
+
+        if model.input_size is None and fast:
+            network = folded(network, read, size, {tap.path for tap in taps})
+        dtype = floating_type(network)
+        mean, std = statistics(deciding.preset, model.preprocessing)
+        for pixels in shown(model, conflict, deciding.preset, batch_size, target, progress):
+            with torch.inference_mode():
+                maps = read(network, normalise(pixels, mean, std, target, dtype))
+            given.append([each.mean(dim=(2, 3)).double().cpu() for each in maps])
+    frame = pd.DataFrame(
+        {
+            "shape": [each.shape for each in conflict.stimuli],
+            "texture": [each.texture for each in conflict.stimuli],
+        },
+        index=pd.Index([each.name for each in conflict.stimuli], name="stimulus"),
+    )
+    sharing = Sharing.among(frame)
+    layers = []
+    for tap, parts in zip(taps, zip(*given, strict=True), strict=True):
+        features = torch.cat(parts).numpy()
+        if not np.isfinite(features).all():
+            raise ErfToolsError(
+                f"{model.name} has features that are not finite at {tap.name}; check its weights"
+            )
+        found = representation(features, sharing, chosen.similarity)
+        layers.append(LayerCues(tap.name, features.shape[1], found))
+    provenance = {**setting, "device": device_name(target), "tf32": False, "versions": versions()}
+    return Layered(model.name, tuple(layers), provenance)
+
+
+def chosen_taps(model: Model, chosen: HeadFree, deciding: Deciding) -> Sequence[Tap]:
+    """Return the layers that are measured.
+
+    Raises:
+        UsageError: there is no such layer.
+    """
+    if chosen.layers:
+        return find_taps(model.module, chosen.layers, deciding.output_key)
+    return stage_taps(model.module) if has_stages(model.module) else [model.tap]
+
+
+def layer_settings(
+    model: Model, stimuli: StimulusSet, chosen: HeadFree, deciding: Deciding
+) -> dict[str, Any]:
+    """Return all that determines what is measured, as JSON values.
+
+    Raises:
+        UsageError: the network is built for another size, or there is no such layer.
+    """
+    return {
+        **shown_settings(model, stimuli, deciding.preset),
+        "kind": "head-free",
+        "layers": [tap.record() for tap in chosen_taps(model, chosen, deciding)],
+        "similarity": chosen.similarity,
+        "features": "means of the map over all places",
+    }

@@ -1,0 +1,243 @@
+"""What layers hold of shape and texture: loops, laws and the command."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import Command
+from PIL import Image
+from reference import slow_two_way_variance
+from scipy.stats import t
+from torch import Tensor, nn
+
+from erf_tools.cue_conflict.categories import CATEGORIES
+from erf_tools.cue_conflict.choices import HeadFree
+from erf_tools.cue_conflict.layers import head_free
+from erf_tools.cue_conflict.representation import (
+    MEASURES,
+    SIMILARITIES,
+    Layered,
+    Sharing,
+    representation,
+)
+from erf_tools.cue_conflict.stimuli import StimulusSet, open_stimuli, published_names
+from erf_tools.errors import ErfToolsError, UsageError
+
+#: Stimuli of six categories, few enough for loops over triplets.
+NAMES = sorted(
+    name.removesuffix(".png")
+    for name in published_names()
+    if all(part.rstrip("0123456789") in CATEGORIES[:6] for part in name[:-4].split("-"))
+    and len({part.rstrip("0123456789") for part in name[:-4].split("-")}) == 2
+)[::2]
+
+
+def frame_of(names: list[str]) -> pd.DataFrame:
+    cues = [[part.rstrip("0123456789") for part in name.split("-")] for name in names]
+    return pd.DataFrame(cues, index=names, columns=["shape", "texture"])
+
+
+def features_of(names: list[str], dimensions: int = 5) -> np.ndarray:
+    """Return random features that share a little with shape, and more with texture."""
+    generator = np.random.default_rng(0)
+    codes = generator.standard_normal((2, len(CATEGORIES), dimensions))
+    places = [[CATEGORIES.index(cue) for cue in row] for row in frame_of(names).to_numpy()]
+    cues = np.array([0.4 * codes[0, shape] + codes[1, texture] for shape, texture in places])
+    return cues + generator.standard_normal(cues.shape) + 0.7
+
+
+def slow_measures(
+    names: list[str], features: np.ndarray, similarity: str, weights: np.ndarray
+) -> dict[str, float]:
+    """Return all measures by loops over triplets and pairs, stimuli weighted."""
+
+    def alike(one: int, other: int) -> float:
+        first, second = features[one], features[other]
+        if similarity == "euclidean":
+            return -math.dist(first, second)
+        product = sum(a * b for a, b in zip(first, second, strict=True))
+        if similarity == "dot":
+            return product
+        return product / math.sqrt(sum(first**2) * sum(second**2))
+
+    images = [name.split("-") for name in names]
+    kinds = [[image.rstrip("0123456789") for image in pair] for pair in images]
+
+    def partners(one: int, cue: int) -> list[int]:
+        return [
+            other
+            for other in range(len(names))
+            if kinds[other][cue] == kinds[one][cue]
+            and kinds[other][1 - cue] != kinds[one][1 - cue]
+            and images[other][cue] != images[one][cue]
+        ]
+
+    near = {(a, b): alike(a, b) for a in range(len(names)) for b in range(len(names))}
+    won = total = 0.0
+    for anchor in range(len(names)):
+        for shape in partners(anchor, 0):
+            for texture in partners(anchor, 1):
+                weight = weights[anchor] * weights[shape] * weights[texture]
+                total += weight
+                if near[anchor, shape] > near[anchor, texture]:
+                    won += weight
+    mean = np.average(features, axis=0, weights=weights)
+    variance = np.average((features - mean) ** 2, axis=0, weights=weights).sum()
+    rhos = []
+    for cue in (0, 1):
+        sums = pairs = 0.0
+        for one in range(len(names)):
+            for other in partners(one, cue):
+                weight = weights[one] * weights[other]
+                pairs += weight
+                sums += weight * float((features[one] - mean) @ (features[other] - mean))
+        rhos.append(sums / pairs / variance)
+    exponents = [math.exp(rho) for rho in (*rhos, 1)]
+    shares = [exponent / sum(exponents) for exponent in exponents]
+    return dict(zip(MEASURES, [won / total, *shares], strict=True))
+
+
+@pytest.mark.parametrize("similarity", SIMILARITIES)
+def test_measures_by_loops(similarity: str) -> None:
+    names, features = NAMES, features_of(NAMES)
+    found = representation(features, Sharing.among(frame_of(names)), similarity)
+    slow = slow_measures(names, features, similarity, np.ones(len(names)))
+    for name, value in slow.items():
+        assert found[name].value == pytest.approx(value), name
+
+
+def test_intervals_by_weighing_each_stimulus_more() -> None:
+    names = NAMES[::2]
+    features, even, step = features_of(names), np.ones(len(names)), 1e-5
+    found = representation(features, Sharing.among(frame_of(names)), "cosine")
+    at_first = slow_measures(names, features, "cosine", even)
+    moved = [
+        slow_measures(names, features, "cosine", row) for row in even + step * np.eye(len(names))
+    ]
+    images = list(zip(*(name.split("-") for name in names), strict=True))
+    for measure, value in at_first.items():
+        influence = np.array([(each[measure] - value) / step for each in moved])
+        np.testing.assert_allclose(found[measure].influence, influence, atol=1e-6)
+        variance = slow_two_way_variance(influence, *images)
+        clusters = min(len(set(way)) for way in images)
+        half = t.ppf(0.975, clusters - 1) * math.sqrt(variance)
+        estimate = found[measure].estimate
+        assert (estimate.low, estimate.high) == pytest.approx(
+            (value - half, value + half), abs=1e-5
+        )
+
+
+def test_what_holds_one_cue_alone_is_found_to() -> None:
+    frame = frame_of(NAMES)
+    sharing = Sharing.among(frame)
+    for cue, share in (("shape", 1.0), ("texture", 0.0)):
+        codes = np.eye(len(CATEGORIES))[[CATEGORIES.index(value) for value in frame[cue]]]
+        found = representation(codes, sharing, "cosine")
+        assert found["triplets_shape"].value == share
+        ours, other = (found[f"{each}_dimensions"].value for each in ("shape", "texture"))
+        assert (ours > other) == (cue == "shape")
+
+
+def test_features_that_are_all_alike_are_ties() -> None:
+    found = representation(np.ones((len(NAMES), 3)), Sharing.among(frame_of(NAMES)), "cosine")
+    assert found["triplets_shape"].value == 0.5
+    assert math.isnan(found["shape_dimensions"].value)
+
+
+def test_scale_changes_nothing_and_differences_of_the_same_vanish() -> None:
+    sharing, features = Sharing.among(frame_of(NAMES)), features_of(NAMES)
+    one, other = (representation(scale * features, sharing, "cosine") for scale in (1, 7))
+    for name in MEASURES:
+        assert other[name].value == pytest.approx(one[name].value)
+        nothing = (one[name] - one[name]).estimate
+        assert (nothing.value, nothing.low, nothing.high) == (0, 0, 0)
+
+
+# --- networks ---------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Small made-up stimuli under published names: of the set's size, of noise."""
+    place = tmp_path_factory.mktemp("few")
+    generator = np.random.default_rng(0)
+    for name in NAMES[::3]:
+        path = place / name.split("-")[0].rstrip("0123456789") / f"{name}.png"
+        path.parent.mkdir(exist_ok=True)
+        small = generator.integers(0, 256, (7, 7, 3), dtype=np.uint8)
+        Image.fromarray(small).resize((224, 224)).save(path)
+    return place
+
+
+@pytest.fixture(scope="module")
+def few(folder: Path) -> StimulusSet:
+    return open_stimuli(folder, allow_partial=True)
+
+
+class Small(nn.Module):
+    """Two layers without a head."""
+
+    def __init__(self, factor: float = 1.0) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv2d(3, 4, 8, 8), nn.Conv2d(4, 6, 2, 2)
+        self.factor = factor
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.second(self.first(images).relu()) * self.factor
+
+
+def test_layers_of_a_network_are_read_in_one_pass(few: StimulusSet, tmp_path: Path) -> None:
+    network = Small().eval()
+    chosen = HeadFree(head_free=True, layers=("first", "second"))
+    found = head_free(network, few, chosen, batch_size=5)
+    assert [(layer.layer, layer.dimensions) for layer in found.layers] == [
+        ("first", 4),
+        ("second", 6),
+    ]
+    found.save(tmp_path / "small.npz")
+    read = Layered.load(tmp_path / "small.npz")
+    for one, other in zip(found.layers, read.layers, strict=True):
+        for name in MEASURES:
+            assert one.measures[name].estimate == other.measures[name].estimate
+    last = head_free(network, few, HeadFree(head_free=True))
+    assert last.layers[0].measures["triplets_shape"].value == pytest.approx(
+        found.layers[1].measures["triplets_shape"].value
+    )
+
+
+def test_what_cannot_be_measured(few: StimulusSet) -> None:
+    with pytest.raises(ErfToolsError, match="not finite at output of the network"):
+        head_free(Small(math.nan).eval(), few)
+    with pytest.raises(UsageError, match="no such layer"):
+        head_free(Small().eval(), few, HeadFree(head_free=True, layers=("third",)))
+    with pytest.raises(UsageError, match="--layer is for --head-free"):
+        HeadFree(layers=("first",))
+    with pytest.raises(UsageError, match="--similarity is 'angle'"):
+        HeadFree(head_free=True, similarity="angle")  # type: ignore[arg-type]
+
+
+def test_the_command(folder: Path, tmp_path: Path, run_command: Command) -> None:
+    command = ("shape-bias", "--models", "resnet10t", "--weights", "random", "--head-free")
+    command += ("--stimuli", folder, "--allow-partial", "--output", tmp_path)
+    code, out, err = run_command(*command)
+    assert code == 0, err
+    assert "neither more robustness" in out
+    table = pd.read_csv(tmp_path / "head_free.csv")
+    assert table["layer"].tolist() == [f"stage {stage}" for stage in range(5)]
+    assert table["triplets_shape"].between(0, 1).all()
+    differences = pd.read_csv(tmp_path / "head_free_differences.csv")
+    assert len(differences) == 10 * len(MEASURES)
+    assert (tmp_path / "head_free.png").is_file()
+    code, _, err = run_command(*command)
+    assert code == 0
+    assert "resnet10t: measured before" in err
+    code, _, err = run_command(*command, "--similarity", "dot")
+    assert code == 2
+    assert "differs in similarity" in err
+    code, _, err = run_command("shape-bias", "--head-free", "--decisions", folder)
+    assert code == 2
+    assert "--head-free measures layers of networks" in err
