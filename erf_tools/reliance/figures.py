@@ -8,6 +8,7 @@ from math import ceil
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from erf_tools.figures import (
     COLUMN,
@@ -160,8 +161,8 @@ def strip_plot(images: np.ndarray, rows: Sequence[Suppression]) -> Figure:
     columns = 1 + max(len(row.strengths) for row in rows)
     with own_style():
         size = PAGE / columns
-        figure = Figure(figsize=(PAGE + 0.9, len(rows) * (size + 0.14)), layout="constrained")
-        figure.get_layout_engine().set(w_pad=0.01, h_pad=0.01, wspace=0, hspace=0)
+        close = ConstrainedLayoutEngine(w_pad=0.01, h_pad=0.01, wspace=0, hspace=0)
+        figure = Figure(figsize=(PAGE + 0.9, len(rows) * (size + 0.14)), layout=close)
         grid = figure.subplots(len(rows), columns, squeeze=False)
         start = 1
         for line, row in zip(grid, rows, strict=True):
