@@ -21,7 +21,7 @@ from erf_tools.files import read_archive, understood, write_archive
 from erf_tools.labels import labelled
 
 _KIND = "erf-tools ERF, version"
-_FORMAT = f"{_KIND} 4"
+_FORMAT = f"{_KIND} 5"
 
 ImageOutcome = Literal["counted", "zero", "nan"]
 

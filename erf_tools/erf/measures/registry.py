@@ -6,6 +6,7 @@ from erf_tools.erf.measures.cross import Cross
 from erf_tools.erf.measures.extent import Extent
 from erf_tools.erf.measures.family import Family, Measure
 from erf_tools.erf.measures.gaussian import Gaussian
+from erf_tools.erf.measures.kurtosis import Kurtosis
 from erf_tools.erf.measures.legacy import Legacy
 from erf_tools.erf.measures.moments import Moments
 from erf_tools.erf.measures.participation import Participation
@@ -19,6 +20,7 @@ FAMILIES: tuple[Family, ...] = (
     Cross(),
     Participation(),
     Extent(),
+    Kurtosis(),
 )
 
 #: Everything that is measured, in the order of tables.
