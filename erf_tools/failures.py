@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 from erf_tools.errors import ErfToolsError, UsageError
@@ -32,6 +32,10 @@ class Failures:
 
     def __iter__(self) -> Iterator[ErfToolsError]:
         return iter(self._listed)
+
+    def extend(self, failures: Iterable[ErfToolsError]) -> None:
+        """Add what has failed elsewhere."""
+        self._listed.extend(failures)
 
     @contextmanager
     def alone(self, what: str) -> Iterator[None]:

@@ -86,6 +86,7 @@ def no_drawing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("erf_tools.studies.erf.save_figure", leave_empty)
     monkeypatch.setattr("erf_tools.studies.shape_bias.save_figure", leave_empty)
     monkeypatch.setattr("erf_tools.studies.reliance.save_figure", leave_empty)
+    monkeypatch.setattr("erf_tools.studies.checks.save_figure", leave_empty)
 
 
 @pytest.fixture

@@ -284,7 +284,7 @@ def made_up(change: np.ndarray, gradient: np.ndarray) -> PerturbationERF:
         "center": [4, 4],
         "units": [[0, 0]],
         "receptive_field": ReceptiveField.tiles((1, 1), (8, 8)).record(),
-        "check": {"cells": change.shape[-1], "replacement": ["mean"], "seed": 0},
+        "check": {"cells": change.shape[-1], "replacement": ["mean"], "seed": 0, "images": images},
     }
     counted = tuple(MeasuredImage(str(number), str(number), "counted") for number in range(images))
     return PerturbationERF(check, counted, setting, ())

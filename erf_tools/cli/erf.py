@@ -29,13 +29,15 @@ from erf_tools.cli.options import (
 )
 from erf_tools.cli.outcomes import print_study, raise_failures, say
 from erf_tools.erf.procedure import PROCEDURE, Procedure
+from erf_tools.errors import UsageError
 from erf_tools.image_choices import ImageChoices
 from erf_tools.models.requests import Layers
+from erf_tools.perturbation.choices import CHECKING, Checking
 
 if TYPE_CHECKING:
     from erf_tools.studies.erf import Study
 
-_CHOICES = (*declared(ImageChoices), *PROCEDURE, *declared(Layers))
+_CHOICES = (*declared(ImageChoices), *PROCEDURE, *declared(Layers), *CHECKING)
 
 
 @spelled_out(_CHOICES, option)
@@ -44,6 +46,14 @@ def erf(
     weights: WeightChoices = ["pretrained"],  # noqa: B006 - Typer copies it
     *,
     exact: Exact = False,
+    check: Annotated[
+        bool,
+        typer.Option(
+            "--check",
+            help="Replace cells of the images too, and compare the change of the unit with the "
+            "map.",
+        ),
+    ] = False,
     preview: Annotated[
         bool, typer.Option("--preview", help="Print each map, small, in the terminal too.")
     ] = False,
@@ -62,6 +72,9 @@ def erf(
     Example: erf-tools erf --model replknet31b,resnet101 --weights random --resolution 512
     """
     images, procedure, layers = asked(choices)
+    checking = Checking(**taken(CHECKING, choices))
+    if checking != Checking() and not check:
+        raise UsageError("--cells and --replacement are for --check; add it, or leave them out")
     from erf_tools.images import select
 
     wanted = wanted_models(model, weights, offline, channels)
@@ -83,6 +96,7 @@ def erf(
         progress=True,
         fast=not exact,
         reference=not no_reference,
+        checking=checking if check else None,
     )
     if preview:
         _print_maps(outcome)

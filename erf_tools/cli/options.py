@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from glob import glob
 from pathlib import Path
-from typing import Annotated, Any, get_args, get_origin
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 import typer
 
@@ -81,7 +81,11 @@ def option(choice: Choice) -> Any:
         show_default=shown,
         min=choice.lowest,
     )
-    return Annotated[list[get_args(choice.type)[0]] if several else choice.type, how]  # type: ignore
+    if not several:
+        return Annotated[choice.type, how]
+    each = get_args(choice.type)[0]
+    # Typer takes no list of a few values; what declares the choice checks them.
+    return Annotated[list[str if get_origin(each) is Literal else each], how]  # type: ignore
 
 
 def split_names(values: list[str]) -> list[str]:

@@ -68,6 +68,14 @@ def print_study(outcome: Study, output: Path) -> None:
     say()
     for note in shown_tables.notes(outcome.table):
         say(note)
+    if outcome.checks:
+        from erf_tools.perturbation import tables as checks
+
+        say()
+        typer.echo(checks.compact(checks.perturbation_table(outcome.checks)))
+        say()
+        for note in checks.notes(outcome.checks):
+            say(note)
     say_written(output, outcome.files)
 
 

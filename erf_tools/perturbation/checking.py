@@ -36,7 +36,7 @@ _DIRECTIONS = 4
 
 #: Pixels computed at once, by kind of device, and the most cells.
 _PIXELS, _MOST_CELLS = {"cuda": 2**24}, 256
-_PIXELS_ELSEWHERE = 2**20
+_PIXELS_ELSEWHERE = 2**19
 
 #: Cells by which ways are proven, and how many times the change by nothing counts as nothing.
 _PROOFS, _NOTHING = 3, 2.0

@@ -136,7 +136,7 @@ def check_layer(
         setting = {
             **setting_of(ready, procedure, model.tap),
             "model": model.record(),
-            "check": {**checking.record(), "seed": seed},
+            "check": check_record(checking, seed, len(selection)),
         }
         run = {
             "images": selection.record(),
@@ -164,6 +164,11 @@ def check_layer(
                 keep(result)
     assert result is not None
     return result
+
+
+def check_record(checking: Checking, seed: int, images: int) -> dict[str, Any]:
+    """Return what a result says of its check; the last image takes cells of the first."""
+    return {**checking.record(), "seed": seed, "images": images}
 
 
 def _outcome(found: ImageCheck) -> Any:

@@ -19,6 +19,9 @@ from erf_tools.perturbation.cells import Grid
 
 _FORMAT = "erf-tools perturbation ERF, version 1"
 
+#: The file of a check, beside the ERF's.
+ARCHIVE = "perturbation.npz"
+
 #: ``change``: of the protocol's scalar; ``norm``: of the unit's channels, L2; ``predicted``: of
 #: the scalar, by the gradient, for the very same replacement.
 Quantity = Literal["change", "norm", "predicted"]
@@ -72,7 +75,7 @@ class PerturbationERF:
         found: of each image.
         images: the images, in order; ``nan`` are left out of everything.
         setting: what was checked: as of :class:`~erf_tools.erf.maps.ERF`, and ``check``: cells,
-            replacements, seed.
+            replacements, seed, and the number of images when it is done.
         runs: how it was computed: versions, device, image source.
     """
 
@@ -112,6 +115,11 @@ class PerturbationERF:
     def counted(self) -> ImageCheck:
         """What was found on the images that count."""
         return self.found.of(np.array([image.outcome != "nan" for image in self.images], bool))
+
+    @property
+    def done(self) -> bool:
+        """Whether all images have been checked."""
+        return len(self.images) == self.setting["check"]["images"]
 
     @property
     def count(self) -> int:

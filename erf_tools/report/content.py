@@ -23,8 +23,10 @@ from erf_tools.erf.others import OthersMap
 from erf_tools.failures import Failures
 from erf_tools.files import understood, without_nan
 from erf_tools.labels import UNTRAINED
+from erf_tools.perturbation.result import PerturbationERF
 from erf_tools.provenance import versions
 from erf_tools.report.audit_content import audit_content
+from erf_tools.report.check_content import checks_content
 from erf_tools.report.coded_maps import block_sides
 from erf_tools.report.commands import shape_bias_command
 from erf_tools.report.map_content import (
@@ -66,6 +68,7 @@ def collect(
     names: Sequence[str] = (),
     others: Sequence[OthersMap] = (),
     reference: bool = True,
+    checks: Sequence[PerturbationERF] = (),
 ) -> dict[str, Any]:
     """Return all that a page shows of results, as JSON values; what is missing is ``None``.
 
@@ -78,6 +81,7 @@ def collect(
         names: what each of ``erfs`` is called where it cannot be shown; by default its number.
         others: maps of others.
         reference: put published values beside.
+        checks: of some of the results.
     """
     shown: list[_Shown] = []
     of_others: list[dict[str, Any]] = []
@@ -110,6 +114,7 @@ def collect(
         "erf_notes": lambda: shown_tables.notes(table) if maps else [],
         "audit": lambda: audit_content([each.result for each in shown]),
         "published": lambda: published_content(table),
+        "checks": lambda: checks_content(checks),
         "growth": lambda: _growth(shown),
         "bias_notes": lambda: _bias_notes(biases),
         "scatter": lambda: _scatter(shown, makers),

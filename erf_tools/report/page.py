@@ -18,6 +18,8 @@ from erf_tools.erf.others import OthersMap
 from erf_tools.errors import UsageError
 from erf_tools.failures import Failures, FailuresError
 from erf_tools.files import check_writable, write_text
+from erf_tools.perturbation.result import ARCHIVE as CHECK
+from erf_tools.perturbation.result import PerturbationERF
 from erf_tools.report.content import collect
 from erf_tools.report.results import ShapeBias, find_results
 
@@ -25,7 +27,7 @@ from erf_tools.report.results import ShapeBias, find_results
 _COLOUR_MAPS = {"map": "magma", "difference": "PuOr"}
 
 #: Parts of the page's script, in the order in which they need each other.
-_SCRIPTS = ("elements.js", "maps.js", "charts.js", "report.js")
+_SCRIPTS = ("elements.js", "maps.js", "checks.js", "charts.js", "report.js")
 
 #: What could end the element that holds the data, or a line of it in an old reader.
 _ESCAPES = {ord(sign): f"\\u{ord(sign):04x}" for sign in "<>&\u2028\u2029"}
@@ -52,10 +54,15 @@ def report(places: Sequence[Path], output: Path) -> Failures:
     biases: list[ShapeBias] = []
     read: list[str] = []
     others: list[OthersMap] = []
+    checks: list[PerturbationERF] = []
     for path in found.archives:
         with failures.alone(str(path)):
             erfs.append(ERF.load(path))
             read.append(str(path))
+        check = path.with_name(CHECK)
+        if check.is_file():
+            with failures.alone(str(check)):
+                checks.append(PerturbationERF.load(check))
     for path in found.maps:
         with failures.alone(str(path)):
             others.append(OthersMap.load(path))
@@ -64,7 +71,7 @@ def report(places: Sequence[Path], output: Path) -> Failures:
             biases.append(ShapeBias.read(folder))
     if not erfs and not others and not biases:
         raise FailuresError(list(failures), all_of_it=True)
-    write_report(output, failures, erfs, biases, read, others)
+    write_report(output, failures, erfs, biases, read, others, checks=checks)
     return failures
 
 
@@ -76,6 +83,7 @@ def write_report(
     names: Sequence[str] = (),
     others: Sequence[OthersMap] = (),
     reference: bool = True,
+    checks: Sequence[PerturbationERF] = (),
 ) -> Path:
     """Write the page of some results, atomically, and return its path.
 
@@ -88,11 +96,12 @@ def write_report(
         names: what each of ``erfs`` is called where it cannot be shown; by default its number.
         others: maps of others.
         reference: put published values beside.
+        checks: of some of the results.
 
     Raises:
         OutputError: it cannot be written.
     """
-    content = collect(erfs, biases, failures, names, others, reference)
+    content = collect(erfs, biases, failures, names, others, reference, checks)
     write_text(path, render(content))
     return path
 

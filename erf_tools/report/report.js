@@ -117,6 +117,7 @@ if (data.erfs.length) {
   if (data.erfs.length > 1) attempt(buildPair);
   if (data.erfs.some(({ held }) => held)) attempt(buildProfiles);
 }
+if (data.checks.length) attempt(buildChecks);
 if (data.growth.length) attempt(buildGrowth);
 if (data.makers.length) attempt(buildShapeBias);
 if (data.scatter.length) attempt(buildScatter);

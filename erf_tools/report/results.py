@@ -17,6 +17,7 @@ from erf_tools.failures import Failures
 from erf_tools.files import read_json
 from erf_tools.folders import find_files
 from erf_tools.models.requests import by_numbers
+from erf_tools.perturbation.result import ARCHIVE as CHECK
 from erf_tools.tables import read_csv
 
 _ARCHIVE, _TABLE, _PROVENANCE = "erf.npz", "shape_bias.csv", "provenance.json"
@@ -85,7 +86,9 @@ class Places:
     def hold(self, path: Path) -> bool:
         """Tell whether a file is one that results are read from."""
         tables = (folder / name for folder in self.folders for name in (*_COLUMNS, _PROVENANCE))
-        return realpath(path) in {realpath(file) for file in (*self.archives, *self.maps, *tables)}
+        checks = (archive.with_name(CHECK) for archive in self.archives)
+        files = (*self.archives, *checks, *self.maps, *tables)
+        return realpath(path) in {realpath(file) for file in files}
 
 
 def find_results(places: Sequence[Path], failures: Failures) -> Places:

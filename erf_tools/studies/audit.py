@@ -25,8 +25,9 @@ from erf_tools.images import PixelStore, Selection
 from erf_tools.models.model import Model
 from erf_tools.models.requests import Request, folder_name
 from erf_tools.report.page import write_report
-from erf_tools.studies.erf import earlier_result, expected_setting, load_requested
+from erf_tools.studies.erf import earlier_result
 from erf_tools.studies.one_by_one import Earlier, clear, measure_one_by_one
+from erf_tools.studies.requested import expected_setting, load_requested
 from erf_tools.tables import write_csv, write_tables
 
 

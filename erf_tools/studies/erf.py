@@ -16,20 +16,22 @@ from erf_tools.erf.cautions import cautions
 from erf_tools.erf.gradients import measure_layers
 from erf_tools.erf.maps import ERF, is_of_another_version
 from erf_tools.erf.others import OthersMap
-from erf_tools.erf.procedure import DEFAULT_RESOLUTION, Procedure
+from erf_tools.erf.procedure import Procedure
 from erf_tools.errors import ErfToolsError, UsageError
 from erf_tools.failures import Failures
-from erf_tools.features.taps import Tap, find_taps, stage_taps
 from erf_tools.figures import save_figure
 from erf_tools.files import locked, remove, write_json
 from erf_tools.images import PixelStore, Selection
 from erf_tools.models.accuracy import find_labels
-from erf_tools.models.loading import load_model
-from erf_tools.models.model import Model
 from erf_tools.models.requests import Layers, Request
+from erf_tools.perturbation.checking import check_choices
+from erf_tools.perturbation.choices import Checking
+from erf_tools.perturbation.result import PerturbationERF
 from erf_tools.provenance import versions
 from erf_tools.report.page import write_report
+from erf_tools.studies.checks import check_all, write_checks
 from erf_tools.studies.one_by_one import Earlier, clear, differences, measure_one_by_one
+from erf_tools.studies.requested import expected_setting, find_layers, load_requested
 from erf_tools.tables import write_csv
 
 _ARCHIVE = "erf.npz"
@@ -47,6 +49,7 @@ class Study:
         failures: one per model that could not be measured, and of the report.
         table: :func:`erf_tools.erf.tables.erf_table` of the results.
         files: the files of the whole study; each model's lie in a folder of its own beside them.
+        checks: of the results that were checked.
     """
 
     results: tuple[ERF, ...]
@@ -54,6 +57,7 @@ class Study:
     failures: tuple[ErfToolsError, ...]
     table: pd.DataFrame
     files: tuple[Path, ...]
+    checks: tuple[PerturbationERF, ...] = ()
 
 
 def measure_erfs(
@@ -70,6 +74,7 @@ def measure_erfs(
     progress: bool = False,
     fast: bool = True,
     reference: bool = True,
+    checking: Checking | None = None,
 ) -> Study:
     """Measure the ERFs of each model over the same images and write everything below ``output``.
 
@@ -92,13 +97,16 @@ def measure_erfs(
         fast: see :func:`erf_tools.effective_receptive_field`. Without it, results that were
             computed in faster ways are other results.
         reference: put published values beside.
+        checking: check each result by replacing cells of the images, in this way.
 
     Raises:
-        UsageError: the folder holds another result of a model.
+        UsageError: the folder holds another result of a model, or there is no such check.
         OutputError: the folder cannot be written.
         ErfToolsError: another process is at work in the folder, or no model could be measured.
     """
     procedure, layers = procedure or Procedure(), layers or Layers()
+    if checking:
+        check_choices(procedure, checking, len(selection))
     known = find_labels(selection.images, labels)
     store = PixelStore()
 
@@ -153,36 +161,28 @@ def measure_erfs(
         course = measure_one_by_one(wanted, output, earlier, measure, overwrite)
         results = [result for own in course.results.values() for result in own]
         in_series = any(request.in_series for request in wanted)
+        checks: list[PerturbationERF] = []
+        if checking:
+            checks = check_all(
+                list(course.results),
+                selection,
+                output,
+                procedure,
+                layers,
+                checking,
+                course.failures,
+                device=device,
+                seed=seed,
+                overwrite=overwrite,
+                progress=progress,
+                fast=fast,
+                store=store,
+            )
         table, files = write_together(
-            results, (), output, course.failures, reference, layers.stages, in_series
+            results, (), output, course.failures, reference, layers.stages, in_series, checks
         )
     reused = tuple(request.folder for request in course.reused)
-    return Study(tuple(results), reused, tuple(course.failures), table, tuple(files))
-
-
-def load_requested(request: Request, procedure: Procedure, seed: int) -> Model:
-    """Load a network for the resolution it is to be measured at.
-
-    Raises:
-        ErfToolsError: see :func:`erf_tools.load_model`.
-    """
-    resolution = procedure.resolution
-    if resolution is None and procedure.protocol.transform != "model":
-        resolution = DEFAULT_RESOLUTION
-    return load_model(request.model, request.weights, seed, resolution, request.channels)
-
-
-def find_layers(model: Model, layers: Layers) -> list[Tap]:
-    """Return the taps of the layers that are asked for.
-
-    Raises:
-        UsageError: the network has no such layers.
-    """
-    if layers.stages:
-        return stage_taps(model.module)
-    if layers.layers:
-        return find_taps(model.module, layers.layers, layers.output_key)
-    return [model.tap]
+    return Study(tuple(results), reused, tuple(course.failures), table, tuple(files), tuple(checks))
 
 
 def write_result(result: ERF, folder: Path, labels: Path | None = None) -> ERF:
@@ -219,16 +219,6 @@ def _show(result: ERF, folder: Path, again: bool = True) -> None:
         write_json(folder / "erf.json", record)
     if {"heatmap.png", "heatmap.pdf"} & {*missing}:
         save_figure(figures.heatmap(result), folder / "heatmap", result.record())
-
-
-def expected_setting(model: Model, tap: Tap, procedure: Procedure) -> dict[str, Any]:
-    """Return what the setting of a result has to say if measuring would give it again."""
-    return {
-        **procedure.record(),
-        "model": model.record(),
-        "tap": {**tap.record(), "default": tap == model.tap},
-        "resolution": list(procedure.size(model.preprocessing)),
-    }
 
 
 def earlier_result(
@@ -272,6 +262,7 @@ def write_together(
     reference: bool = True,
     stages: bool = False,
     in_series: bool = False,
+    checks: Sequence[PerturbationERF] = (),
 ) -> tuple[pd.DataFrame, list[Path]]:
     """Write what shows several results together; each of the files stands alone.
 
@@ -283,6 +274,7 @@ def write_together(
         reference: put published values beside.
         stages: the results are those of stages.
         in_series: they are those of checkpoints.
+        checks: of some of the results.
 
     Returns:
         :func:`erf_tools.erf.tables.erf_table` of all, and the files.
@@ -315,9 +307,15 @@ def write_together(
     for name, draw_own in own.items():
         with failures.alone(name):
             files += save_figure(draw_own(results), output / name, provenance)
+    files += write_checks(checks, output, failures)
     with failures.alone("report.html"):
         page = write_report(
-            output / "report.html", failures, results, others=others, reference=reference
+            output / "report.html",
+            failures,
+            results,
+            others=others,
+            reference=reference,
+            checks=checks,
         )
         files.append(page)
     return table, files

@@ -119,7 +119,7 @@ class ErfTask(_Choices):
     ) -> MeasurableNetwork:
         """Return a network with its layers ready to be measured."""
         from erf_tools.erf.measuring import measurable
-        from erf_tools.studies.erf import find_layers, load_requested
+        from erf_tools.studies.requested import find_layers, load_requested
 
         procedure = self._procedure()
         model = load_requested(request, procedure, seed)

@@ -1,0 +1,62 @@
+"""What a page shows of the checks of maps, as JSON values."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from erf_tools.erf.display import density
+from erf_tools.perturbation.agreement import COMPARED
+from erf_tools.perturbation.choices import IN_WORDS
+from erf_tools.perturbation.result import PerturbationERF
+from erf_tools.perturbation.tables import notes, perturbation_table
+from erf_tools.text import dimensions
+
+#: Digits of what is only drawn.
+_DIGITS = 4
+
+_COLUMNS = ("spearman", "side_ratio", "area_ratio_50", "area_ratio_99")
+
+
+def checks_content(results: Sequence[PerturbationERF]) -> list[dict[str, Any]]:
+    """Return each check: the gradient's map over cells, those of real changes, how they agree."""
+    return [_check(result) for result in results]
+
+
+def _check(result: PerturbationERF) -> dict[str, Any]:
+    words = {compared.name: compared.words for compared in COMPARED}
+    maps = [("Gradient", result.gradient_map)]
+    maps += [(IN_WORDS[each], result.map("change", each)) for each in result.replacements]
+    setting = result.setting
+    size = dimensions(setting["resolution"])
+    return {
+        "label": result.label,
+        "details": f"{size}, {setting['protocol']['name']}, unit {setting['unit']}",
+        "images": result.count,
+        "rows": list(result.grid.rows),
+        "columns": list(result.grid.columns),
+        "unit": list(result.center),
+        "maps": [
+            {
+                "title": title,
+                "cells": [
+                    [float(f"{value:.{_DIGITS}g}") for value in row]
+                    for row in (density(cells) if cells.any() else cells).tolist()
+                ],
+            }
+            for title, cells in maps
+        ],
+        "agreement": [
+            {
+                "replacement": IN_WORDS[row["replacement"]],
+                "compared": words[row["compared"]],
+                **{
+                    f"{name}{end}": row[f"{name}{end}"]
+                    for name in _COLUMNS
+                    for end in ("", "_low", "_high")
+                },
+            }
+            for row in perturbation_table([result]).to_dict("records")
+        ],
+        "linearity": notes([result])[3],
+    }

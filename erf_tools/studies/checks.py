@@ -1,0 +1,161 @@
+"""The checks of a study: each result's unit, by replacing cells of the images."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from erf_tools.erf.procedure import Procedure
+from erf_tools.errors import UsageError
+from erf_tools.failures import Failures, FailuresError
+from erf_tools.figures import save_figure
+from erf_tools.images import PixelStore, Selection
+from erf_tools.models.requests import Layers, Request
+from erf_tools.perturbation import figures, tables
+from erf_tools.perturbation.choices import Checking
+from erf_tools.perturbation.measuring import check_layer, check_record
+from erf_tools.perturbation.result import ARCHIVE, PerturbationERF
+from erf_tools.provenance import versions
+from erf_tools.studies.one_by_one import Earlier, differences, measure_one_by_one
+from erf_tools.studies.requested import expected_setting, find_layers, load_requested
+
+
+def check_all(
+    wanted: Sequence[Request],
+    selection: Selection,
+    output: Path,
+    procedure: Procedure,
+    layers: Layers,
+    checking: Checking,
+    failures: Failures,
+    device: str,
+    seed: int,
+    overwrite: bool,
+    progress: bool,
+    fast: bool,
+    store: PixelStore,
+) -> list[PerturbationERF]:
+    """Check each layer of each model; what is there of an earlier run is gone on with.
+
+    Each result is written after each image, beside the ERF. For the arguments see
+    :func:`erf_tools.studies.erf.measure_erfs`.
+
+    Args:
+        wanted: the models.
+        selection: the images.
+        output: the study's folder.
+        procedure: what is measured.
+        layers: of which layers.
+        checking: how.
+        failures: what fails is added.
+        device: where.
+        seed: of random weights, and of directions.
+        overwrite: replace other checks.
+        progress: show progress bars.
+        fast: in faster ways.
+        store: keeps the images that are made ready.
+
+    Raises:
+        UsageError: the folder holds another check of a model.
+    """
+
+    def expected(model: Any, tap: Any) -> dict[str, Any]:
+        check = check_record(checking, seed, len(selection))
+        return {**expected_setting(model, tap, procedure), "check": check}
+
+    def earlier(request: Request) -> Earlier[list[PerturbationERF]]:
+        place = output / request.folder
+        if not any(place.rglob(ARCHIVE)):
+            return Earlier()
+        model = load_requested(request, procedure, seed)
+        taps = find_layers(model, layers)
+        folders = layers.folders(place, [tap.name for tap in taps])
+        found: list[PerturbationERF] = []
+        others: list[str] = []
+        for folder, tap in zip(folders, taps, strict=True):
+            result = _there(folder)
+            if result:
+                others += _differing(result, expected(model, tap), selection, fast)
+                found += [result] * result.done
+        whole = len(found) == len(taps) and not others
+        return Earlier(found if whole else None, list(dict.fromkeys(others)))
+
+    def check(request: Request) -> list[PerturbationERF]:
+        model = load_requested(request, procedure, seed)
+        taps = find_layers(model, layers)
+        folders = layers.folders(output / request.folder, [tap.name for tap in taps])
+        results = []
+        for folder, tap in zip(folders, taps, strict=True):
+            there = _there(folder)
+            if there and _differing(there, expected(model, tap), selection, fast):
+                there = None  # it is to be replaced
+            path = folder / ARCHIVE
+            results.append(
+                there
+                if there and there.done
+                else check_layer(
+                    model,
+                    tap,
+                    selection,
+                    procedure,
+                    checking,
+                    seed,
+                    device,
+                    progress,
+                    fast,
+                    store,
+                    there,
+                    lambda result, path=path: result.save(path),  # type: ignore[misc]
+                )
+            )
+        return results
+
+    try:
+        course = measure_one_by_one(wanted, output, earlier, check, overwrite)
+    except FailuresError as error:  # the results themselves are there
+        failures.extend(error.failures)
+        return []
+    failures.extend(course.failures)
+    return [result for own in course.results.values() for result in own]
+
+
+def _there(folder: Path) -> PerturbationERF | None:
+    """Return what lies in a folder; of what is damaged there is nothing to lose."""
+    try:
+        return PerturbationERF.load(folder / ARCHIVE)
+    except UsageError:
+        return None
+
+
+def _differing(
+    there: PerturbationERF, expected: Mapping[str, Any], selection: Selection, fast: bool
+) -> list[str]:
+    """Return in what a check differs from the one that is asked for."""
+    others = [f"check: {each}" for each in differences(there.setting, expected)]
+    now = [(image.name, image.sha256) for image in selection.images]
+    if [(image.name, image.sha256) for image in there.images] != now[: len(there.images)]:
+        others.append("check: images")
+    for run in there.runs:
+        others += differences({"versions": run["versions"]}, {"versions": versions()})
+        if not fast and (run["folded"] or run["cone"] or run["together"]):
+            others.append("check: ways of computing (a faster one there, --exact now)")
+    return others
+
+
+def write_checks(
+    results: Sequence[PerturbationERF], output: Path, failures: Failures
+) -> list[Path]:
+    """Write what shows checks together: a table, maps beside maps, the ends of linearity."""
+    files: list[Path] = []
+    if not results:
+        return files
+    with failures.alone("perturbation_table"):
+        table = tables.perturbation_table(results)
+        files += tables.write_perturbation_table(table, results, output / "perturbation_table")
+    provenance = {"results": [result.record() for result in results]}
+    drawn = {"perturbation": figures.perturbations, "perturbation_linearity": figures.linearities}
+    for name, draw in drawn.items():
+        with failures.alone(name):
+            files += save_figure(draw(results), output / name, provenance)
+    return files
