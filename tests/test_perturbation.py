@@ -226,6 +226,7 @@ def test_images_that_see_each_other_are_taken_one_by_one() -> None:
     [
         ({"unit": "grid:2"}, "one unit"),
         ({"protocol": "luo2016"}, "with their sign"),
+        ({"transform": "noise"}, "measures on noise"),
         ({"cells": 33}, "--cells is 33"),
         ({"cells": 0}, "--cells is 0"),
         ({"replacement": ("black",)}, "mean, other or blur"),

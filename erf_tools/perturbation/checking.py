@@ -60,6 +60,11 @@ def check_choices(procedure: Procedure, checking: Checking, images: int) -> None
             f"--check compares the maps of single images, which {procedure.protocol.name} adds up "
             "with their sign; take another --protocol, or --gradient abs"
         )
+    if procedure.protocol.transform == "noise":
+        raise UsageError(
+            f"--check replaces cells of images, and {procedure.protocol.name} measures on noise; "
+            "take another --protocol or --transform"
+        )
     if "other" in checking.replacement and images < 2:
         raise UsageError(
             "--replacement other takes cells of another image, and there is one; raise "
