@@ -83,7 +83,7 @@ def shape_bias_command(record: Mapping[str, Any]) -> str | None:
 
 
 def _channels(model: Mapping[str, Any]) -> list[str]:
-    channels = model["arguments"].get("channels")
+    channels = model.get("arguments", {}).get("channels")
     return ["--channels", str(channels)] if channels else []
 
 
