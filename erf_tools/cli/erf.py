@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -31,7 +31,7 @@ from erf_tools.cli.outcomes import print_study, raise_failures, say
 from erf_tools.erf.procedure import PROCEDURE, Procedure
 from erf_tools.errors import UsageError
 from erf_tools.image_choices import ImageChoices
-from erf_tools.models.requests import Layers
+from erf_tools.models.requests import Layers, with_untrained
 from erf_tools.perturbation.choices import CHECKING, Checking
 
 if TYPE_CHECKING:
@@ -57,6 +57,12 @@ def erf(
     preview: Annotated[
         bool, typer.Option("--preview", help="Print each map, small, in the terminal too.")
     ] = False,
+    against: Annotated[
+        Literal["random"] | None,
+        typer.Option(
+            help="Measure each trained network untrained too, for paired differences between them."
+        ),
+    ] = None,
     no_reference: NoReference = False,
     channels: Channels = 3,
     batch_size: BatchSize = "auto",
@@ -78,6 +84,8 @@ def erf(
     from erf_tools.images import select
 
     wanted = wanted_models(model, weights, offline, channels)
+    if against:
+        wanted = with_untrained(wanted)
     selection = select(images.source, images.count, images.order, seed)
     report_images(selection, images.count)
     from erf_tools.studies import erf as study

@@ -206,8 +206,9 @@ def series(results: Sequence[ERF]) -> Figure:
     """Draw the effective side over the checkpoints of a training, a line per model.
 
     Args:
-        results: in the order of training.
+        results: in the order of training; untrained ones, wherever they are, begin it.
     """
+    results = sorted(results, key=lambda result: result.trained)
     with own_style():
         figure, axes = line_plot()
         models = list(dict.fromkeys(result.name for result in results))

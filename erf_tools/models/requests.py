@@ -30,23 +30,26 @@ class Request:
         weights: ``pretrained``, ``random``, a file or an address.
         in_series: one of several checkpoints of one model.
         channels: that it takes.
+        against: it is there to be compared with the same model of other weights.
     """
 
     model: str
     weights: str = "pretrained"
     in_series: bool = False
     channels: int = 3
+    against: bool = False
 
     @property
     def folder(self) -> str:
         """Where its results go, below the study's folder."""
-        folder = folder_name(self.model)
+        folder = _folder_against(self.model) if self.against else folder_name(self.model)
         return f"{folder}/{folder_name(Path(self.weights).stem)}" if self.in_series else folder
 
     @property
     def label(self) -> str:
-        """The model, and which of several checkpoints."""
-        return f"{self.model} {self.weights_label}" if self.in_series else self.model
+        """The model, and which of several weights."""
+        several = self.in_series or self.against
+        return f"{self.model} {self.weights_label}" if several else self.model
 
     @property
     def weights_label(self) -> str:
@@ -88,6 +91,35 @@ def requests(models: Sequence[str], weights: Sequence[str], channels: int = 3) -
         else:
             wanted.append(Request(name, own, channels=channels))
     return wanted
+
+
+def with_untrained(wanted: Sequence[Request]) -> list[Request]:
+    """Return requests with each model untrained too, after what it is trained to.
+
+    Raises:
+        UsageError: all are untrained, a model decides its own initialisation, or two would share a
+            folder.
+    """
+    trained = list(dict.fromkeys(each.model for each in wanted if each.weights != "random"))
+    if not trained:
+        raise UsageError("--against random is for trained weights, and all are random")
+    if own := [name for name in trained if is_factory(name)]:
+        raise UsageError(
+            f"--against random is for models that erf-tools builds; {own[0]} decides its own "
+            "initialisation: leave --against out"
+        )
+    folders = [_folder_against(name) for name in trained]
+    check_folders([*dict.fromkeys(each.model for each in wanted), *folders], "--against random")
+    found = list(wanted)
+    for name in trained:
+        last = max(place for place, each in enumerate(found) if each.model == name)
+        untrained = Request(name, "random", channels=found[last].channels, against=True)
+        found.insert(last + 1, untrained)
+    return found
+
+
+def _folder_against(model: str) -> str:
+    return folder_name(f"{model} untrained")
 
 
 def _series(pattern: str) -> list[str]:
