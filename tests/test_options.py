@@ -40,7 +40,7 @@ def test_shared_options_have_one_text_one_form_and_one_order() -> None:
 
 
 def test_what_runs_networks_can_be_told_where_and_without_fetching() -> None:
-    for command in ("erf", "audit", "shape-bias", "reliance", "sweep", "app"):
+    for command in ("erf", "audit", "dead-pixels", "shape-bias", "reliance", "sweep", "app"):
         assert {"--device", "--offline"} <= {*options(command)}, command
 
 
@@ -48,6 +48,7 @@ def test_the_output_is_a_folder_everywhere() -> None:
     with_output = [command for command in COMMANDS if "--output" in options(command)]
     assert {
         "audit",
+        "dead-pixels",
         "erf",
         "measure",
         "shape-bias",

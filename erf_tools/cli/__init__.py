@@ -20,6 +20,7 @@ from typer.core import TyperGroup
 from erf_tools.cli import (
     audit,
     compare,
+    dead_pixels,
     demo,
     erf,
     listing,
@@ -73,6 +74,7 @@ def _common(
 app.command()(erf.erf)
 app.command()(audit.audit)
 app.command()(measure.measure)
+app.command("dead-pixels")(dead_pixels.dead_pixels)
 app.command("shape-bias")(shape_bias.shape_bias)
 app.command()(reliance.reliance)
 app.command()(compare.compare)

@@ -23,6 +23,10 @@ _ROUNDINGS = 64
 _LITTLE = 1e-2
 
 
+#: In place of a unit: all of them, whose sum is differentiated.
+EVERY_UNIT = (slice(None), slice(None))
+
+
 @dataclass(frozen=True)
 class Pass:
     """A network and the images it is run on.
@@ -119,14 +123,14 @@ def _gradients(
 def unit_gradient(
     run: Pass,
     tap: Tap,
-    unit: Position,
+    unit: Position | tuple[slice, slice],
     features: Tensor,
     protocol: Protocol,
     keep_graph: bool = False,
 ) -> Tensor:
     """Return the gradients ``[N, 3, height, width]`` of a unit; zero where they cancel.
 
-    For the arguments see :func:`aligned_means`.
+    For the arguments see :func:`aligned_means`; ``unit`` may be :data:`EVERY_UNIT`.
     """
     scalar = terms(features[:, :, unit[0], unit[1]], protocol).sum()
     (gradient,) = torch.autograd.grad(scalar, run.inputs, retain_graph=keep_graph)
@@ -135,14 +139,22 @@ def unit_gradient(
 
 
 def terms(channels: Tensor, protocol: Protocol) -> Tensor:
-    """Return the terms ``[N, C]`` of the sum that is differentiated, of a unit's channels."""
+    """Return the terms ``[N, C]`` of the sum that is differentiated, of a unit's channels.
+
+    Of several units ``[N, C, ...]`` likewise.
+    """
     if protocol.scalar == "mean":
         return channels / channels.shape[1]
     return channels.relu() if protocol.scalar == "relu-sum" else channels
 
 
 def _cancelled(
-    run: Pass, tap: Tap, unit: Position, features: Tensor, gradient: Tensor, protocol: Protocol
+    run: Pass,
+    tap: Tap,
+    unit: Position | tuple[slice, slice],
+    features: Tensor,
+    gradient: Tensor,
+    protocol: Protocol,
 ) -> Tensor:
     """Tell in which images the gradients of a unit's channels cancel, but for rounding: ``[N]``.
 
@@ -151,7 +163,7 @@ def _cancelled(
     takes another pass, so it is taken only where the gradient is small for the unit's value.
     """
     with torch.no_grad():
-        size = terms(features[:, :, unit[0], unit[1]], protocol).abs().sum(dim=1)
+        size = terms(features[:, :, unit[0], unit[1]], protocol).abs().flatten(1).sum(dim=1)
         sizes, images = _norms(gradient), _norms(run.inputs.detach() * (gradient != 0))
         cancelled = (sizes > 0) & (sizes * images <= _LITTLE * size)
     if cancelled.any():

@@ -1,0 +1,70 @@
+"""The command ``erf-tools dead-pixels``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from erf_tools.choices import declared, spelled_out, taken
+from erf_tools.cli.inputs import report_images, wanted_models
+from erf_tools.cli.options import (
+    Channels,
+    Device,
+    Models,
+    Offline,
+    Output,
+    Overwrite,
+    Seed,
+    WeightChoices,
+    option,
+)
+from erf_tools.cli.outcomes import raise_failures, say, say_written
+from erf_tools.erf.procedure import PROCEDURE, Procedure
+from erf_tools.image_choices import ImageChoices
+
+_IMAGES = tuple(each for each in declared(ImageChoices) if each.name != "labels")
+
+#: Those of single units, and of ways of computing that are not needed here.
+_OTHERS = ("unit", "square", "precision", "display")
+
+_PROCEDURE = tuple(each for each in PROCEDURE if each.name not in _OTHERS)
+
+
+@spelled_out((*_IMAGES, *_PROCEDURE), option)
+def dead_pixels(
+    model: Models,
+    weights: WeightChoices = ["pretrained"],  # noqa: B006 - Typer copies it
+    *,
+    channels: Channels = 3,
+    device: Device = "auto",
+    seed: Seed = 0,
+    offline: Offline = False,
+    output: Output = Path("results/dead-pixels"),
+    overwrite: Overwrite = False,
+    **choices: Any,
+) -> None:
+    """Measure which pixels contribute hardly anything to all units of a network together.
+
+    Example: erf-tools dead-pixels --models resnet50,convnext_tiny --resolution 224
+    """
+    images = ImageChoices(**taken(_IMAGES, choices))
+    procedure = Procedure().varied(**taken(_PROCEDURE, choices))
+    from erf_tools.images import select
+
+    wanted = wanted_models(model, weights, offline, channels)
+    selection = select(images.source, images.count, images.order, seed)
+    report_images(selection, images.count)
+    from erf_tools.studies.dead_pixels import measure_dead_pixels
+    from erf_tools.tables import as_text
+
+    outcome = measure_dead_pixels(
+        wanted, selection, output, procedure, device, seed, overwrite, progress=True
+    )
+    for name in outcome.reused:
+        say(f"{name}: measured before with the same images and settings", err=True)
+    shown = outcome.table.assign(dead_pixels=[f"{100 * v:.2f}" for v in outcome.table.dead_pixels])
+    typer.echo(as_text(shown.rename(columns={"dead_pixels": "dead pixels, %"}).astype(str)))
+    say_written(output, outcome.files)
+    raise_failures(outcome.failures)

@@ -1,0 +1,101 @@
+"""Contributions to all units of a map together: one backward pass of their sum."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from erf_tools.erf.dead_pixels import PixelContributions
+from erf_tools.erf.passes import EVERY_UNIT, Pass, reduced, unit_gradient
+from erf_tools.erf.procedure import Procedure
+from erf_tools.errors import ErfToolsError, UsageError
+from erf_tools.features.proof import proven
+from erf_tools.features.state import state_kept
+from erf_tools.images import PixelStore, Selection
+from erf_tools.kernels.devices import (
+    choose_device,
+    copy_on_device,
+    device_name,
+    floating_type,
+    normalise,
+)
+from erf_tools.models.failures import explained
+from erf_tools.models.model import Model
+from erf_tools.provenance import versions
+
+
+def pixel_contributions(
+    model: Model,
+    selection: Selection,
+    procedure: Procedure,
+    device: str = "auto",
+    progress: bool = False,
+    store: PixelStore | None = None,
+) -> PixelContributions:
+    """Measure what each pixel contributes to all units of a network's last map together.
+
+    The sum over units of the protocol's scalar is differentiated, image by image; what units of
+    opposite sign see of a pixel cancels.
+
+    Args:
+        model: the network.
+        selection: the images.
+        procedure: protocol and resolution; its unit and square do not count.
+        device: see :func:`erf_tools.effective_receptive_field`.
+        progress: show a progress bar (in a terminal only).
+        store: keeps the images that are made ready, for the next network.
+
+    Raises:
+        UsageError: the network cannot be measured as asked.
+        ErfToolsError: the network failed, or a gradient is not finite.
+    """
+    size, protocol = procedure.size(model.preprocessing), procedure.protocol
+    if protocol.of_output or protocol.transform == "noise":
+        raise UsageError(f"dead pixels are not for {protocol.name}; use another --protocol")
+    view, own = procedure.view(model.preprocessing), model.preprocessing
+    target = choose_device(device, model.module)
+    total = np.zeros(size)
+    with (
+        explained(model.name, model.module, size),
+        copy_on_device(model.module, target) as network,
+        state_kept(network, weights=False),
+    ):
+        (tap,) = proven(network, [model.tap], size, model.input_size is not None)
+        pixels = (store or PixelStore(0)).decode(selection.images, view)
+        shown = tqdm(
+            pixels,
+            total=len(selection),
+            desc=model.name,
+            unit="image",
+            disable=None if progress else True,
+        )
+        for image in shown:
+            dtype = floating_type(network)
+            inputs = normalise(np.stack([image]), own.mean, own.std, target, dtype).requires_grad_()
+            run = Pass(network, inputs)
+            (features,) = run.features([tap])
+            gradient = unit_gradient(run, tap, EVERY_UNIT, features, protocol)
+            total += reduced(gradient, protocol)[0].cpu().numpy()
+    if not np.isfinite(total).all():
+        raise ErfToolsError(
+            f"{model.name}: a gradient of the sum over its units is not finite; see whether its "
+            "weights are, or measure at another --resolution"
+        )
+    return PixelContributions(
+        np.abs(total) / len(selection),
+        [(image.name, image.sha256) for image in selection.images],
+        setting_of(model, procedure),
+        {"images": selection.record(), "device": device_name(target), "versions": versions()},
+    )
+
+
+def setting_of(model: Model, procedure: Procedure) -> dict[str, Any]:
+    """Return what is measured of a network, as JSON values."""
+    return {
+        "protocol": procedure.protocol.record(),
+        "model": model.record(),
+        "tap": model.tap.record(),
+        "resolution": list(procedure.size(model.preprocessing)),
+    }
