@@ -155,6 +155,7 @@ def test_scores_of_a_segmentation_network() -> None:
 _TRANSFORMERS: list[tuple[str, str, dict[str, Any]]] = [
     ("ViT", "ForImageClassification", _SMALL),
     ("Dinov2WithRegisters", "Model", _SMALL),
+    ("DINOv3ViT", "Model", {**_SMALL, "num_register_tokens": 3}),
     ("SiglipVision", "Model", _SMALL),
     (
         "ConvNext",
@@ -172,17 +173,37 @@ def test_networks_of_transformers(
     model = load_model(_saved(tmp_path / "net", kind, head, **choices), resolution=64)
     assert model.weights.kind == "pretrained"
     images = torch.randn(1, 3, 64, 64)
-    base: Any = model.module.base_model
+    base: Any = model.module if kind == "DINOv3ViT" else model.module.base_model
     with torch.no_grad():
         map_ = read_features(model.module, model.tap, images)
         told = base(images).last_hidden_state
     if kind == "ConvNext":
         assert torch.equal(map_, told)
         return
-    norm = base.post_layernorm if kind == "SiglipVision" else base.layernorm
+    norms = {"SiglipVision": "post_layernorm", "DINOv3ViT": "norm"}
+    norm = getattr(base, norms.get(kind, "layernorm"))
     tokens = norm(map_.flatten(2).mT)
     assert map_.shape[2:] == (4, 4)
     assert torch.allclose(tokens, told[:, told.shape[1] - 16 :], atol=1e-5)
+
+
+def test_saved_weights_of_other_channels(tmp_path: Path) -> None:
+    name = _saved(tmp_path, "ViT", "ForImageClassification", **_SMALL, num_channels=1)
+    assert load_model(name, channels=1).module.vit.config.num_channels == 1
+    for channels in (3, 4):
+        with pytest.raises(UsageError, match=r"takes images of 1 channels.* give --channels 1"):
+            load_model(name, channels=channels)
+
+
+def test_hiera_masks_in_its_training_alone(tmp_path: Path) -> None:
+    choices: dict[str, Any] = {"image_size": [64, 64], "embed_dim": 8, "depths": [1, 1, 1]}
+    choices |= {"num_heads": [1, 2, 4], "masked_unit_size": [4, 4], "num_query_pool": 2}
+    model = load_model(_saved(tmp_path, "Hiera", "ForImageClassification", **choices))
+    images = torch.randn(1, 3, 64, 64)
+    with torch.no_grad():
+        map_ = read_features(model.module, model.tap, images)
+        told = model.module(images, output_hidden_states=True).reshaped_hidden_states[-1]
+    assert torch.equal(map_, told.permute(0, 3, 1, 2))
 
 
 def test_an_erf_of_dinov2(tmp_path: Path) -> None:

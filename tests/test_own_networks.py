@@ -14,9 +14,11 @@ import torch
 
 from erf_tools import as_model, effective_receptive_field, load_model
 from erf_tools.cli import main
-from erf_tools.errors import UsageError
+from erf_tools.errors import ErfToolsError, UsageError
 from erf_tools.features.channels import taking_rgb
+from erf_tools.models.requests import Request
 from erf_tools.report.commands import erf_command
+from erf_tools.sweep.plan import _identity
 
 #: A file of a user's: a U-Net, a network that enlarges images, and one that compares two.
 FILE = '''
@@ -97,7 +99,7 @@ def grey():
 
 def listing(sizes, kind="plain"):
     torch.manual_seed(0)
-    return nn.Conv2d(3, sum(sizes), 3) if kind == "a,b" else None
+    return nn.Conv2d(3, sum(sizes), 3) if kind in ("a,b", "a&b") else None
 '''
 
 
@@ -222,13 +224,16 @@ def test_commands_take_other_channels(
 
 
 def test_values_of_arguments_are_json(file: Path) -> None:
-    model = load_model(f'{file}:listing?sizes=[1,2]&kind="a,b"')
-    assert model.module.out_channels == 3
+    for kind in ("a,b", "a&b"):
+        model = load_model(f'{file}:listing?sizes=[1,2]&kind="{kind}"')
+        assert model.module.out_channels == 3
     for query, said in [
         ("sizes=[1", "is no argument"),
         ("sizes=__import__('os')", "is no argument"),
         ("sizes", "is no argument"),
-        ("si zes=1", "is no name"),
+        ("si zes=1", "is no argument"),
+        ("sizes=[1]&sizes=[2]", "given twice"),
+        ("sizes=[1]kind=2", "is no argument"),
     ]:
         with pytest.raises(UsageError, match=said):
             load_model(f"{file}:listing?{query}")
@@ -256,3 +261,81 @@ def test_files_of_one_name_are_told_apart(file: Path, tmp_path: Path) -> None:
     assert len(digests) == 2
     with pytest.raises(UsageError, match="there is no file"):
         load_model(f"{tmp_path}/absent.py:unet")
+
+
+@pytest.mark.parametrize("place", ["nets.py", "nets"])
+def test_edited_code_is_another_network(
+    tmp_path: Path, place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The weights are the same, what is done with them is not; in one process as in two."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "nets", raising=False)
+    code = (
+        "from torch import nn\n\nclass Net(nn.Conv2d):\n    pass\n\n"
+        "def build():\n    net = Net(3, 2, 1)\n    nn.init.ones_(net.weight)\n"
+        "    nn.init.zeros_(net.bias)\n    return nn.Sequential(net, nn.ReLU())\n"
+    )
+    path = tmp_path / "nets.py"
+    path.write_text(code)
+    first = load_model(f"{place}:build")
+    planned = [_identity(Request(f"{place}:build"))]
+    path.write_text(code.replace("ReLU", "GELU"))
+    monkeypatch.delitem(sys.modules, "nets", raising=False)
+    second = load_model(f"{place}:build")
+    assert first.weights.sha256 == second.weights.sha256
+    assert first.record() != second.record()
+    if place.endswith(".py"):
+        assert isinstance(second.module[1], torch.nn.GELU)
+    planned.append(_identity(Request(f"{place}:build")))
+    assert planned[0] != planned[1]
+
+
+def test_the_code_of_parts_counts(tmp_path: Path) -> None:
+    (tmp_path / "parts_of_it.py").write_text("from torch import nn\n\nclass Part(nn.ReLU): pass\n")
+    (tmp_path / "of_parts.py").write_text("from parts_of_it import Part\n\nbuild = Part\n")
+    name = f"{tmp_path}/of_parts.py:build"
+    before = load_model(name).arguments
+    (tmp_path / "parts_of_it.py").write_text("# edited\n")
+    assert load_model(name).arguments != before
+
+
+class _OfThreeWithin(torch.nn.Module):
+    """Hands features of three channels to a method of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = torch.nn.Conv2d(1, 3, 1), torch.nn.Conv2d(3, 4, 1)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.forward_features(self.first(images))
+
+    def forward_features(self, features: torch.Tensor) -> torch.Tensor:
+        return self.last(features)
+
+
+class _SetForward(torch.nn.Module):
+    """Chooses how it is called when it is built."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = torch.nn.Conv2d(1, 3, 1)
+        self.forward = self.forward_plainly
+
+    def forward_plainly(self, images: torch.Tensor) -> torch.Tensor:
+        return self.first(images)
+
+
+@pytest.mark.parametrize("kind", [_OfThreeWithin, _SetForward])
+def test_images_alone_are_converted(kind: type[torch.nn.Module]) -> None:
+    network, images = kind(), torch.randn(1, 3, 4, 4)
+    luminance = (images * torch.tensor([0.299, 0.587, 0.114])[:, None, None]).sum(1, keepdim=True)
+    with torch.no_grad():
+        assert torch.allclose(taking_rgb(network, 1)(images), network(luminance), atol=1e-6)
+
+
+def test_the_wrong_number_of_channels_is_told() -> None:
+    with pytest.raises(ErfToolsError, match="give the right --channels"):
+        effective_receptive_field(
+            as_model(torch.nn.Conv2d(3, 4, 1), channels=1), num_images=1, resolution=32
+        )

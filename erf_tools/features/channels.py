@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from functools import wraps
+from types import MethodType
 from typing import Any
 
 import torch
@@ -19,6 +20,8 @@ _LUMINANCE = (0.299, 0.587, 0.114)
 
 #: How a network is called: itself, and methods of timm's networks.
 _CALLS = ("forward", "forward_features", "forward_intermediates")
+#: Set on a network while one of them runs.
+_WITHIN = "_erf_tools_converted"
 
 
 def check_channels(channels: int) -> int:
@@ -53,22 +56,38 @@ def taking_rgb(module: nn.Module, channels: int) -> nn.Module:
     if check_channels(channels) == 3:
         return module
     kind = type(module)
+    shared = copy.copy(module)
+    own = [name for name in _CALLS if name in vars(module)]  # as `self.forward = ...` leaves them
+    for name in own:
+        call = vars(module)[name]
+        vars(shared)[name] = MethodType(_converting(_without_self(call), channels), shared)
     found = [name for name in _CALLS if hasattr(kind, name)]
     calls = {name: _converting(getattr(kind, name), channels) for name in found}
-    shared = copy.copy(module)
-    shared.__class__ = type(kind.__name__, (kind,), {**calls, "__module__": kind.__module__})
+    shared.__class__ = type(
+        kind.__name__, (kind,), {**calls, "__module__": kind.__module__, "converted": True}
+    )
     return shared
 
 
 def _converting(call: Callable[..., Any], channels: int) -> Callable[..., Any]:
     @wraps(call)
     def converted(self: nn.Module, images: Tensor, *more: Any, **choices: Any) -> Any:
-        # One of these methods can call another, with what is converted already.
+        # One of these methods can call another, with what is converted already, or features.
+        if getattr(self, _WITHIN, False):
+            return call(self, images, *more, **choices)
         if images.shape[1] == 3:
             images = _converted(images, channels)
-        return call(self, images, *more, **choices)
+        vars(self)[_WITHIN] = True
+        try:
+            return call(self, images, *more, **choices)
+        finally:
+            del vars(self)[_WITHIN]
 
     return converted
+
+
+def _without_self(call: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda _self, *more, **choices: call(*more, **choices)
 
 
 def _converted(images: Tensor, channels: int) -> Tensor:

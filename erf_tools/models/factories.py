@@ -20,6 +20,8 @@ from torch import nn
 
 from erf_tools.errors import ErfToolsError, UsageError
 from erf_tools.failures import reason
+from erf_tools.files import file_sha256
+from erf_tools.models.code import look_in
 from erf_tools.models.failures import not_a_network
 from erf_tools.text import first_line
 
@@ -70,23 +72,27 @@ def _arguments(name: str, query: str) -> dict[str, Any]:
         UsageError: it is of another form.
     """
     arguments: dict[str, Any] = {}
-    for part in query.split("&") if query else ():
-        key, given, value = part.partition("=")
+    rest = query
+    while rest:
+        key, given, text = rest.partition("=")
         try:
-            arguments[key] = json.loads(value)
-        except ValueError as error:
+            value, end = json.JSONDecoder().raw_decode(text)
+        except ValueError:
+            given = ""
+        if not given or not key.isidentifier() or text[end : end + 1] not in ("", "&"):
             raise UsageError(
-                f"{name}: {part!r} is no argument; write NAME=VALUE with a value of JSON, as in "
+                f"{name}: {rest!r} is no argument; write NAME=VALUE with a value of JSON, as in "
                 'depth=50, sizes=[1,2] or kind="wide", and & between several'
-            ) from error
-        if not key.isidentifier() or not given:
-            raise UsageError(f"{name}: {key!r} is no name of an argument; write NAME=VALUE")
+            )
+        if key in arguments:
+            raise UsageError(f"{name}: {key} is given twice; give it once")
+        arguments[key], rest = value, text[end + 1 :]
     return arguments
 
 
 def _by_name(name: str) -> ModuleType:
     # Unlike `python -m`, an installed command does not look for modules in the current folder.
-    _look_in(os.getcwd())
+    look_in(os.getcwd())
     return importlib.import_module(name)
 
 
@@ -99,9 +105,10 @@ def _from_file(name: str, place: str) -> ModuleType:
     path = Path(place).expanduser().resolve()
     if not path.is_file():
         raise UsageError(f"{name}: there is no file {place!r}")
-    _look_in(str(path.parent))
+    look_in(str(path.parent))
     # Two files may have one name; what a network is copied with looks its module up.
-    own = f"{path.stem}_{sha256(str(path).encode()).hexdigest()[:8]}"
+    # A file that was edited since is another module.
+    own = f"{path.stem}_{sha256(f'{path} {file_sha256(path)}'.encode()).hexdigest()[:8]}"
     if own in sys.modules:
         return sys.modules[own]
     spec = importlib.util.spec_from_file_location(own, path)
@@ -114,8 +121,3 @@ def _from_file(name: str, place: str) -> ModuleType:
         del sys.modules[own]
         raise
     return module
-
-
-def _look_in(folder: str) -> None:
-    if folder not in sys.path:
-        sys.path.insert(0, folder)

@@ -138,6 +138,12 @@ CAUSES = (
         "give --channels 1 or 4, or write a factory that makes its channels of RGB",
     ),
     Cause(
+        r"expected input\[\d+, [14], \d+, \d+\] to have \d+ channels, but got [14] channels",
+        "it takes another number of channels than --channels says",
+        "give the right --channels, or leave it out for RGB",
+        lambda module: hasattr(type(module), "converted"),
+    ),
+    Cause(
         r"missing \d+ required (positional|keyword-only) argument|"
         r"takes (1|0) positional arguments? but \d|You have to specify|You must specify",
         "its forward takes something else than a batch of images",

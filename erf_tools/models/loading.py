@@ -10,6 +10,7 @@ from torch import nn
 
 from erf_tools.errors import UsageError
 from erf_tools.features.channels import check_channels, taking_rgb
+from erf_tools.models.code import code_sha256
 from erf_tools.models.factories import call_factory
 from erf_tools.models.libraries.library import Form, filled, read
 from erf_tools.models.model import Model, as_model
@@ -93,7 +94,8 @@ def _load_factory(name: str, weights: str | Path) -> Model:
             "initialisation: leave --weights out, or give a file"
         )
     model = as_model(call_factory(name), name)
-    model = replace(model, module=model.module.eval())
+    arguments = {"code_sha256": code_sha256(name, model.module)}
+    model = replace(model, module=model.module.eval(), arguments=arguments)
     source = source_of(name, weights)
     if source is None:
         return model

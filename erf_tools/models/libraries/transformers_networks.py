@@ -23,6 +23,7 @@ from transformers.models.auto.modeling_auto import (
 )
 
 from erf_tools.errors import ErfToolsError, UsageError, suggestion
+from erf_tools.features.channels import CHANNELS
 from erf_tools.features.taps import Tap
 from erf_tools.models.catalogue import Entry
 from erf_tools.models.hub import HubWeights
@@ -58,7 +59,7 @@ class TransformersWeights(HubWeights):
         return path if path.is_dir() else None
 
     def create(self) -> Any:
-        return _loaded(self.architecture, _configuration(self.architecture, 3))
+        return _loaded(self.architecture, _configuration(self.architecture, 3, True))
 
     def known_repository(self) -> str:
         return self.architecture
@@ -84,7 +85,9 @@ class _Transformers(Library):
 
     def build(self, entry: Entry, form: Form, hub: HubWeights | None) -> Built:
         name = entry.architecture
-        configuration = created(entry, None, partial(_configuration, name, form.channels))
+        configuration = created(
+            entry, None, partial(_configuration, name, form.channels, bool(hub))
+        )
         create = partial(_loaded if hub else _untrained, name, configuration)
         with _quiet():
             module = created(entry, hub, create)
@@ -108,11 +111,16 @@ class _Transformers(Library):
 LIBRARY = _Transformers()
 
 
-def _configuration(name: str, channels: int) -> Any:
+def _configuration(name: str, channels: int, saved: bool) -> Any:
     """Return the configuration of what sees images in a network.
 
+    Args:
+        name: of the network.
+        channels: that it is to take.
+        saved: whether with its saved weights, which fit no other number of channels.
+
     Raises:
-        UsageError: its code is not a part of transformers, or it takes no images.
+        UsageError: its code is not a part of transformers, or it takes no such images.
     """
     try:
         if name in CONFIG_MAPPING:
@@ -128,7 +136,8 @@ def _configuration(name: str, channels: int) -> Any:
         raise _foreign(name) from error
     if getattr(found, "auto_map", None) and type(found) not in MODEL_MAPPING:
         raise _foreign(name)
-    if getattr(found, "mask_ratio", 0):
+    # Hiera's encoder masks in its training alone.
+    if getattr(found, "mask_ratio", 0) and found.model_type != "hiera":
         raise UsageError(
             f"transformers:{name} leaves most of an image out and shuffles the rest; run its "
             "encoder without masks in a factory, as in file.py:factory"
@@ -140,6 +149,14 @@ def _configuration(name: str, channels: int) -> Any:
         found, architectures = seen, None
     found.architectures = architectures
     if hasattr(found, "num_channels"):
+        if saved and found.num_channels != channels:
+            raise UsageError(
+                f"transformers:{name} takes images of {found.num_channels} channels, not "
+                f"{channels}; give --channels {found.num_channels}"
+                if found.num_channels in CHANNELS
+                else f"transformers:{name} takes images of {found.num_channels} channels, which no "
+                "image has; write a factory that makes them of RGB, as in file.py:factory"
+            )
         found.num_channels = channels
     elif channels != 3:
         raise UsageError(f"transformers:{name} has no choice of channels; leave --channels out")
@@ -209,7 +226,7 @@ def _interpolated(_base: nn.Module, arguments: Any, keywords: dict[str, Any]) ->
 def _tap(module: nn.Module, base: nn.Module) -> Tap:
     """Return the last map of a network of transformers; its own output where none is known."""
     names = {id(part): name for name, part in module.named_modules()}
-    tokens = _prefix_tokens(base) or None
+    tokens = _prefix_tokens(module, base) or None
     for path in _LAST:
         try:
             found: Any = base.get_submodule(path)
@@ -221,8 +238,9 @@ def _tap(module: nn.Module, base: nn.Module) -> Tap:
     return Tap(names[id(base)], prefix_tokens=tokens)
 
 
-def _prefix_tokens(base: Any) -> int:
-    embeddings = getattr(base, "embeddings", None)
+def _prefix_tokens(module: nn.Module, base: Any) -> int:
+    # What the network calls its base may be its encoder alone.
+    embeddings = getattr(base, "embeddings", getattr(module, "embeddings", None))
     single = sum(getattr(embeddings, name, None) is not None for name in _PREFIX_TOKENS)
     return single + int(getattr(base.config, "num_register_tokens", 0) or 0)
 
