@@ -68,7 +68,7 @@ def test_every_command_shown_is_understood(
     with pytest.raises(SystemExit) as stopped:
         cli.main()
     error = capsys.readouterr().err
-    if arguments[0] in ("measure", "shape-bias", "compare", "report"):
+    if arguments[0] in ("measure", "shape-bias", "reliance", "compare", "report"):
         assert stopped.value.code == 2  # understood, but the folders are the user's
         assert "there is no" in error or "No such file" in error
     elif arguments[0] == "sweep":
