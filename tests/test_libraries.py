@@ -322,12 +322,20 @@ def test_a_saved_clip_is_loaded_into_its_tower(tmp_path: Path) -> None:
         ("open_clip:ViT-B-33", "did you mean"),
         ("open_clip:ViT-B-32/laion3b", "no weights 'laion3b'"),
         ("timm:resnet5000", "there is no model"),
+        ("timm:", "no name of a model"),
+        ("transformers:", "no name of a model"),
+        ("torchvision:resnet18@", "no weights ''"),
     ],
 )
 def test_wrong_names_are_told_in_one_sentence(name: str, said: str) -> None:
     with pytest.raises(UsageError, match=said) as caught:
         load_model(name, "random")
     assert "\n" not in str(caught.value)
+
+
+def test_a_misspelt_prefix() -> None:
+    with pytest.raises(UsageError, match="did you mean torchvision:resnet18"):
+        load_model("torchvison:resnet18")
 
 
 def test_code_of_a_repository_is_not_run(tmp_path: Path) -> None:

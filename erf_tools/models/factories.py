@@ -11,6 +11,7 @@ import json
 import os
 import sys
 from collections.abc import Callable
+from difflib import get_close_matches
 from hashlib import sha256
 from pathlib import Path
 from types import ModuleType
@@ -23,6 +24,7 @@ from erf_tools.failures import reason
 from erf_tools.files import file_sha256
 from erf_tools.models.code import look_in
 from erf_tools.models.failures import not_a_network
+from erf_tools.models.prefixes import LIBRARIES
 from erf_tools.text import first_line
 
 
@@ -40,7 +42,9 @@ def call_factory(name: str) -> nn.Module:
     try:
         imported = _from_file(name, place) if place.endswith(".py") else _by_name(place)
     except ImportError as error:
-        raise UsageError(f"{name}: cannot import {place!r} ({first_line(error)})") from error
+        near = get_close_matches(place, LIBRARIES, 1)
+        meant = f"; did you mean {near[0]}:{attribute}?" if near else ""
+        raise UsageError(f"{name}: cannot import {place!r} ({first_line(error)}){meant}") from error
     except UsageError:
         raise
     except (Exception, SystemExit) as error:

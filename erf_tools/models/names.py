@@ -45,6 +45,8 @@ def resolve(name: str) -> Entry:
     if name in ENTRIES:
         return ENTRIES[name]
     key, there = library_of(name)
+    if not there:
+        raise UsageError(f"{name!r} has no name of a model behind its prefix")
     return open_library(key).entry(there)
 
 

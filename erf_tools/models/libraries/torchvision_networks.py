@@ -47,7 +47,7 @@ class _Torchvision(Library):
         return [f"torchvision:{name}" for name in models.list_models() if not _refused(name)]
 
     def entry(self, name: str) -> Entry:
-        architecture, _, wanted = name.partition("@")
+        architecture, at, wanted = name.partition("@")
         if architecture not in (known := models.list_models()):
             raise UsageError(
                 f"torchvision has no model {architecture!r}: {suggestion(architecture, known)}"
@@ -58,7 +58,7 @@ class _Torchvision(Library):
                 "one image, as in file.py:factory"
             )
         published = models.get_model_weights(architecture)
-        if wanted and wanted not in published.__members__:
+        if at and wanted not in published.__members__:
             raise UsageError(
                 f"{architecture} of torchvision has no weights {wanted!r}: "
                 f"{suggestion(wanted, list(published.__members__))}"
