@@ -153,7 +153,7 @@ def test_a_failing_model_beside_a_good_one(
 def test_an_interrupted_study_keeps_what_was_finished(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run_command: Command
 ) -> None:
-    from erf_tools.studies import erf as study
+    from erf_tools.studies import requested as study
 
     load = study.load_model
 

@@ -90,7 +90,7 @@ def test_the_command_writes_a_table_and_uses_it_again(tmp_path: Path, run_comman
         assert ("measured before" in error) == again
     assert "dead pixels, %" in out
     row = pd.read_csv(tmp_path / "dead_pixels.csv").iloc[0]
-    assert (row["weights"], row["resolution"]) == ("untrained", "64 x 64")
+    assert (row["weights"], row["resolution"]) == ("untrained", "64x64")
     assert 0 <= row["dead_pixels"] < 0.2
     assert (tmp_path / "dead_pixels.png").is_file()
     code, _, error = run_command(*asked, "--resolution", "32", "--output", str(tmp_path))
