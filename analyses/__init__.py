@@ -1,9 +1,10 @@
 """Small programs on top of the library, one per claim: ``python -m analyses.NAME [--quick]``.
 
 ``erf_table``, ``shape_bias_figure``, ``erf_scaling``, ``kernel_cost``, ``small_maps``,
-``identity_shortcut``, ``training_study`` and ``downstream`` examine what the RepLKNet paper says;
-``coverage`` simulates how often intervals hold the truth; ``sweep_cost`` plans the ERFs of all of
-timm, ``sweep_overhead`` and ``benchmark`` time the library.
+``identity_shortcut``, ``training_study`` and ``downstream`` examine what the RepLKNet paper says,
+``large_kernels`` what the networks after it gain; ``coverage`` simulates how often intervals hold
+the truth; ``sweep_cost`` plans the ERFs of all of timm, ``sweep_overhead`` and ``benchmark`` time
+the library.
 Each writes a table, a figure and provenance below ``results/``. ``fuzz`` compares random networks
 with the literal loop, and prints.
 
@@ -24,4 +25,4 @@ CLAIMS = (
     "downstream",
 )
 
-PROGRAMS = (*CLAIMS, "coverage", "sweep_cost", "sweep_overhead", "benchmark")
+PROGRAMS = (*CLAIMS, "large_kernels", "coverage", "sweep_cost", "sweep_overhead", "benchmark")

@@ -7,6 +7,7 @@ make it, are the published ones.
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -18,9 +19,11 @@ from erf_tools.kernels.devices import normalise
 from erf_tools.models.replknet import VARIANTS, RepLKNet, Variant
 from erf_tools.preprocessing import warped
 
+Network = TypeVar("Network", bound=nn.Module)
+
 _CHANNELS = (16, 32, 64, 128)
 
-#: Photographs that the norms are settled on, and their side in pixels.
+#: Photographs that the norms are settled on by default, and their side in pixels.
 _SETTLED_ON, _SETTLED_AT = 8, 512
 
 
@@ -29,10 +32,10 @@ def narrow(variant: str) -> Variant:
     return replace(VARIANTS[variant], channels=_CHANNELS)
 
 
-def photographs() -> Tensor:
-    """Return the built-in photographs as a network wants them, ``[N, 3, H, W]``."""
-    images = select("builtin", _SETTLED_ON).images
-    size, own = (_SETTLED_AT, _SETTLED_AT), erf_tools.Preprocessing()
+def photographs(number: int = _SETTLED_ON, side: int = _SETTLED_AT) -> Tensor:
+    """Return built-in photographs as a network wants them, ``[number, 3, side, side]``."""
+    images = select("builtin", number).images
+    size, own = (side, side), erf_tools.Preprocessing()
     pixels = np.stack([np.asarray(warped(image.open(), size)) for image in images])
     return normalise(pixels, own.mean, own.std, torch.device("cpu"), torch.float32)
 
@@ -44,7 +47,7 @@ def untrained(variant: Variant, seed: int = 0) -> RepLKNet:
         return RepLKNet(variant)
 
 
-def settle(network: RepLKNet, images: Tensor) -> RepLKNet:
+def settle(network: Network, images: Tensor) -> Network:
     """Give the norms the statistics of images, and return the network in evaluation mode.
 
     Untrained norms do nothing in evaluation mode: branches would be as weak as the initialisation

@@ -12,14 +12,18 @@ from torch import nn
 from typer import Typer
 from typer.testing import CliRunner
 
-from analyses import benchmark, comparisons
+from analyses import benchmark, comparisons, large_kernels
 from erf_tools.cue_conflict.stimuli import open_stimuli
 from erf_tools.errors import ErfToolsError
 from erf_tools.figures import save_figure
 from erf_tools.kernels.depthwise import DepthwiseConv2d
+from erf_tools.models import slak, van, wtconvnext
 from erf_tools.models.loading import load_model
 from erf_tools.models.model import as_model
 from erf_tools.models.replknet import VARIANTS, RepLKNet
+from erf_tools.models.slak import SLaK
+from erf_tools.models.van import VAN
+from erf_tools.models.wtconvnext import WTConvNeXt
 
 CPU = torch.device("cpu")
 
@@ -93,3 +97,50 @@ def test_it_is_a_program() -> None:
     shown = CliRunner().invoke(app, ["--help"])
     assert shown.exit_code == 0
     assert "--quick" in shown.output
+
+
+def test_controls_have_3x3_kernels_of_the_same_weight() -> None:
+    variants = {
+        WTConvNeXt: replace(wtconvnext.VARIANTS["t"], channels=(8, 8, 8, 8), layers=(1, 1, 1, 1)),
+        VAN: replace(van.VARIANTS["b0"], channels=(8, 8, 8, 8), layers=(1, 1, 1, 1)),
+        SLaK: replace(slak.VARIANTS["t"], channels=(8, 8, 8, 8), layers=(1, 1, 1, 1)),
+        RepLKNet: replace(VARIANTS["31b"], channels=(8, 8, 8, 8), layers=(1, 1, 1, 1)),
+    }
+    for build, variant in variants.items():
+        torch.manual_seed(0)
+        network = build(variant)
+        control = large_kernels.as_control(network)
+        assert control(torch.zeros(1, 3, 64, 64)).shape == (1, 1000)
+        kinds = {
+            (layer.kernel_size, layer.dilation)
+            for layer in control.modules()
+            if isinstance(layer, nn.Conv2d) and layer.groups == layer.in_channels > 1
+        }
+        assert kinds <= {((3, 3), (1, 1)), ((1, 1), (1, 1))}, build
+        assert not any(isinstance(part, wtconvnext.WaveletConv) for part in control.modules())
+        for name, layer in control.named_modules():
+            before = dict(network.named_modules()).get(name)
+            if isinstance(before, nn.Conv2d) and before.groups > 1:
+                expected, actual = (float(conv.weight.detach().norm()) for conv in (before, layer))
+                assert actual == pytest.approx(expected, rel=0.4)
+        assert any(isinstance(part, DepthwiseConv2d) for part in network.modules())
+
+
+def test_large_kernels_are_drawn_and_told(tmp_path: Path) -> None:
+    rows = [
+        {
+            **{"network": name, "kernels": kernels, "effective_side": side},
+            **{"parameters": 1e6 * (index + 1), "multiply_adds": 1e9 * (index + 2)},
+        }
+        for index, name in enumerate(large_kernels.NETWORKS.values())
+        for kernels, side in (("own", 60.0 + index), ("3x3", 30.0))
+    ]
+    strips = [{**rows[0], "network": "SLaK-T", "kernels": str(k)} for k in large_kernels.STRIPS]
+    table = pd.DataFrame(rows + strips)
+    said = "\n".join(large_kernels.remarks(table, large_kernels.QUICK))
+    assert "2.00 (ConvNeXt-T) to 2.23 (RepLKNet-31B) times" in said
+    assert "SLaK-T, strips of 3, 7, 31, 51, 61: 30, 60, 60, 66, 60 pixels." in said
+    assert "1.00 with parameters" in said
+    assert len(large_kernels.readable(table)) == len(table)
+    files = save_figure(large_kernels.draw(table), tmp_path / "large_kernels", {})
+    assert all(file.stat().st_size > 1000 for file in files)

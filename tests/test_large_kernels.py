@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
+import io
+import os
+import sys
+import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import torch
+from loopback import Answer, Loopback
 from reference import randomise
 from timm.utils import reparameterize_model
 from torch import nn
 
 from erf_tools.kernels.folding import folded
 from erf_tools.models import catalogue, slak, unireplknet, van, wtconvnext
+from erf_tools.models.initialisation import switch_on_branches
 from erf_tools.models.loading import load_model
+from erf_tools.models.sources import PublishedFile
 
 FAMILIES = {
     module.__name__.rpartition(".")[2]: module.FAMILY
@@ -137,3 +146,68 @@ def test_files_of_either_form_are_loaded(
         model = load_model(name, path)
         assert torch.equal(model.module(images), form(images))
         assert model.arguments == ({} if form is network else {"merged": True})
+
+
+def test_weights_of_a_row_are_fetched_and_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ERF_TOOLS_CACHE", str(tmp_path))
+    for name in ("ERF_TOOLS_OFFLINE", "HF_HUB_OFFLINE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("NO_PROXY", "*")
+    monkeypatch.setenv("no_proxy", "*")
+    entry = catalogue.ENTRIES["van_b0"]
+    source = entry.weights
+    assert isinstance(source, PublishedFile)
+    network = FAMILIES["van"].build("b0").eval().requires_grad_(False)
+    buffer = io.BytesIO()
+    torch.save({"epoch": 300, "arch": None, "state_dict": network.state_dict()}, buffer)
+    images = torch.randn(1, 3, 64, 64)
+    with Loopback() as server:
+        path = urlsplit(source.address).path
+        server.answers[path] = Answer(buffer.getvalue())
+        served = replace(source, address=server.address(path))
+        monkeypatch.setitem(catalogue.ENTRIES, "van_b0", replace(entry, weights=served))
+        model = load_model("van_b0")
+        assert torch.equal(model.module(images), network(images))
+        assert [request.path for request in server.requests] == [path]
+        load_model("van_b0")
+        assert len(server.requests) == 1  # kept
+
+
+#: Names a folder with the authors' repositories, or their files; they are no part of this one.
+AUTHORS = os.environ.get("ERF_TOOLS_AUTHORS_CODE", "")
+
+
+def authors(family: str, variant: str) -> nn.Module:
+    paths = sorted(Path(AUTHORS).rglob(f"{family}.py"))
+    assert paths, f"{AUTHORS} holds no {family}.py"
+    spec = importlib.util.spec_from_file_location(f"authors_{family}", paths[0])
+    assert spec is not None
+    assert spec.loader is not None
+    module: Any = importlib.util.module_from_spec(spec)
+    with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
+        patch.setitem(sys.modules, spec.name, module)  # where timm looks for it
+        warnings.simplefilter("ignore")  # they use timm's old names
+        spec.loader.exec_module(module)
+        return getattr(module, f"{family}_{variant}")()
+
+
+@pytest.mark.skipif(not AUTHORS, reason="ERF_TOOLS_AUTHORS_CODE names no folder")
+@pytest.mark.parametrize(("family", "variant"), [("van", "b0"), ("unireplknet", "a")])
+def test_outputs_and_gradients_are_those_of_the_authors(family: str, variant: str) -> None:
+    ours = FAMILIES[family].build(variant).double().eval()
+    switch_on_branches(ours)
+    theirs = authors(family, variant).double().eval()
+    theirs.load_state_dict(ours.state_dict())
+    for side in (96, 65):
+        # Two images: of a single one, torch 2.14's BatchNorm gives wrong gradients on CPUs where
+        # the gradient behind it has the strides that flatten(2).transpose(1, 2) gives back.
+        images = torch.randn(2, 3, side, side, dtype=torch.float64, requires_grad=True)
+        found = []
+        for network in (ours, theirs):
+            outputs = network(images)
+            (gradient,) = torch.autograd.grad(outputs[:, :9].sum(), images)
+            found.append((outputs.detach(), gradient))
+        for actual, expected in zip(*found, strict=True):
+            assert (actual - expected).norm() <= 1e-9 * expected.norm()
