@@ -217,6 +217,8 @@ class ERF:
             total = arrays["total"]
             if total.dtype != np.float64 or list(total.shape) != record["setting"]["resolution"]:
                 raise ValueError("its map is none of its setting")
+            if not isinstance(record["setting"]["model"]["weights"]["label"], str):
+                raise ValueError("its weights have no label")
             return cls(total, images, record["setting"], tuple(record["runs"]), sample)
 
 
