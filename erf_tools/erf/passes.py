@@ -14,6 +14,7 @@ from erf_tools.erf.units import Position
 from erf_tools.features.behaviour import Behaviour, watched
 from erf_tools.features.reading import read_maps
 from erf_tools.features.taps import Tap
+from erf_tools.kernels.norm_gradients import RightNormGradients
 
 #: A sum is nothing but rounding where it is smaller than this many roundings of its terms.
 _ROUNDINGS = 64
@@ -54,7 +55,7 @@ class Pass:
             self.inputs.device.type, torch.bfloat16, enabled=self.autocast is not None
         )
         seen = nullcontext() if behaviour is None else watched(self.inputs, behaviour)
-        with mixed, seen:
+        with mixed, seen, RightNormGradients():
             return read_maps(self.network, taps, self.inputs)
 
 
