@@ -11,6 +11,7 @@ from erf_tools.choices import declared, spelled_out, taken
 from erf_tools.cli.inputs import report_images, wanted_models
 from erf_tools.cli.options import (
     BatchSize,
+    Channels,
     Device,
     Exact,
     Models,
@@ -35,6 +36,7 @@ def audit(
     weights: WeightChoices = ["pretrained"],  # noqa: B006 - Typer copies it
     *,
     exact: Exact = False,
+    channels: Channels = 3,
     batch_size: BatchSize = "auto",
     device: Device = "auto",
     seed: Seed = 0,
@@ -51,7 +53,7 @@ def audit(
     procedure = Procedure().varied(**taken(declared(Procedure), choices))
     from erf_tools.images import select
 
-    wanted = wanted_models(model, weights, offline)
+    wanted = wanted_models(model, weights, offline, channels)
     selection = select(images.source, images.count, images.order, seed)
     report_images(selection, images.count)
     from erf_tools.erf import shown_audit

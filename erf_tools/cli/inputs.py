@@ -9,6 +9,7 @@ from erf_tools.cli.options import split_names, split_weights
 from erf_tools.cli.outcomes import say
 
 if TYPE_CHECKING:
+    from erf_tools.cue_conflict.stimuli import StimulusSet
     from erf_tools.folders import Remark
     from erf_tools.images import Selection
     from erf_tools.models.requests import Request
@@ -38,6 +39,18 @@ def wanted_models(
                 resolve(name)
     weight_files.prefetch(wanted, progress=True)
     return wanted
+
+
+def opened_stimuli(source: str, allow_partial: bool) -> StimulusSet:
+    """Open stimuli, and say what is left out of them, what is missing, and whose they are."""
+    from erf_tools.cue_conflict.stimuli import CITATION, open_stimuli
+
+    found = open_stimuli(source, allow_partial, progress=True)
+    report_left_out(found.left_out, "files or folders hold no stimuli")
+    for deviation in found.deviations:
+        say(f"partial stimuli: {deviation}", err=True)
+    say(CITATION, err=True)
+    return found
 
 
 def report_images(selection: Selection, asked: int) -> None:

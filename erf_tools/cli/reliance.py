@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from erf_tools.choices import declared, spelled_out, taken
-from erf_tools.cli.inputs import report_images, report_left_out, wanted_models
+from erf_tools.cli.inputs import opened_stimuli, report_images, report_left_out, wanted_models
 from erf_tools.cli.options import (
     BatchSize,
+    Channels,
     Device,
     Models,
     Offline,
@@ -68,6 +69,7 @@ def reliance(
             "with --images, categories are names of folders.",
         ),
     ] = None,
+    channels: Channels = 3,
     batch_size: BatchSize = "auto",
     device: Device = "auto",
     seed: Seed = 0,
@@ -86,7 +88,7 @@ def reliance(
     chosen(suppressing.cues)  # before anything is read
     if (images is None) == (stimuli is None):
         raise UsageError("give either --images, a folder with labels, or --stimuli")
-    wanted = wanted_models(model, weights, offline)
+    wanted = wanted_models(model, weights, offline, channels)
     judged = (
         _labelled(images, num_images, labels, label_map, seed)
         if images is not None
@@ -131,12 +133,7 @@ def _labelled(
 
 def _conflict(stimuli: str, allow_partial: bool, label_map: Path | None) -> JudgedImages:
     from erf_tools.cue_conflict.categories import read_label_map
-    from erf_tools.cue_conflict.stimuli import CITATION, open_stimuli
     from erf_tools.reliance.judged import conflict_images
 
-    found = open_stimuli(stimuli, allow_partial, progress=True)
-    report_left_out(found.left_out, "files or folders hold no stimuli")
-    for deviation in found.deviations:
-        say(f"partial stimuli: {deviation}", err=True)
-    say(CITATION, err=True)
+    found = opened_stimuli(stimuli, allow_partial)
     return conflict_images(found, read_label_map(label_map) if label_map else None)

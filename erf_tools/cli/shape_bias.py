@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from erf_tools.choices import declared, spelled_out, taken
-from erf_tools.cli.inputs import report_left_out, wanted_models
+from erf_tools.cli.inputs import opened_stimuli, report_left_out, wanted_models
 from erf_tools.cli.options import (
     BatchSize,
     Channels,
@@ -68,7 +68,6 @@ def shape_bias(
     """
     from erf_tools.cue_conflict.categories import read_label_map
     from erf_tools.cue_conflict.decisions import find_decision_files, read_decisions
-    from erf_tools.cue_conflict.stimuli import CITATION, open_stimuli
 
     head_free = HeadFree(**taken(declared(HeadFree), choices))
     names = split_names(model)
@@ -87,11 +86,7 @@ def shape_bias(
     if names:
         wanted = wanted_models(names, weights, offline, channels)
         shown = StimulusChoices(**taken(declared(StimulusChoices), choices))
-        found = open_stimuli(shown.stimuli, shown.allow_partial, progress=True)
-        report_left_out(found.left_out, "files or folders hold no stimuli")
-        for deviation in found.deviations:
-            say(f"partial stimuli: {deviation}", err=True)
-        say(CITATION, err=True)
+        found = opened_stimuli(shown.stimuli, shown.allow_partial)
     from erf_tools.tables import as_text
 
     common: dict[str, Any] = {

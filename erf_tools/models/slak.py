@@ -9,7 +9,6 @@ ones, so that official state dicts load as they are.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
@@ -194,13 +193,6 @@ class SLaK(StagedNetwork):
         self.norm = nn.LayerNorm(channels[-1], eps=1e-6)
         self.head = nn.Linear(channels[-1], num_classes)
         self.apply(truncated_normal)
-
-    def run_stages(self, images: Tensor) -> Iterator[Tensor]:
-        """Yield the output of each stage; see :class:`StagedNetwork`."""
-        features = images
-        for downsample, stage in zip(self.downsample_layers, self.stages, strict=True):
-            features = stage(downsample(features))
-            yield features
 
     def forward(self, images: Tensor) -> Tensor:
         """Return class logits ``[N, num_classes]``."""

@@ -30,8 +30,15 @@ class StagedNetwork(nn.Module):
         ]
 
     def run_stages(self, images: Tensor) -> Iterator[Tensor]:
-        """Yield the output of each stage, ``[N, C, H, W]``; no stage is run before it is needed."""
-        raise NotImplementedError
+        """Yield the output of each stage, ``[N, C, H, W]``; no stage is run before it is needed.
+
+        Here, that of each of ``stages`` behind its part of ``downsample_layers``.
+        """
+        features = images
+        parts: Any = (self.downsample_layers, self.stages)
+        for downsample, stage in zip(*parts, strict=True):
+            features = stage(downsample(features))
+            yield features
 
     def normalised(self, features: Tensor) -> Tensor:
         """Put the final norm on the last stage's output; none where pooling comes before it."""

@@ -16,6 +16,7 @@ from erf_tools.cue_conflict.classify import category_scores, check_classes
 from erf_tools.errors import ErfToolsError, UsageError
 from erf_tools.images import ahead
 from erf_tools.kernels.devices import choose_device
+from erf_tools.models.accuracy import ImageNetClass
 from erf_tools.models.heads import IMAGENET_HEAD
 from erf_tools.models.logits import Classifier, classifier, fast_batch, undecided
 from erf_tools.models.model import Model
@@ -150,7 +151,9 @@ class Decider:
         if self.judged.by_category:
             check_classes(self.name, self.classes, self.judged.label_map)
             logits = category_scores(logits, "mean", self.judged.label_map or IMAGENET_CLASSES)
-        elif self.judged.record["labels"] == "synsets in names" and self.classes != IMAGENET_HEAD:
+        elif self.classes != IMAGENET_HEAD and any(
+            isinstance(label, ImageNetClass) for label in image.answers["accuracy"]
+        ):
             raise UsageError(
                 f"{self.name} has {self.classes} classes, which are not ImageNet-1K's: say with "
                 "--label-map FILE which folders hold which of them"

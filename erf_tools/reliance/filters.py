@@ -22,12 +22,6 @@ from erf_tools.errors import UsageError
 #: Of the bilateral filter in space, and the windows of non-local means, pixels.
 _SIGMA_SPACE, _TEMPLATE, _SEARCH = 75, 14, 21
 
-#: Of the images in which the critical band is searched for: mean in [0, 1], and contrast.
-_MEAN, _CONTRAST = 0.449, 0.2
-
-#: Bands of one octave each, up to the highest frequency that the image's side can hold.
-BANDS = 7
-
 
 def opencv() -> Any:
     """Return OpenCV, of whichever of its packages is installed.
@@ -153,26 +147,6 @@ def _masked(pixels: np.ndarray, kept: Callable[[np.ndarray], np.ndarray]) -> np.
     mask = kept(np.maximum(down[:, None], across))
     spectrum = np.fft.rfft2(pixels, axes=(0, 1)) * mask[..., None]
     return _rounded(np.fft.irfft2(spectrum, (height, width), axes=(0, 1)))
-
-
-def add_band_noise(
-    pixels: np.ndarray, generator: np.random.Generator, band: int, deviation: float
-) -> np.ndarray:
-    """Add noise of one octave to the image in grey, at a contrast of 0.2 about a mean of 0.449.
-
-    Band 0 has the lowest frequencies; the last, from half of the highest on. The noise is Gaussian,
-    of a flat spectrum within its band, and scaled to a standard deviation of ``deviation``.
-    """
-    height, width = pixels.shape[:2]
-    gray = _MEAN + _CONTRAST * (_luma(pixels) / 255 - _MEAN)
-    down, across = 2 * np.abs(np.fft.fftfreq(height)), 2 * np.fft.rfftfreq(width)
-    frequency = np.hypot(down[:, None], across)
-    high = 2.0 ** (band + 1 - BANDS)
-    kept = (frequency > high / 2) & (frequency <= high)
-    spectrum = np.fft.rfft2(generator.standard_normal((height, width))) * kept
-    noise = np.fft.irfft2(spectrum, (height, width))
-    gray = gray + noise * (deviation / (noise.std() or 1.0))
-    return np.repeat(_rounded(255 * gray)[..., None], 3, axis=-1)
 
 
 def _luma(pixels: np.ndarray) -> np.ndarray:

@@ -100,9 +100,7 @@ def labelled_images(
             if folders:
                 answers[image.name] = classes[folders[-1]]
     else:
-        answers = {
-            name: (int(index),) for name, index in find_labels(selection.images, labels).items()
-        }
+        answers = {name: (index,) for name, index in find_labels(selection.images, labels).items()}
     known = tuple(
         JudgedImage(image.name, image.sha256, image, {"accuracy": answers[image.name]})
         for image in selection.images

@@ -24,10 +24,6 @@ BURGERT = (
     "reliance through controlled suppression, NeurIPS 2025 (arXiv 2509.20234)"
 )
 GAVRIKOV = "Gavrikov et al., Can we talk models into seeing the world differently?, ICLR 2025"
-SUBRAMANIAN = (
-    "Subramanian et al., Spatial-frequency channels, shape bias, and adversarial robustness, "
-    "NeurIPS 2023 (arXiv 2309.13190)"
-)
 
 
 @dataclass(frozen=True)

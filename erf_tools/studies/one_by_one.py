@@ -71,9 +71,33 @@ def measure_one_by_one(
         FailuresError: no network could be measured.
     """
     course: StudyCourse[Result] = StudyCourse()
+    left = look_up(wanted, output, earlier, overwrite, course.failures)
+    for request, found in left.items():
+        with course.failures.alone(request.label):
+            if found.result is None:
+                course.results[request] = measure(request)
+            else:
+                course.results[request] = found.result
+                course.reused.append(request)
+    if wanted and not course.results:
+        raise FailuresError(list(course.failures), all_of_it=True)
+    return course
+
+
+def look_up(
+    wanted: Sequence[Request],
+    output: Path,
+    earlier: Callable[[Request], Earlier[Result]],
+    overwrite: bool,
+    failures: Failures,
+) -> dict[Request, Earlier[Result]]:
+    """Return what an earlier run has left of each network; those that fail are left out.
+
+    For the arguments and what is raised see :func:`measure_one_by_one`.
+    """
     left: dict[Request, Earlier[Result]] = {}
     for request in wanted:
-        with course.failures.alone(request.label):
+        with failures.alone(request.label):
             left[request] = earlier(request)
     others = [
         f"of {request.label}, which differs in {_named(found.differences)}"
@@ -85,16 +109,7 @@ def measure_one_by_one(
             f"{output} holds another result {'; and '.join(others)}: name another folder with "
             "--output, or replace it with --overwrite"
         )
-    for request, found in left.items():
-        with course.failures.alone(request.label):
-            if found.result is None:
-                course.results[request] = measure(request)
-            else:
-                course.results[request] = found.result
-                course.reused.append(request)
-    if wanted and not course.results:
-        raise FailuresError(list(course.failures), all_of_it=True)
-    return course
+    return left
 
 
 def clear(output: Path, places: Sequence[Path]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from erf_tools.failures import Failures, FailuresError
 from erf_tools.figures import save_figure
 from erf_tools.files import locked, write_json
 from erf_tools.models.loading import load_model
+from erf_tools.models.model import Model
 from erf_tools.models.requests import Request, folder_name
 from erf_tools.reliance import figures, tables
 from erf_tools.reliance.choices import Suppressing
@@ -24,11 +26,11 @@ from erf_tools.reliance.deciding import Decider, decider, setting, suppressed
 from erf_tools.reliance.judged import JudgedImages
 from erf_tools.reliance.result import SuppressedAnswers
 from erf_tools.reliance.suppressions import Suppression, chosen, suppress
-from erf_tools.studies.one_by_one import clear, differences
+from erf_tools.studies.one_by_one import Earlier, clear, differences, look_up
 from erf_tools.tables import write_csv, write_tables
 
-#: Answers are written whenever a network has answered to so many more images.
-_KEPT = 16
+#: Answers are written so many seconds after they were last.
+_KEPT_FOR = 30.0
 
 
 @dataclass(frozen=True)
@@ -88,28 +90,24 @@ def measure_reliance(
         clear(output, [output / "decisions"])
         results: dict[Request, SuppressedAnswers] = {}
         deciders: dict[Request, Decider] = {}
-        reused: list[str] = []
-        for request in wanted:
+        models: dict[Request, tuple[Model, dict[str, Any]]] = {}
+
+        def earlier(request: Request) -> Earlier[SuppressedAnswers]:
+            model = load_model(request.model, request.weights, seed, channels=request.channels)
+            own = setting(model, judged, rows, seed, suppressing.output_key)
+            models[request] = (model, own)
+            return _earlier(answers_file(output, request), own, judged)
+
+        there = look_up(wanted, output, earlier, overwrite, failures)
+        reused = [request.model for request, found in there.items() if found.result]
+        for request, found in there.items():
             with failures.alone(request.label):
-                model = load_model(request.model, request.weights, seed)
-                own = setting(model, judged, rows, seed, suppressing.output_key)
-                earlier, others = _earlier(answers_file(output, request), own, judged)
-                if others and not overwrite:
-                    raise _OtherResultError(
-                        f"{output} holds another result of {request.label}, which differs in "
-                        f"{', '.join(others[:4])}: name another folder with --output, or replace "
-                        "it with --overwrite"
-                    )
-                if earlier:
-                    reused.append(request.model)
-                if earlier and len(earlier.names) == len(judged.images):
-                    results[request] = earlier
+                if found.result and len(found.result.names) == len(judged.images):
+                    results[request] = found.result
                     continue
-                ready = decider(model, judged, own, batch_size, device, earlier)
+                model, own = models.pop(request)
+                ready = decider(model, judged, own, batch_size, device, found.result)
                 deciders[request] = held.enter_context(ready)
-        refused = [each for each in failures if isinstance(each, _OtherResultError)]
-        if refused:
-            raise UsageError(str(refused[0]))
         _decide(deciders, judged, rows, seed, output, failures, progress)
         for request, each in deciders.items():
             if each.count == len(judged.images):
@@ -125,23 +123,17 @@ def measure_reliance(
     )
 
 
-class _OtherResultError(UsageError):
-    """The folder holds another result, which is not replaced unasked."""
-
-
 def answers_file(output: Path, request: Request) -> Path:
     """Return where a network's answers go, below a study's folder."""
     return output / "decisions" / f"{folder_name(request.model)}.npz"
 
 
-def _earlier(
-    path: Path, own: dict[str, Any], judged: JudgedImages
-) -> tuple[SuppressedAnswers | None, list[str]]:
+def _earlier(path: Path, own: dict[str, Any], judged: JudgedImages) -> Earlier[SuppressedAnswers]:
     """Return answers that are there, if they are the first of what is asked for; else why not."""
     try:
         found = SuppressedAnswers.load(path)
     except UsageError:
-        return None, []
+        return Earlier()
     others = differences(found.setting, own)
     there = list(zip(found.names, found.sha256, strict=True))
     now = [(image.name, image.sha256) for image in judged.images]
@@ -151,7 +143,7 @@ def _earlier(
         not np.array_equal(hits, _hits(found, judged, name)) for name, hits in found.hits.items()
     ):
         others.append("the images' labels")
-    return (None, others) if others else (found, [])
+    return Earlier(differences=others) if others else Earlier(found)
 
 
 def _hits(found: SuppressedAnswers, judged: JudgedImages, counted: str) -> np.ndarray:
@@ -181,19 +173,22 @@ def _decide(
     left = judged.images[start:]
     ways = {each.way for each in at_work.values()}
     bar = tqdm(total=len(left), desc="reliance", unit="image", disable=None if progress else True)
+    written = time.monotonic()
     with bar:
         for index, image in enumerate(suppressed(left, rows, seed, ways), start):
+            last = index + 1 == len(judged.images)
+            is_due = last or time.monotonic() - written >= _KEPT_FOR
             for request, each in list(at_work.items()):
                 if each.count > index:
                     continue
                 before = len(list(failures))
                 with failures.alone(request.label):
                     each.answer(image)
-                    last = index + 1 == len(judged.images)
-                    if last or (index + 1) % _KEPT == 0:
+                    if is_due:
                         each.result().save(answers_file(output, request))
                 if len(list(failures)) > before:
                     del at_work[request]
+            written = time.monotonic() if is_due else written
             bar.update()
             if not at_work:
                 return
