@@ -62,3 +62,15 @@ def test_a_network_without_global_attention_is_refused() -> None:
     model = erf_tools.as_model(timm.create_model("resnet10t"))
     with pytest.raises(UsageError, match="choose a ViT"):
         attention_distances(model, select("builtin", 1), Procedure(resolution=32), "cpu")
+
+
+def test_layers_of_other_attention_are_not_left_out_without_a_word() -> None:
+    class OtherAttention(torch.nn.Identity):
+        """Attention whose weights nobody sees."""
+
+    network = small()
+    network.blocks[1].attn = OtherAttention()
+    with pytest.raises(UsageError, match=r"other attention too \(OtherAttention\)"):
+        attention_distances(
+            erf_tools.as_model(network), select("builtin", 1), Procedure(resolution=32), "cpu"
+        )

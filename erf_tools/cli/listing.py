@@ -146,12 +146,13 @@ def _inspect_network(name: str, channels: int) -> None:
 
     weights = _any_weights(name)
     model = load_model(name, weights, channels=channels)
-    sizes = dimensions(model.input_size) + " only" if model.input_size else "any"
     side = model.preprocessing.size
+    own = f"any; evaluated at {dimensions((side, side))}"
+    sizes = f"{dimensions(model.input_size)} only" if model.input_size else own
     mean, std = (" ".join(map(str, v)) for v in (model.preprocessing.mean, model.preprocessing.std))
     count = sum(parameter.numel() for parameter in model.module.parameters())
     say(f"{name}: {type(model.module).__name__}, {count / 1e6:.2f} M parameters")
-    say(f"Input: {sizes}; evaluated at {dimensions((side, side))}, mean {mean}, std {std}")
+    say(f"Input: {sizes}; mean {mean}, std {std}")
     say(f"Without --layer, {model.tap.name} is measured.")
     say()
     last = _print_layers(model)

@@ -52,6 +52,12 @@ def attention_distances(
             raise UsageError(
                 f"{model.name} has no attention over all patches that timm lays open; choose a ViT"
             )
+        others = {type(each).__name__ for each in network.modules()} - {Attention.__name__}
+        if found := sorted(name for name in others if name.endswith("Attention")):
+            raise UsageError(
+                f"{model.name} has layers of other attention too ({', '.join(found)}), of which no "
+                "distances are known; choose a plain ViT"
+            )
         patch = tuple(declared.patch_embed.patch_size)
         grid = tuple(length // side for length, side in zip(size, patch, strict=True))
         apart = _apart(grid, patch).to(target)

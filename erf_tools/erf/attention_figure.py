@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from erf_tools.figures import COLOURS, line_plot, literal, own_style
 
@@ -22,5 +23,6 @@ def attention_figure(table: pd.DataFrame, label: str) -> Figure:
         axes.set_title(literal(label))
         axes.set_xlabel("layer")
         axes.set_ylabel("mean attention distance, pixels")
-        axes.set_ylim(bottom=0)
+        axes.set_ylim(0, 1.05 * table["distance"].max())
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         return figure
