@@ -15,6 +15,8 @@ from erf_tools.sweep.outcome import Outcome
 from erf_tools.sweep.plan import Unit
 
 NETWORKS = """
+import os
+
 import torch
 
 
@@ -46,6 +48,8 @@ def large():
 
 
 def broken():
+    if os.path.exists("mended"):
+        return seven()
     raise RuntimeError("the layers do not fit\\nand more of it")
 """
 

@@ -122,13 +122,24 @@ def test_what_fails_is_listed_with_its_reason_and_stops_nothing(study: Path) -> 
     assert "cut.pth" in reasons["resnet18"]
     assert len(done.failures) == 4 * 3
 
-    repaired = sweep_studies.NETWORKS.replace("raise RuntimeError", "return seven() #")
-    (study.parent / "networks.py").write_text(repaired)
-    sys.modules.pop("networks")
+    Path("mended").touch()  # something outside of the code, by which a unit would be another
     assert len(sweep(study).failures) == 12  # it is not tried again unasked
     retried = sweep(study, retry_failed=True)
     assert len(retried.failures) == 9
     assert "networks:broken" not in set(retried.table[retried.table["status"] == "failed"]["model"])
+
+
+def test_edited_code_is_another_network(study: Path) -> None:
+    """Its weights may be the same, so that nothing else tells."""
+    done = sweep(study)
+    edited = sweep_studies.NETWORKS.replace("ReLU", "GELU")
+    assert edited != sweep_studies.NETWORKS
+    (study.parent / "networks.py").write_text(edited)
+    sys.modules.pop("networks")
+    again = sweep(study)
+    assert {each.id for each in again.plan.measurements}.isdisjoint(
+        each.id for each in done.plan.measurements
+    )
 
 
 def test_what_a_killed_writer_left_is_removed(study: Path) -> None:
