@@ -7,6 +7,7 @@ import json
 import os
 import re
 import struct
+import threading
 import zlib
 from dataclasses import replace
 from html import unescape
@@ -27,6 +28,9 @@ from erf_tools.explorer.pictures import MOST_PIXELS, Picture, read_picture, samp
 from erf_tools.explorer.routes import is_answered, names_only_uploads
 from erf_tools.explorer.session import Session
 from erf_tools.fields.receptive_field import ReceptiveField
+from erf_tools.perturbation.agreement import COMPARED, agreement
+from erf_tools.perturbation.checking import CheckableNetwork
+from erf_tools.perturbation.result import ImageCheck
 
 SCRIPT = "<script>alert('x')</script>.png"
 
@@ -95,6 +99,85 @@ def test_an_answer_is_the_erf_of_the_library(session: Session, point: tuple[floa
     assert np.abs(np.subtract(answer.center, np.multiply(point, 224) - 0.5)).max() <= 32
     assert answer.label == "resnet18 (untrained)"
     assert not answer.predictions
+
+
+def test_a_check_is_that_of_the_library(session: Session) -> None:
+    shown, counted = picture(), []
+    checked = session.check(
+        "resnet18", "random", "layer1", shown, (0.3, 0.6), lambda *cells: counted.append(cells)
+    )
+    row, column = checked.answer.unit
+    expected = erf_tools.perturbation_erf(
+        erf_tools.load_model("resnet18", "random"),
+        [shown.image],
+        layer="layer1",
+        resolution=224,
+        unit=f"{row},{column}",
+        square="unit",
+        replacement=("mean",),
+    )
+    assert checked.cells == (16, 16)
+    assert checked.reached == expected.reached.sum() < 40
+    assert counted[-1] == (checked.reached, checked.reached)
+    for found, wanted in (
+        (checked.gradient, expected.gradient_map),
+        (checked.change, expected.map("change", "mean")),
+    ):
+        wanted = expected.grid.spread(wanted)
+        np.testing.assert_allclose(found, wanted, atol=1e-4 * wanted.max())
+    agreed = agreement(expected, "mean", COMPARED[0]).spearman.value
+    assert checked.spearman == pytest.approx(agreed, abs=0.02)
+    words = markup.check(checked, "data:,", "data:,")
+    assert f"<strong>{checked.spearman:.2f}</strong>" in words
+    assert "none: a map is the same" in markup.check(replace(checked, spearman=np.nan), "", "")
+
+
+def test_a_check_ends_when_something_else_is_asked(session: Session) -> None:
+    """Whoever asks waits for no more than one batch of cells."""
+    others: list[threading.Thread] = []
+
+    def ask_another(*_: int) -> None:
+        if not others:
+            others.append(threading.Thread(target=session.layers, args=("resnet18", "random")))
+            others[0].start()
+            while not session._waiting:
+                others[0].join(0.01)
+        else:
+            raise AssertionError("the check goes on")
+
+    layer = session.layers("resnet18", "random")[0]
+    with pytest.raises(ErfToolsError, match="something else was asked; press the button again"):
+        session.check("resnet18", "random", layer, picture(), (0.5, 0.5), ask_another)
+    others[0].join(10)
+    assert not others[0].is_alive()
+
+
+def test_a_network_that_cannot_be_checked_is_one_sentence(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unlike(self: CheckableNetwork, *arguments: object) -> ImageCheck:
+        none = np.full((1, 1, 16, 16), np.nan)
+        return ImageCheck(none[:, 0], none, none, none, np.zeros((1, 6, 4)), np.zeros((1, 6, 4)))
+
+    monkeypatch.setattr(CheckableNetwork, "check", unlike)
+    with pytest.raises(ErfToolsError, match="values that are not finite on this image"):
+        session.check("resnet18", "random", "layer1", picture(), (0.5, 0.5))
+    with pytest.raises(UsageError, match="did you mean"):
+        session.check("resnet18", "random", "layer9", picture(), (0.5, 0.5))
+
+
+def test_what_is_shown_smoothed_holds_as_much_and_no_number_is_of_it(answer: Answer) -> None:
+    one = np.zeros((112, 112))
+    one[56, 56] = 1.0
+    smoothed = replace(answer, contribution=one)
+    assert smoothed.smoothing == 2.0
+    row = smoothed.smoothed[56] / smoothed.smoothed[56, 56]
+    np.testing.assert_allclose(row[56:62], np.exp(-(np.arange(6) ** 2) / 8), rtol=1e-6)
+    assert answer.smoothed.sum() == pytest.approx(answer.contribution.sum())
+    said, raw = (markup.facts(smoothed, smooth) for smooth in (True, False))
+    assert "Gaussian of sigma 2.0 pixels; all numbers are of the raw map" in said
+    assert "the map as it is" in raw
+    assert said.split("Half")[1] == raw.split("Half")[1]
 
 
 def test_layers_are_the_default_one_stages_and_modules(session: Session) -> None:
@@ -203,7 +286,7 @@ def test_what_is_no_image_is_one_sentence(content: bytes, tmp_path: Path) -> Non
 def test_names_are_text_wherever_they_are_shown(answer: Answer) -> None:
     for html in (
         markup.picture(answer, "data:image/png;base64,"),
-        markup.facts(answer),
+        markup.facts(answer, True),
         markup.refusal(f"there is no model {SCRIPT}"),
     ):
         assert "<script" not in html
@@ -215,18 +298,18 @@ def test_the_picture_is_described_in_words(answer: Answer) -> None:
     assert "row 1, column 5" in words
     assert "pixel row 6, column 22" in words
     assert "rows 5 to 7 and columns 21 to 23" in words
-    assert "the shape's category (texture: dog)" in unescape(markup.facts(answer))
+    assert "the shape's category (texture: dog)" in unescape(markup.facts(answer, True))
     blank = replace(answer, contribution=np.zeros((32, 32)))
     assert "no pixel contributes" in markup.in_words(blank)
-    assert "no pixel contributes" in markup.facts(blank)
+    assert "no pixel contributes" in markup.facts(blank, True)
 
 
 def test_the_overlay_is_coloured_where_pixels_contribute(answer: Answer) -> None:
-    drawn = np.asarray(overlay.overlay(answer)).astype(int)
+    drawn = np.asarray(overlay.overlay(answer, answer.contribution)).astype(int)
     assert drawn.shape == (448, 448, 3)
     assert np.ptp(drawn[300:, :200], axis=2).max() == 0  # grey
     assert np.ptp(drawn[7 * 14, 20 * 14 + 10]) > 30
-    blank = np.asarray(overlay.overlay(replace(answer, contribution=np.full((32, 32), np.nan))))
+    blank = np.asarray(overlay.overlay(answer, np.full((32, 32), np.nan)))
     assert np.ptp(blank[300:, :200].astype(int), axis=2).max() == 0
 
 

@@ -115,6 +115,32 @@ def test_a_click_and_the_arrow_keys_change_the_map(visit: Visit) -> None:
     assert "row 1, column 2" in picture.locator("img").get_attribute("alt")
 
 
+def test_the_map_is_smoothed_until_that_is_switched_off(visit: Visit) -> None:
+    smoothed = visit.shown()
+    visit.wait_for("smoothed, Gaussian of sigma 4.0 pixels")
+    visit.page.get_by_label("Smooth what is shown").uncheck()
+    visit.wait_for("the map as it is, pixel by pixel")
+    assert visit.shown() != smoothed
+
+
+def test_a_unit_is_checked_until_another_is_looked_from(visit: Visit) -> None:
+    visit.choose("Layer of model A", "layer1")
+    visit.wait_for("of 56x56")
+    visit.page.get_by_role("button", name="Check this unit of model B").click()
+    visit.wait_for("There is no unit to check; choose a model first.")
+    visit.page.get_by_role("button", name="Check this unit of model A").click()
+    check = visit.page.locator(".erf-check")
+    sync_api.expect(check).to_contain_text("Spearman", timeout=30_000)
+    gradient, change = (check.locator("img").nth(place).get_attribute("src") for place in (0, 1))
+    assert gradient != change
+    assert not visit.violations()
+    visit.page.get_by_label("Smooth what is shown").uncheck()
+    visit.wait_for("the map as it is, pixel by pixel")
+    assert check.is_visible()
+    visit.page.locator(".erf-picture").click(position={"x": 30, "y": 30})
+    sync_api.expect(check).to_have_count(0, timeout=15_000)
+
+
 def test_two_models_are_asked_by_one_click(visit: Visit) -> None:
     visit.choose("Name of model B", "resnet10t")
     visit.page.get_by_label("random").nth(1).check()
@@ -199,7 +225,7 @@ def test_only_an_upload_is_taken_for_one(
     number = next(event["id"] for event in events if event["api_name"] == "look")
 
     def join(given: object) -> int:
-        data = ["coffee.png", given, None, "resnet18", "random", "layer1"]
+        data = ["coffee.png", given, True, None, "resnet18", "random", "layer1"]
         body = {"data": data, "fn_index": number, "session_hash": tmp_path.name}
         return ask(address, "/gradio_api/queue/join", body)[0]
 

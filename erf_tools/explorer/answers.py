@@ -7,6 +7,7 @@ from math import nan
 from typing import Literal
 
 import numpy as np
+from scipy.ndimage import gaussian_filter
 
 from erf_tools.erf.measures.squares import smallest_square
 from erf_tools.explorer.pictures import Picture
@@ -14,6 +15,9 @@ from erf_tools.fields.receptive_field import ReceptiveField
 from erf_tools.labels import labelled
 
 WeightsChoice = Literal["pretrained", "random"]
+
+#: Sigma of the Gaussian by which a map is smoothed to be seen, as a share of its shorter side.
+_SMOOTHING = 1 / 56
 
 #: Where the page looks from: row and column as shares of the image's sides, in [0, 1).
 Point = tuple[float, float]
@@ -88,10 +92,45 @@ class Answer:
         found = smallest_square(self.contribution, threshold, self.center)
         return (found.top, found.bottom, found.left, found.right) if found else None
 
+    @property
+    def smoothing(self) -> float:
+        """Sigma of the Gaussian that :attr:`smoothed` is smoothed by, in pixels."""
+        return min(self.contribution.shape) * _SMOOTHING
+
+    @property
+    def smoothed(self) -> np.ndarray:
+        """The map smoothed, to be seen only: one image's gradient reads as speckle.
+
+        It holds as much as the map does, and no measure is of it.
+        """
+        return gaussian_filter(self.contribution, self.smoothing, mode="reflect")
+
     def share_of_image(self, threshold: float) -> float:
         """Return that square's share of the image's area; NaN for a map without mass."""
         found = smallest_square(self.contribution, threshold, self.center)
         return found.ratio if found else nan
+
+
+@dataclass(frozen=True, eq=False)
+class CheckedUnit:
+    """What a unit does where cells of the image are replaced, beside what its gradient says.
+
+    Attributes:
+        answer: that was checked.
+        gradient: the map's mean over cells, at each of their pixels, ``[height, width]``.
+        change: of the unit where a cell is replaced by the image's mean colour, per pixel,
+            ``[height, width]``.
+        cells: rows and columns of cells.
+        reached: how many cells have a pixel in the unit's theoretical field.
+        spearman: rank correlation of the two over these; NaN where one is the same everywhere.
+    """
+
+    answer: Answer
+    gradient: np.ndarray
+    change: np.ndarray
+    cells: tuple[int, int]
+    reached: int
+    spearman: float
 
 
 def nearest_unit(field: ReceptiveField, units: tuple[int, int], pixel: Point) -> tuple[int, int]:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from html import escape
 from math import isfinite
 
-from erf_tools.explorer.answers import Answer
+from erf_tools.explorer.answers import Answer, CheckedUnit
 from erf_tools.text import dimensions
 
 HINT = "Click a pixel, or use the arrow keys to go from unit to unit."
@@ -59,14 +59,20 @@ def in_words(answer: Answer) -> str:
     )
 
 
-def facts(answer: Answer) -> str:
-    """Return the numbers, the predictions and the decision beside a picture."""
+def facts(answer: Answer, smooth: bool) -> str:
+    """Return the numbers, the predictions and the decision beside a picture.
+
+    Args:
+        answer: what it shows.
+        smooth: whether the map is shown smoothed.
+    """
     row, column = answer.unit
     y, x = answer.center
     stride = dimensions(answer.field.stride, short=True)
     pairs = [
         ("Unit", f"row {row}, column {column} of {dimensions(answer.units)}"),
         ("True centre", f"pixel row {y:g}, column {x:g}; a unit every {stride} pixels"),
+        ("Shown", _shown(answer) if smooth else "the map as it is, pixel by pixel"),
         ("Half of the contribution", _square(answer, 0.5)),
         ("99 % of it", _square(answer, 0.99)),
         ("Theoretical receptive field", _field(answer)),
@@ -74,6 +80,37 @@ def facts(answer: Answer) -> str:
     listed = "".join(f"<dt>{escape(name)}</dt><dd>{escape(text)}</dd>" for name, text in pairs)
     head = f'<p role="status"><strong>{escape(answer.label)}</strong>, {escape(answer.layer)}</p>'
     return f'<div class="erf-facts">{head}<dl>{listed}</dl>{_decision(answer)}{_seen(answer)}</div>'
+
+
+def check(checked: CheckedUnit, gradient: str, change: str) -> str:
+    """Return what the check of a unit gave: two maps and how far they agree.
+
+    Args:
+        checked: what was found.
+        gradient: address of the picture of the gradient's map.
+        change: address of the picture of real changes.
+    """
+    cells = dimensions(checked.cells)
+    agreed = (
+        f"{checked.spearman:.2f}"
+        if isfinite(checked.spearman)
+        else "none: a map is the same everywhere"
+    )
+    maps = [
+        (gradient, "What the gradient says", "mean contribution of each cell"),
+        (change, "What really happens", "change of the unit where each cell is replaced"),
+    ]
+    figures = "".join(
+        f'<figure><img src="{escape(address)}" alt="{escape(words)}, over the image">'
+        f"<figcaption><strong>{title}</strong>: {words}</figcaption></figure>"
+        for address, title, words in maps
+    )
+    return (
+        f'<div class="erf-check"><p role="status">Spearman\'s rank correlation: '
+        f"<strong>{agreed}</strong>, over the {checked.reached} cells of {cells} that reach the "
+        "unit. Each was replaced by the image's mean colour. 1 is a map in the right order; of one "
+        f"image there is no interval.</p>{figures}</div>"
+    )
 
 
 def refusal(message: str) -> str:
@@ -103,6 +140,12 @@ def _square(answer: Answer, threshold: float) -> str:
     top, bottom, left, right = found
     share = answer.share_of_image(threshold)
     return f"in {dimensions((bottom - top, right - left))} pixels, {share:.1%} of the image"
+
+
+def _shown(answer: Answer) -> str:
+    return (
+        f"smoothed, Gaussian of sigma {answer.smoothing:.1f} pixels; all numbers are of the raw map"
+    )
 
 
 def _field(answer: Answer) -> str:

@@ -24,15 +24,19 @@ _SHADE = 0.75
 _SIDE = 448
 
 
-def overlay(answer: Answer) -> Image.Image:
-    """Draw the map over the image in grey, with the 50 % square and the unit's centre.
+def overlay(answer: Answer, shown: np.ndarray) -> Image.Image:
+    """Draw a map over the image in grey, with the 50 % square and the unit's centre.
 
     Perceptually uniform colours, more opaque where more is contributed; a small image is enlarged.
+
+    Args:
+        answer: the image, the square and the centre.
+        shown: a map of the unit, ``[height, width]``.
     """
-    height, width = answer.contribution.shape
+    height, width = shown.shape
     factor = max(1, ceil(_SIDE / max(height, width)))
     grey = np.asarray(Image.fromarray(answer.pixels).convert("L"))[:, :, None] * _SHADE
-    strength = _strength(answer.contribution)
+    strength = _strength(shown)
     colours = _COLOUR_MAP(strength)[:, :, :3] * 255
     opacity = np.sqrt(strength)[:, :, None]  # a few times the mean has to be seen as well
     blended = grey * (1 - opacity) + colours * opacity
@@ -63,12 +67,12 @@ def data_address(image: Image.Image) -> str:
     return f"data:image/png;base64,{base64.b64encode(stream.getvalue()).decode()}"
 
 
-def _strength(contribution: np.ndarray) -> np.ndarray:
+def _strength(shown: np.ndarray) -> np.ndarray:
     """Return where on the logarithmic scale each pixel is, in [0, 1]."""
-    mean = contribution.mean()
+    mean = shown.mean()
     if not np.isfinite(mean) or mean <= 0:
-        return np.zeros_like(contribution)
-    density = np.maximum(contribution / mean, FAINTEST)
+        return np.zeros_like(shown)
+    density = np.maximum(shown / mean, FAINTEST)
     return np.clip(np.log10(density / FAINTEST) / log10(STRONGEST / FAINTEST), 0, 1)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
 from math import isfinite
 from pathlib import Path
@@ -41,6 +41,15 @@ _EVENT: dict[str, Any] = {
 }
 
 
+#: A check ends as soon as another event comes, so it must not be waited for.
+_CHECK: dict[str, Any] = {
+    **_EVENT,
+    "concurrency_id": "check",
+    "show_progress": "full",
+    "trigger_mode": "once",
+}
+
+
 @dataclass(frozen=True)
 class _Panel:
     """One of the two sides: what is chosen, and what is shown."""
@@ -50,6 +59,8 @@ class _Panel:
     layer: Any
     picture: Any
     facts: Any
+    check: Any
+    checked: Any
 
     @property
     def chosen(self) -> list[Any]:
@@ -57,7 +68,18 @@ class _Panel:
 
     @property
     def shown(self) -> list[Any]:
-        return [self.picture, self.facts]
+        return [self.picture, self.facts, self.checked]
+
+
+#: Picture, facts and check of a panel without a model.
+_NOTHING = ("", "", "")
+
+#: Gradio looks for it among a function's defaults.
+_PROGRESS = gr.Progress()
+
+
+def _refused(error: ErfToolsError) -> tuple[str, str, str]:
+    return "", markup.refusal(str(error)), ""
 
 
 class _Answers:
@@ -68,19 +90,47 @@ class _Answers:
         self._samples = samples
 
     def choose(
-        self, sample: str, upload: str | None, point: Point, model: str, weights: str
-    ) -> tuple[Any, str, str]:
+        self,
+        sample: str,
+        upload: str | None,
+        smooth: bool,
+        point: Point,
+        model: str,
+        weights: str,
+    ) -> tuple[Any, str, str, str]:
         """Offer the layers of a model that was chosen, and look from the first of them."""
         if model == _NONE:
-            return gr.Dropdown(choices=[], value=None), "", ""
+            return gr.Dropdown(choices=[], value=None), *_NOTHING
         try:
             layers = self._session.layers(model, weights)
         except ErfToolsError as error:
-            return gr.Dropdown(choices=[], value=None), "", markup.refusal(str(error))
-        shown = self.look(sample, upload, point, model, weights, layers[0])
+            return gr.Dropdown(choices=[], value=None), *_refused(error)
+        shown = self.look(sample, upload, smooth, point, model, weights, layers[0])
         return gr.Dropdown(choices=layers, value=layers[0]), *shown
 
     def look(
+        self,
+        sample: str,
+        upload: str | None,
+        smooth: bool,
+        point: Point,
+        model: str,
+        weights: str,
+        layer: str | None,
+    ) -> tuple[str, str, str]:
+        """Return picture and facts of one panel, and no check: an earlier one is of another."""
+        if model == _NONE or layer is None:
+            return _NOTHING
+        try:
+            picture = self._picture(sample, upload)
+            answer = self._session.look(model, weights, layer, picture, point)
+        except ErfToolsError as error:
+            return _refused(error)
+        shown = answer.smoothed if smooth else answer.contribution
+        address = overlay.data_address(overlay.overlay(answer, shown))
+        return markup.picture(answer, address), markup.facts(answer, smooth), ""
+
+    def check(
         self,
         sample: str,
         upload: str | None,
@@ -88,25 +138,43 @@ class _Answers:
         model: str,
         weights: str,
         layer: str | None,
-    ) -> tuple[str, str]:
-        """Return picture and facts of one panel."""
+        progress: gr.Progress = _PROGRESS,
+    ) -> str:
+        """Return what the check of a panel's unit gives."""
         if model == _NONE or layer is None:
-            return "", ""
+            return markup.refusal("There is no unit to check; choose a model first.")
+
+        def done(cells: int, of: int) -> None:
+            progress((cells, of), desc="Replacing cells", unit="cells")
+
+        progress(0.0, desc="Making the network ready")
         try:
             picture = self._picture(sample, upload)
-            answer = self._session.look(model, weights, layer, picture, point)
+            checked = self._session.check(model, weights, layer, picture, point, done)
         except ErfToolsError as error:
-            return "", markup.refusal(str(error))
-        address = overlay.data_address(overlay.overlay(answer))
-        return markup.picture(answer, address), markup.facts(answer)
+            return markup.refusal(str(error))
+        return markup.check(
+            checked,
+            *(
+                overlay.data_address(
+                    overlay.overlay(replace(checked.answer, contribution=each), each)
+                )
+                for each in (checked.gradient, checked.change)
+            ),
+        )
 
     def look_twice(
-        self, sample: str, upload: str | None, point: Point, *chosen: Any
+        self, sample: str, upload: str | None, smooth: bool, point: Point, *chosen: Any
     ) -> Iterator[tuple[Any, ...]]:
         """Return both panels, each as soon as it is there."""
-        first = self.look(sample, upload, point, *chosen[:3])
-        yield *first, gr.skip(), gr.skip()
-        yield *first, *self.look(sample, upload, point, *chosen[3:])
+        first = self.look(sample, upload, smooth, point, *chosen[:3])
+        yield *first, *(gr.skip() for _ in first)
+        yield *first, *self.look(sample, upload, smooth, point, *chosen[3:])
+
+    def redraw(self, *given: Any) -> Iterator[tuple[Any, ...]]:
+        """Return pictures and facts of both panels; their checks stay."""
+        for shown in self.look_twice(*given):
+            yield *shown[:2], *shown[3:5]
 
     def _picture(self, sample: str, upload: str | None) -> Picture:
         if upload:
@@ -149,9 +217,14 @@ def build(session: Session, samples: Mapping[str, Path | Image.Image]) -> Any:
                 overlay.scale_colours(), overlay.FAINTEST, overlay.STRONGEST, overlay.SQUARE
             )
         )
+        smooth = gr.Checkbox(
+            True,
+            label="Smooth what is shown, since a single image's gradient reads as speckle; all "
+            "numbers are of the raw map",
+        )
         with gr.Row():
             panels = [_panel(session, "A", first=True), _panel(session, "B", first=False)]
-        where = [sample, upload, point]
+        where = [sample, upload, smooth, point]
         both = {
             "fn": answers.look_twice,
             "inputs": [*where, *panels[0].chosen, *panels[1].chosen],
@@ -161,6 +234,8 @@ def build(session: Session, samples: Mapping[str, Path | Image.Image]) -> Any:
         sample.input(lambda: None, outputs=upload, **_EVENT).then(**both)
         upload.upload(**both)
         upload.clear(**both)
+        drawn = [part for panel in panels for part in panel.shown[:2]]
+        smooth.input(**{**both, "fn": answers.redraw, "outputs": drawn})
         for panel in panels:
             choosing = {
                 "fn": answers.choose,
@@ -170,6 +245,9 @@ def build(session: Session, samples: Mapping[str, Path | Image.Image]) -> Any:
             }
             gr.on([panel.model.input, panel.weights.input], **choosing)
             panel.layer.input(answers.look, [*where, *panel.chosen], panel.shown, **_EVENT)
+            panel.check.click(
+                answers.check, [sample, upload, point, *panel.chosen], panel.checked, **_CHECK
+            )
             panel.picture.select(_clicked, outputs=point, **_EVENT).then(**both)
         page.load(
             answers.choose,
@@ -200,8 +278,10 @@ def _panel(session: Session, name: str, first: bool) -> _Panel:
         )
         layer = gr.Dropdown([], value=None, label=f"Layer of model {name}")
         picture = gr.HTML("", js_on_load=_text("picture.js"))
+        check = gr.Button(f"Check this unit of model {name}", size="sm")
+        checked = gr.HTML("", js_on_load=None)
         facts = gr.HTML("", js_on_load=None)
-    return _Panel(model, weights, layer, picture, facts)
+    return _Panel(model, weights, layer, picture, facts, check, checked)
 
 
 def _clicked(event: gr.EventData) -> Point:

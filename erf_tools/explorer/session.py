@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from threading import Lock
 from typing import get_args
@@ -19,7 +20,15 @@ from erf_tools.cue_conflict.showing import PRESETS
 from erf_tools.erf.contributions import Contributions
 from erf_tools.erf.procedure import Procedure
 from erf_tools.errors import ErfToolsError, UsageError, suggestion
-from erf_tools.explorer.answers import Answer, Decision, Point, WeightsChoice, nearest_unit
+from erf_tools.explorer.answers import (
+    Answer,
+    CheckedUnit,
+    Decision,
+    Point,
+    WeightsChoice,
+    nearest_unit,
+)
+from erf_tools.explorer.checking import check_unit
 from erf_tools.explorer.pictures import Picture
 from erf_tools.features.copies import probe_copy, random_states_kept
 from erf_tools.features.proof import find_map_layers
@@ -52,6 +61,7 @@ class _Loaded:
         size: height and width of its images.
         taps: layers by name.
         prepared: those that were looked from.
+        checkable: the one that was checked last, with faster ways prepared.
     """
 
     model: Model
@@ -59,6 +69,28 @@ class _Loaded:
     size: tuple[int, int]
     taps: dict[str, Tap]
     prepared: dict[str, Contributions] = field(default_factory=dict)
+    checkable: dict[str, Contributions] = field(default_factory=dict)
+
+    @property
+    def procedure(self) -> Procedure:
+        """What is measured."""
+        return Procedure(resolution=self.size, square="unit")
+
+    def ready(self, layer: str, fast: bool) -> Contributions:
+        """Return the network made ready for a layer.
+
+        Folding for the next few clicks would take longer than it saves; a check has hundreds of
+        passes. It has a copy of the network, so only that of the last layer is kept.
+        """
+        known = self.checkable if fast else self.prepared
+        if layer not in known:
+            self.checkable.clear()
+            fixed = self.model.input_size is not None
+            taps = [self.taps[layer]]
+            known[layer] = Contributions(
+                self.model.module, taps, self.procedure, self.size, fixed, fast
+            )
+        return known[layer]
 
 
 class Session:
@@ -89,6 +121,8 @@ class Session:
         self.offered = list(dict.fromkeys([*first, *catalogue.ENTRIES, *others]))
         self._kept: OrderedDict[tuple[str, str], _Loaded] = OrderedDict()
         self._lock = Lock()
+        self._waiting = 0
+        self._counting = Lock()
 
     def weights_here(self, name: str) -> bool:
         """Tell whether a model's trained weights are on this machine."""
@@ -101,7 +135,7 @@ class Session:
             UsageError: the network is not offered, or no such weights.
             ErfToolsError: it cannot be loaded or run.
         """
-        with self._lock:
+        with self._turn():
             return list(self._load(name, weights).taps)
 
     def look(self, name: str, weights: str, layer: str, picture: Picture, point: Point) -> Answer:
@@ -118,16 +152,71 @@ class Session:
             UsageError: something cannot be looked at as asked.
             ErfToolsError: the network cannot be loaded or run.
         """
+        with self._turn(), self._running(name, weights, layer) as loaded:
+            return self._look(loaded, layer, picture, point)
+
+    def check(
+        self,
+        name: str,
+        weights: str,
+        layer: str,
+        picture: Picture,
+        point: Point,
+        done: Callable[[int, int], object] = lambda cells, of: None,
+    ) -> CheckedUnit:
+        """Replace cells of an image, and compare what becomes of the unit with its map.
+
+        That takes a while: it ends as soon as anything else is asked.
+
+        Args:
+            name: see :meth:`look`, as for all that is not named here.
+            weights: see there.
+            layer: see there.
+            picture: see there.
+            point: see there.
+            done: is told how many cells have been replaced, and of how many, again and again.
+
+        Raises:
+            UsageError: something cannot be looked at as asked.
+            ErfToolsError: the network cannot be loaded, run or checked, or something else was
+                asked.
+        """
+
+        def go_on(cells: int, of: int) -> None:
+            if self._waiting:
+                raise ErfToolsError(
+                    "the check was stopped, since something else was asked; press the button again"
+                )
+            done(cells, of)
+
+        with self._turn(), self._running(name, weights, layer) as loaded:
+            answer = self._look(loaded, layer, picture, point)
+            row, column = answer.unit
+            contributions = loaded.ready(layer, fast=True).looking_from(f"{row},{column}")
+            return check_unit(loaded.model, contributions, loaded.procedure, answer, go_on)
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        """Wait until nobody else runs networks."""
+        with self._counting:
+            self._waiting += 1
         with self._lock:
-            loaded = self._load(name, weights)
-            if layer not in loaded.taps:
-                raise UsageError(f"{name} has no layer {layer!r}: {suggestion(layer, loaded.taps)}")
-            with (
-                explained(loaded.model.name, loaded.model.module, loaded.size),
-                random_states_kept(),
-                tf32_allowed(False),
-            ):
-                return self._look(loaded, layer, picture, point)
+            with self._counting:
+                self._waiting -= 1
+            yield
+
+    @contextmanager
+    def _running(self, name: str, weights: str, layer: str) -> Iterator[_Loaded]:
+        """Give a network with this layer, to be run inside."""
+        loaded = self._load(name, weights)
+        if layer not in loaded.taps:
+            raise UsageError(f"{name} has no layer {layer!r}: {suggestion(layer, loaded.taps)}")
+        with (
+            explained(loaded.model.name, loaded.model.module, loaded.size),
+            random_states_kept(),
+            tf32_allowed(False),
+        ):
+            yield loaded
 
     def _look(
         self,
@@ -138,20 +227,10 @@ class Session:
     ) -> Answer:
         model, size, target = loaded.model, loaded.size, loaded.device
         dtype = floating_type(model.module)
-        procedure = Procedure(resolution=size, square="unit")
         own = model.preprocessing
-        pixels = np.array(procedure.view(own)(picture.image))
+        pixels = np.array(loaded.procedure.view(own)(picture.image))
         inputs = normalise(pixels[None], own.mean, own.std, target, dtype)
-        if layer not in loaded.prepared:
-            loaded.prepared[layer] = Contributions(
-                model.module,
-                [loaded.taps[layer]],
-                procedure,
-                size,
-                fixed_size=model.input_size is not None,
-                fast=False,  # folding for the next few clicks would take longer than it saves
-            )
-        contributions = loaded.prepared[layer]
+        contributions = loaded.ready(layer, fast=False)
         if not contributions.units:
             contributions.maps(inputs.clone())
         units = contributions.units[0]

@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from erf_tools.choices import spelled_out
 from erf_tools.erf.contributions import Contributions
-from erf_tools.erf.maps import MeasuredImage
+from erf_tools.erf.maps import ImageOutcome, MeasuredImage
 from erf_tools.erf.measuring import setting_of
 from erf_tools.erf.procedure import PROCEDURE, Procedure
 from erf_tools.errors import UsageError
@@ -158,7 +158,7 @@ def check_layer(
             for index in range(done, len(pixels)):
                 found = unit.check(pixels[index], pixels[(index + 1) % len(pixels)], bar.update)
                 image = selection.images[index]
-                measured = MeasuredImage(image.name, image.sha256, _outcome(found))
+                measured = MeasuredImage(image.name, image.sha256, outcome(found))
                 own = PerturbationERF(found, (measured,), setting, (run,))
                 result = result.followed_by(own) if result else own
                 keep(result)
@@ -171,7 +171,8 @@ def check_record(checking: Checking, seed: int, images: int) -> dict[str, Any]:
     return {**checking.record(), "seed": seed, "images": images}
 
 
-def _outcome(found: ImageCheck) -> Any:
+def outcome(found: ImageCheck) -> ImageOutcome:
+    """Tell whether an image counts: ``nan`` where a value is not finite, ``zero`` without a map."""
     if not all(np.isfinite(array).all() for array in vars(found).values()):
         return "nan"
     return "counted" if found.gradient.any() else "zero"
