@@ -31,7 +31,7 @@ LONGEST = (
     "test_cue_conflict_classify",
     "test_gradients",
     "test_fast_paths",
-    "test_readme",
+    "test_documentation",
     "test_sweep_survival",
     "test_sweep_clusters",
     "test_studies_erf",

@@ -151,13 +151,6 @@ def test_studies_that_come_along_are_in_order(file: Path) -> None:
     read_study(file)
 
 
-def test_the_study_in_the_readme_is_in_order(tmp_path: Path) -> None:
-    (shown,) = re.findall(r"```toml\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-    (tmp_path / "study.toml").write_text(shown)
-    tasks = read_study(tmp_path / "study.toml").tasks
-    assert [task.title for task in tasks] == ["ding2022", "stages", "shape-bias direct"]
-
-
 @pytest.mark.parametrize(
     ("model", "published"),
     [("resnet50", 4.1e9), ("resnet101", 7.8e9), ("swin_base_patch4_window7_224", 15.4e9)],
