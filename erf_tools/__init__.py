@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from erf_tools.erf.gradients import effective_receptive_field as effective_receptive_field
     from erf_tools.erf.maps import ERF as ERF
     from erf_tools.erf.measures import measure as measure
+    from erf_tools.erf.notebook import Comparison as Comparison
+    from erf_tools.erf.notebook import compare as compare
     from erf_tools.erf.parts import merge as merge
     from erf_tools.errors import ErfToolsError as ErfToolsError
     from erf_tools.errors import UsageError as UsageError
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from erf_tools.preprocessing import Preprocessing as Preprocessing
 
 _HOMES = {
+    "Comparison": "erf_tools.erf.notebook",
     "Decisions": "erf_tools.cue_conflict.decisions",
     "DepthwiseConv2d": "erf_tools.kernels.depthwise",
     "ERF": "erf_tools.erf.maps",
@@ -39,6 +42,7 @@ _HOMES = {
     "Tap": "erf_tools.features.taps",
     "UsageError": "erf_tools.errors",
     "as_model": "erf_tools.models.model",
+    "compare": "erf_tools.erf.notebook",
     "effective_receptive_field": "erf_tools.erf.gradients",
     "load_model": "erf_tools.models.loading",
     "measure": "erf_tools.erf.measures",

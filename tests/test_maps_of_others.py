@@ -10,13 +10,13 @@ import pytest
 from conftest import Command
 from synthetic import blob, erf
 
-from erf_tools.compare import compare
 from erf_tools.erf.measures import MEASURES
 from erf_tools.erf.others import OthersMap
 from erf_tools.erf.shown_tables import compact, notes, readable
 from erf_tools.erf.tables import COLUMNS, erf_table, with_published, without_published
 from erf_tools.errors import UsageError
 from erf_tools.failures import Failures
+from erf_tools.joined import join
 from erf_tools.labels import in_lines
 from erf_tools.report.content import collect
 from erf_tools.report.results import find_results
@@ -177,7 +177,7 @@ def test_a_published_map_is_compared_with_no_shape_bias(tmp_path: Path) -> None:
     row = {"model": "net", **dict.fromkeys(columns, 0.5), **dict.fromkeys(words, "")}
     pd.DataFrame([row]).to_csv(tmp_path / "bias" / "shape_bias.csv", index=False)
     with pytest.raises(UsageError, match="no model is in both"):
-        compare(tmp_path / "erf", tmp_path / "bias", tmp_path / "out")
+        join(tmp_path / "erf", tmp_path / "bias", tmp_path / "out")
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,6 @@ from sweep_studies import (
     write_study,
 )
 
-from erf_tools.compare import compare
 from erf_tools.erf.gradients import measure_layers
 from erf_tools.erf.maps import ERF
 from erf_tools.erf.procedure import Procedure
@@ -39,6 +38,7 @@ from erf_tools.errors import ErfToolsError, OutputError
 from erf_tools.failures import Failures
 from erf_tools.files import locked, write_text
 from erf_tools.images import select
+from erf_tools.joined import join
 from erf_tools.models.loading import load_model
 from erf_tools.report.results import find_results
 from erf_tools.sweep import coordinator
@@ -100,7 +100,7 @@ def test_the_table_is_tidy_and_everything_else_reads_the_results(study: Path) ->
     (bias / "shape_bias.csv").write_text(
         f"{columns},aggregation,stimuli,weights_sha256\nnetworks:three,0.5,0.4,0.6,0.7,False,direct,mean,all,0\n"
     )
-    compared = compare(Path("out/erf/ding2022"), bias, Path("compared"))
+    compared = join(Path("out/erf/ding2022"), bias, Path("compared"))
     assert list(compared.table["model"]) == ["networks:three"]
 
 

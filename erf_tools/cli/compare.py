@@ -19,7 +19,7 @@ def compare(
     output: Output = Path("results/compare"),
 ) -> None:
     """Put ERF measures beside shape bias: a table per model, and a scatter plot."""
-    from erf_tools.compare import compare as join
+    from erf_tools.joined import join
     from erf_tools.tables import as_text
 
     outcome = join(erf, shape_bias, output)

@@ -95,6 +95,17 @@ class DecisionMaker:
         known = measure in self.absolute
         return absolute.mean(self.absolute[measure]).estimate if known else _NOT_KNOWN
 
+    def to_frame(self) -> pd.DataFrame:
+        """Return a row of :func:`~erf_tools.cue_conflict.tables.shape_bias_table`."""
+        from erf_tools.cue_conflict.tables import shape_bias_table
+
+        return shape_bias_table([self])
+
+    def _repr_html_(self) -> str:
+        from erf_tools.cue_conflict.tables import readable
+
+        return str(readable(self.to_frame()).to_html(index=False, border=0))
+
     def of(self, stimuli: pd.Index) -> DecisionMaker:
         """Return the same decision maker on a part of the stimuli, without its kappa."""
         if stimuli.equals(self.counts.by_stimulus.index):

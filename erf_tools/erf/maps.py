@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from math import inf, nan
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -19,6 +19,9 @@ from erf_tools.errors import UsageError
 from erf_tools.fields.receptive_field import ReceptiveField
 from erf_tools.files import read_archive, understood, write_archive
 from erf_tools.labels import labelled
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _KIND = "erf-tools ERF, version"
 _FORMAT = f"{_KIND} 5"
@@ -193,6 +196,22 @@ class ERF:
             "images": [vars(image) for image in self.images],
             "runs": [dict(run) for run in self.runs],
         }
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return measures and sources as a row of :func:`~erf_tools.erf.tables.erf_table`."""
+        from erf_tools.erf.tables import erf_table
+
+        return erf_table([self])
+
+    def _repr_html_(self) -> str:
+        from erf_tools.erf.notebook import as_html
+
+        return as_html([self])
+
+    def _repr_png_(self) -> bytes:
+        from erf_tools.erf.notebook import as_png
+
+        return as_png([self])
 
     def save(self, path: str | Path) -> None:
         """Write ``.npz``: ``erf`` (the mean map), ``total``, the sample and the record."""

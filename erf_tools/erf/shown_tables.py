@@ -19,6 +19,11 @@ from erf_tools.text import dimensions
 
 def compact(table: pd.DataFrame) -> str:
     """Return the main columns of :func:`erf_table` as text for a terminal."""
+    return as_text(main_columns(table))
+
+
+def main_columns(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the main columns of :func:`erf_table`, as text for people."""
     thresholds = " / ".join(PERCENT)
     shown = pd.DataFrame(
         {
@@ -37,7 +42,7 @@ def compact(table: pd.DataFrame) -> str:
         shown["top-1, % (own size)"] = _top1(table)
     if table[f"paper_{PERCENT[0]}"].notna().any():
         shown[f"paper r, % ({thresholds})"] = _joined(table, "paper")
-    return as_text(shown)
+    return shown
 
 
 def _joined(table: pd.DataFrame, kind: str) -> list[str]:

@@ -53,7 +53,7 @@ _WORDS = (
 
 
 @dataclass(frozen=True)
-class Comparison:
+class Joined:
     """Models for which both halves are known.
 
     Attributes:
@@ -70,7 +70,7 @@ class Comparison:
     files: tuple[Path, ...]
 
 
-def compare(erf: Path, shape_bias: Path, output: Path) -> Comparison:
+def join(erf: Path, shape_bias: Path, output: Path) -> Joined:
     """Join ``erf_table.csv`` and ``shape_bias.csv`` by model, and draw the one against the other.
 
     Of several layers of a model the default one counts, of several checkpoints the one that
@@ -113,7 +113,7 @@ def compare(erf: Path, shape_bias: Path, output: Path) -> Comparison:
         "sources": {str(path): file_sha256(path) for path in sources.values()},
     }
     files += save_figure(scatter(joined), output / "comparison", provenance)
-    return Comparison(joined, tuple(left_out), tuple(other), tuple(files))
+    return Joined(joined, tuple(left_out), tuple(other), tuple(files))
 
 
 def _chosen(left: pd.DataFrame, decided: pd.DataFrame) -> pd.DataFrame:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from erf_tools.compare import compare
+from erf_tools.joined import join
 
 ERF = {
     "model": "net",
@@ -43,7 +43,7 @@ def sides(erfs: list[dict], biases: list[dict], folder: Path) -> list[float]:
         path = folder / name
         path.parent.mkdir(exist_ok=True)
         pd.DataFrame(rows).to_csv(path, index=False)
-    found = compare(folder / "erf", folder / "bias", folder / "out")
+    found = join(folder / "erf", folder / "bias", folder / "out")
     assert (found.table["model"] == "net").all()
     return found.table["effective_side"].tolist()
 
