@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
+import pandas as pd
 import pytest
 import timm
 import torch
+from conftest import Command
+from scipy.stats import sem, t
 from timm.models.vision_transformer import VisionTransformer
 
 import erf_tools
 from erf_tools.erf.attention import attention_distances
+from erf_tools.erf.attention_distances import attention_table, layer_table, over_images
 from erf_tools.erf.attention_figure import attention_figure
 from erf_tools.erf.procedure import Procedure
-from erf_tools.errors import UsageError
+from erf_tools.errors import ErfToolsError, UsageError
 from erf_tools.images import select
 from erf_tools.kernels.devices import normalise
 
@@ -52,10 +58,81 @@ def test_distances_are_those_of_a_slow_loop(prefix: int) -> None:
                         ]
                         expected[depth, head] += weights @ away / weights.sum() / 16 / 2
                 tokens = block(tokens)
-    assert list(found["layer"].unique()) == ["blocks.0.attn", "blocks.1.attn"]
-    np.testing.assert_allclose(found["distance"].to_numpy().reshape(2, 3), expected, rtol=1e-4)
-    (axes,) = attention_figure(found, "small").axes
-    np.testing.assert_allclose(axes.collections[0].get_offsets()[:, 1], found["distance"])  # type: ignore[index]
+    table = attention_table([found])
+    assert list(table["layer"].unique()) == ["blocks.0.attn", "blocks.1.attn"]
+    np.testing.assert_allclose(table["distance"].to_numpy().reshape(2, 3), expected, rtol=1e-4)
+    layers = layer_table([found])
+    np.testing.assert_allclose(layers["distance"], expected.mean(axis=1), rtol=1e-4)
+    np.testing.assert_allclose(layers["farthest"], expected.max(axis=1), rtol=1e-4)
+    (axes,) = attention_figure([found]).axes
+    drawn = axes.collections[0].get_offsets()
+    np.testing.assert_allclose(drawn[:, 1], table["distance"])  # type: ignore[index]
+    assert drawn[:, 0].tolist() == [1, 1, 1, 2, 2, 2]  # type: ignore[index]
+
+
+def test_even_attention_is_the_mean_distance_between_patches() -> None:
+    """In closed form, and with an interval of no width: every image has the same."""
+    network = small()
+    for block in network.blocks:
+        torch.nn.init.zeros_(block.attn.qkv.weight)
+    places = np.stack(np.unravel_index(np.arange(16), (4, 4)), axis=1) * 8
+    expected = np.linalg.norm(places[:, None] - places[None], axis=-1).mean()
+    found = attention_distances(
+        erf_tools.as_model(network), select("builtin", 5), Procedure(resolution=32), "cpu"
+    )
+    columns = ["distance", "distance_low", "distance_high"]
+    np.testing.assert_allclose(attention_table([found])[columns], expected, rtol=1e-5)
+
+
+def test_intervals_are_students() -> None:
+    values = np.random.default_rng(0).normal(size=8)
+    found = over_images(values)
+    low, high = t.interval(0.95, 7, values.mean(), sem(values))
+    np.testing.assert_allclose([found.low, found.high], [low, high])
+    assert np.isnan(over_images(values[:1]).low)
+
+
+def test_attention_that_is_not_finite_is_refused() -> None:
+    network = small()
+    torch.nn.init.normal_(network.blocks[1].attn.qkv.weight, std=1e30)
+    with pytest.raises(ErfToolsError, match="attention is not finite"):
+        attention_distances(
+            erf_tools.as_model(network), select("builtin", 1), Procedure(resolution=32), "cpu"
+        )
+
+
+FACTORY = """
+import torch
+from timm.models.vision_transformer import VisionTransformer
+
+def build(depth=2):
+    torch.manual_seed(0)
+    return VisionTransformer(img_size=32, patch_size=8, embed_dim=12, depth=depth, num_heads=3)
+"""
+
+
+def test_the_command_writes_a_table_and_a_figure_and_uses_them_again(
+    tmp_path: Path, run_command: Command
+) -> None:
+    (tmp_path / "own.py").write_text(FACTORY)
+    model, output = f"{tmp_path / 'own.py'}:build", tmp_path / "results"
+    asked = ("attention", "--model", model, "--num-images", "2", "--output", str(output))
+    for again in (False, True):
+        code, out, error = run_command(*asked, "--resolution", "32")
+        assert code == 0, error
+        assert ("measured before" in error) == again
+    assert "Farthest head" in out
+    assert "Attention is not influence" in out
+    table = pd.read_csv(output / "attention.csv")
+    assert len(table) == 6
+    assert (output / "attention.png").is_file()
+    assert "blocks.1.attn" in (output / "attention.md").read_text()
+    code, _, error = run_command(*asked, "--resolution", "32", "--transform", "warp")
+    assert code == 2
+    assert "transform (model there, warp now)" in error
+    code, _, error = run_command(*asked[:2], "resnet10t", "--weights", "random", *asked[3:])
+    assert code == 2
+    assert "choose a ViT" in error
 
 
 def test_a_network_without_global_attention_is_refused() -> None:

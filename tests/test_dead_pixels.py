@@ -12,7 +12,7 @@ from conftest import Command
 from torch import nn
 
 import erf_tools
-from erf_tools.erf.dead_pixels import dead_share
+from erf_tools.erf.dead_pixels import PixelContributions, dead_share, groups
 from erf_tools.erf.every_unit import pixel_contributions
 from erf_tools.erf.procedure import Procedure
 from erf_tools.errors import UsageError
@@ -65,6 +65,50 @@ def test_dead_is_what_contributes_a_tenth_of_the_median_or_less() -> None:
     assert np.isnan(dead_share(np.array([[1.0, np.nan]])))
 
 
+def drawn(generator: np.random.Generator, images: int, truth: np.ndarray) -> PixelContributions:
+    """Maps as those of images are: half of their values zero, of very different sizes."""
+    shape = (images, *truth.shape)
+    maps = truth * np.maximum(generator.standard_normal(shape), 0)
+    maps *= generator.lognormal(0, 1, shape)
+    counts = groups(images)
+    sums = np.add.reduceat(maps, np.cumsum([0, *counts[:-1]]))
+    without = np.array([dead_share(sums.sum(axis=0) - own) for own in sums])
+    arrays = {"contribution": maps.mean(axis=0), "without": without, "counts": np.array(counts)}
+    return PixelContributions(arrays, [("", "")] * images, {}, {})
+
+
+def test_intervals_cover_where_they_are_given() -> None:
+    """A few images leave pixels without a contribution by chance: then there is none."""
+    generator = np.random.default_rng(0)
+    truth = np.ones((48, 48))
+    truth.flat[:100] = 0
+    truth.flat[100:220] = generator.uniform(0, 0.4, 120)
+    wanted = np.mean([drawn(generator, 1_000, truth).dead.value for _ in range(2)])
+    found = [drawn(generator, 30, truth).dead for _ in range(40)]
+    given = [each for each in found if np.isfinite(each.low)]
+    assert len(given) >= 20
+    assert sum(each.low <= wanted <= each.high for each in given) >= 0.9 * len(given)
+    few = drawn(generator, 6, truth).dead
+    assert few.value > wanted + 0.02
+    assert np.isnan(few.low)
+
+
+def test_groups_of_images_are_as_equal_as_they_can_be() -> None:
+    assert groups(3) == [1, 1, 1]
+    assert sum(groups(50)) == 50
+    assert len(groups(50)) == 16
+    assert set(groups(50)) == {3, 4}
+
+
+def test_without_each_image_is_what_the_others_give() -> None:
+    model = erf_tools.as_model(of_ones(3, 3, 0))
+    selection, procedure = select("builtin", 5), Procedure(resolution=SIZE)
+    found = pixel_contributions(model, selection, procedure, "cpu")
+    share = 1 - (6 / 8) ** 2
+    np.testing.assert_allclose(found.arrays["without"], share)
+    assert (found.dead.low, found.dead.high) == (pytest.approx(share), pytest.approx(share))
+
+
 def test_what_cancels_over_channels_is_zero_not_rounding() -> None:
     torch.manual_seed(0)
     network = nn.Sequential(nn.Conv2d(3, 8, 3), nn.GroupNorm(1, 8))
@@ -88,7 +132,9 @@ def test_the_command_writes_a_table_and_uses_it_again(tmp_path: Path, run_comman
         code, out, error = run_command(*asked, "--resolution", "64", "--output", str(tmp_path))
         assert code == 0, error
         assert ("measured before" in error) == again
-    assert "dead pixels, %" in out
+    assert "Dead pixels, %" in out
+    assert "raise --num-images" in out
+    assert "raise --num-images" in (tmp_path / "dead_pixels.md").read_text()
     row = pd.read_csv(tmp_path / "dead_pixels.csv").iloc[0]
     assert (row["weights"], row["resolution"]) == ("untrained", "64x64")
     assert 0 <= row["dead_pixels"] < 0.2

@@ -18,6 +18,7 @@ import typer
 from typer.core import TyperGroup
 
 from erf_tools.cli import (
+    attention,
     audit,
     compare,
     dead_pixels,
@@ -74,6 +75,7 @@ def _common(
 app.command()(erf.erf)
 app.command()(audit.audit)
 app.command()(measure.measure)
+app.command()(attention.attention)
 app.command("dead-pixels")(dead_pixels.dead_pixels)
 app.command("shape-bias")(shape_bias.shape_bias)
 app.command()(reliance.reliance)

@@ -5,8 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import typer
-
 from erf_tools.choices import declared, spelled_out, taken
 from erf_tools.cli.inputs import report_images, wanted_models
 from erf_tools.cli.options import (
@@ -20,7 +18,7 @@ from erf_tools.cli.options import (
     WeightChoices,
     option,
 )
-from erf_tools.cli.outcomes import raise_failures, say, say_written
+from erf_tools.cli.outcomes import print_recorded
 from erf_tools.erf.procedure import PROCEDURE, Procedure
 from erf_tools.image_choices import ImageChoices
 
@@ -56,15 +54,11 @@ def dead_pixels(
     wanted = wanted_models(model, weights, offline, channels)
     selection = select(images.source, images.count, images.order, seed)
     report_images(selection, images.count)
+    from erf_tools.erf.dead_pixels import dead_pixel_table, notes, readable
     from erf_tools.studies.dead_pixels import measure_dead_pixels
-    from erf_tools.tables import as_text
 
     outcome = measure_dead_pixels(
         wanted, selection, output, procedure, device, seed, overwrite, progress=True
     )
-    for name in outcome.reused:
-        say(f"{name}: measured before with the same images and settings", err=True)
-    shown = outcome.table.assign(dead_pixels=[f"{100 * v:.2f}" for v in outcome.table.dead_pixels])
-    typer.echo(as_text(shown.rename(columns={"dead_pixels": "dead pixels, %"}).astype(str)))
-    say_written(output, outcome.files)
-    raise_failures(outcome.failures)
+    table = dead_pixel_table(outcome.results)
+    print_recorded(outcome, readable(table), notes(table), output)

@@ -13,7 +13,10 @@ from erf_tools.failures import FailuresError
 from erf_tools.text import visible
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from erf_tools.studies.erf import Study
+    from erf_tools.studies.recorded import RecordedStudy
 
 
 def say(line: str = "", err: bool = False) -> None:
@@ -77,6 +80,22 @@ def print_study(outcome: Study, output: Path) -> None:
         for note in checks.notes(outcome.checks):
             say(note)
     say_written(output, outcome.files)
+
+
+def print_recorded(
+    outcome: RecordedStudy, shown: pd.DataFrame, notes: Iterable[str], output: Path
+) -> None:
+    """Print a study's table, notes and files, and raise what failed."""
+    from erf_tools.tables import as_text
+
+    for name in outcome.reused:
+        say(f"{name}: measured before with the same images and settings", err=True)
+    typer.echo(as_text(shown))
+    say()
+    for note in notes:
+        say(note)
+    say_written(output, outcome.files)
+    raise_failures(outcome.failures)
 
 
 def raise_failures(failures: Iterable[ErfToolsError], asked: int = 0) -> None:

@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from math import nan
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from erf_tools.errors import UsageError
-from erf_tools.files import read_archive, understood, write_archive
-from erf_tools.labels import labelled
-from erf_tools.tables import SUBJECT
+from erf_tools.erf.intervals import jackknife, t_interval
+from erf_tools.erf.recorded import Recorded
+from erf_tools.statistics import Estimate
+from erf_tools.tables import NONE, SUBJECT, with_intervals
 from erf_tools.text import dimensions
-
-_FORMAT = "erf-tools dead pixels, version 1"
 
 #: A pixel is dead that contributes no more than this share of what the median pixel does.
 DEAD = 0.1
+
+#: Groups of images that the interval is made of, at most: each takes a map.
+_GROUPS = 16
+
+#: Of shares.
+_ROUNDING = 1e-9
 
 
 def dead_share(contribution: np.ndarray) -> float:
@@ -37,68 +38,93 @@ def dead_share(contribution: np.ndarray) -> float:
     return float(np.mean(contribution <= DEAD * np.median(contribution)))
 
 
-@dataclass(frozen=True, eq=False)
-class PixelContributions:
+def groups(images: int) -> list[int]:
+    """Return how many images are in each of the groups that the interval is made of, in order."""
+    return [len(group) for group in np.array_split(np.arange(images), min(images, _GROUPS))]
+
+
+class PixelContributions(Recorded):
     """What each pixel contributes to all units of a layer's map together.
 
-    Attributes:
-        map: mean over images, float64 ``[height, width]``.
-        images: name and SHA-256 of each.
-        setting: what was measured, as in :class:`~erf_tools.erf.maps.ERF`.
-        run: how: versions, device, image source.
+    Its arrays are ``contribution``, the mean over images, float64 ``[height, width]``, not
+    negative; ``without``, the dead share without each group of images; and ``counts``, how many
+    images each has.
     """
 
-    map: np.ndarray
-    images: Sequence[Sequence[str]]
-    setting: Mapping[str, Any]
-    run: Mapping[str, Any]
+    KIND = "dead pixels"
+    ARCHIVE = "dead_pixels.npz"
+    NAMES = ("contribution", "without", "counts")
 
     @property
-    def subject(self) -> tuple[str, str, str]:
-        """Model, weights and layer, as tables name them."""
-        model, tap = self.setting["model"], self.setting["tap"]
-        return str(model["name"]), str(model["weights"]["label"]), str(tap["name"])
+    def map(self) -> np.ndarray:
+        """The mean over images, float64 ``[height, width]``."""
+        return self.arrays["contribution"]
 
     @property
-    def label(self) -> str:
-        """The model, with what sets its weights apart."""
-        name, weights, _ = self.subject
-        kind = self.setting["model"]["weights"]["kind"]
-        return labelled(f"{name} {weights}" if kind == "file" else name, kind != "random")
+    def dead(self) -> Estimate:
+        """The share of dead pixels.
 
-    def record(self) -> dict[str, Any]:
-        """Return everything but the map, as JSON values."""
-        own = {"setting": dict(self.setting), "run": dict(self.run)}
-        return {"format": _FORMAT, "images": [list(image) for image in self.images], **own}
-
-    def save(self, path: Path) -> None:
-        """Write ``.npz``: ``contribution`` and the record."""
-        write_archive(path, {"contribution": self.map}, self.record())
-
-    @classmethod
-    def load(cls, path: Path) -> PixelContributions:
-        """Read what :meth:`save` wrote.
-
-        Raises:
-            UsageError: the file is missing, damaged or something else.
+        Few images leave pixels without a contribution by chance, so that the share is too large.
+        There is an interval only where that bias, as the jackknife sees it, is smaller than the
+        spread; simulated maps are covered in 95 % and more then.
         """
-        arrays, record = read_archive(path)
-        if record.get("format") != _FORMAT:
-            raise UsageError(f"{path} holds no dead pixels of this version of erf-tools")
-        with understood(path):
-            return cls(arrays["contribution"], record["images"], record["setting"], record["run"])
+        share, without = dead_share(self.map), self.arrays["without"]
+        if not np.isfinite([share, *without]).all() or len(without) < 2:
+            return Estimate(share)
+        corrected, deviations = jackknife(
+            np.array([share]), without[:, None], self.arrays["counts"]
+        )
+        found = t_interval(share, deviations[:, 0], len(without))
+        bias = abs(share - corrected[0])
+        if not bias <= found.high - share + _ROUNDING:
+            return Estimate(share)
+        return Estimate(share, max(found.low, 0.0), min(found.high, 1.0))
 
 
 def dead_pixel_table(results: Sequence[PixelContributions]) -> pd.DataFrame:
-    """Return a row per result: ``dead_pixels`` is :func:`dead_share` of its map."""
-    rows = [
-        [
-            *result.subject,
-            dimensions(result.map.shape),
-            len(result.images),
-            result.setting["protocol"]["name"],
-            dead_share(result.map),
-        ]
-        for result in results
+    """Return a row per result: ``dead_pixels`` is the share of its pixels, with its interval."""
+    rows = []
+    for result in results:
+        model = result.setting["model"]
+        subject = (model["name"], model["weights"]["label"], result.setting["tap"]["name"])
+        rows.append(
+            {
+                **dict(zip(SUBJECT, map(str, subject), strict=True)),
+                "resolution": dimensions(result.map.shape),
+                "images": len(result.images),
+                "protocol": result.setting["protocol"]["name"],
+                **result.dead.columns("dead_pixels"),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def readable(table: pd.DataFrame) -> pd.DataFrame:
+    """Return :func:`dead_pixel_table` as text for people."""
+    return pd.DataFrame(
+        {
+            "Model": table["model"],
+            "Weights": table["weights"],
+            "Resolution": table["resolution"],
+            "Images": table["images"].map(str),
+            "Dead pixels, %": with_intervals(
+                table, "dead_pixels", lambda share: f"{100 * share:.2f}"
+            ),
+        }
+    )
+
+
+def notes(table: pd.DataFrame) -> list[str]:
+    """Return what a reader of the table has to know, a sentence or two each."""
+    found = [
+        "Dead pixels: those that contribute at most a tenth of what the median pixel does to all "
+        "units of the last map together."
     ]
-    return pd.DataFrame(rows, columns=[*SUBJECT, "resolution", "images", "protocol", "dead_pixels"])
+    if (unsure := table["dead_pixels_low"].isna() & table["dead_pixels"].notna()).any():
+        found.append(
+            f"{', '.join(table['model'][unsure])}: no interval, since so few images leave pixels "
+            "without a contribution by chance, and the share is too large; raise --num-images."
+        )
+    if (table["dead_pixels"].isna()).any():
+        found.append(f"{NONE}: no pixel contributes at all.")
+    return found

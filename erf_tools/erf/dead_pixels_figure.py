@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from erf_tools.erf.dead_pixels import PixelContributions, dead_share
+from erf_tools.erf.dead_pixels import PixelContributions
 from erf_tools.figures import COLUMN, literal, own_style
 from erf_tools.labels import in_lines
 
@@ -26,7 +26,7 @@ def dead_pixels_figure(results: Sequence[PixelContributions]) -> Figure:
             image = axes.imshow(
                 relative, cmap="magma", vmin=0, vmax=_BRIGHTEST, interpolation="nearest"
             )
-            share = 100 * dead_share(result.map)
+            share = 100 * result.dead.value
             axes.set_title(f"{in_lines(literal(result.label))}\n{share:.1f} % dead")
             axes.set_xlabel("pixels")
         colour_bar = figure.colorbar(image, ax=row, shrink=0.7, extend="max")

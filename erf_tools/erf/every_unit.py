@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from erf_tools.erf.dead_pixels import PixelContributions
+from erf_tools.erf.dead_pixels import PixelContributions, dead_share, groups
 from erf_tools.erf.passes import EVERY_UNIT, Pass, reduced, unit_gradient
 from erf_tools.erf.procedure import Procedure
 from erf_tools.errors import ErfToolsError, UsageError
@@ -56,7 +56,9 @@ def pixel_contributions(
         raise UsageError(f"dead pixels are not for {protocol.name}; use another --protocol")
     view, own = procedure.view(model.preprocessing), model.preprocessing
     target = choose_device(device, model.module)
-    total = np.zeros(size)
+    counts = groups(len(selection))
+    sums = np.zeros((len(counts), *size))
+    group = np.repeat(np.arange(len(counts)), counts)
     with (
         explained(model.name, model.module, size),
         copy_on_device(model.module, target) as network,
@@ -71,20 +73,25 @@ def pixel_contributions(
             unit="image",
             disable=None if progress else True,
         )
-        for image in shown:
+        for number, image in zip(group, shown, strict=True):
             dtype = floating_type(network)
             inputs = normalise(np.stack([image]), own.mean, own.std, target, dtype).requires_grad_()
             run = Pass(network, inputs)
             (features,) = run.features([tap])
             gradient = unit_gradient(run, tap, EVERY_UNIT, features, protocol)
-            total += reduced(gradient, protocol)[0].cpu().numpy()
+            sums[number] += reduced(gradient, protocol)[0].cpu().numpy()
+    total = sums.sum(axis=0)
     if not np.isfinite(total).all():
         raise ErfToolsError(
             f"{model.name}: a gradient of the sum over its units is not finite; see whether its "
             "weights are, or measure at another --resolution"
         )
     return PixelContributions(
-        np.abs(total) / len(selection),
+        {
+            "contribution": np.abs(total) / len(selection),
+            "without": np.array([dead_share(np.abs(total - own)) for own in sums]),
+            "counts": np.array(counts),
+        },
         [(image.name, image.sha256) for image in selection.images],
         setting_of(model, procedure),
         {"images": selection.record(), "device": device_name(target), "versions": versions()},
