@@ -15,6 +15,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
+from threading import Lock
 from typing import Any, TypeVar, get_args
 
 import numpy as np
@@ -222,22 +223,28 @@ class PixelStore:
 
     def __init__(self, limit: int = 2**30) -> None:
         self._free = limit
-        self._kept: dict[tuple[str, Hashable], np.ndarray] = {}
+        self._kept: dict[Hashable, np.ndarray] = {}
+        self._lock = Lock()
+
+    def kept(self, key: Hashable, make: Callable[[], np.ndarray]) -> np.ndarray:
+        """Return what is kept under a key, or else make it, and keep it if there is room."""
+        if key in self._kept:
+            return self._kept[key]
+        made = make()
+        with self._lock:
+            if key not in self._kept and made.nbytes <= self._free:
+                self._kept[key] = made
+                self._free -= made.nbytes
+        return made
 
     def decode(self, images: Iterable[SourceImage], view: View) -> Iterator[np.ndarray]:
         """Yield what :func:`decode` does; an equal view of an image is made only once."""
         key = (view.func, view.args, frozenset(view.keywords.items()))
 
         def pixels(image: SourceImage) -> np.ndarray:
-            kept = self._kept.get((image.sha256, key))
-            return image.pixels(view) if kept is None else kept
+            return self.kept((image.sha256, key), lambda: image.pixels(view))
 
-        images = list(images)
-        for image, found in zip(images, ahead(pixels, images), strict=True):
-            if (image.sha256, key) not in self._kept and found.nbytes <= self._free:
-                self._kept[image.sha256, key] = found
-                self._free -= found.nbytes
-            yield found
+        return ahead(pixels, images)
 
 
 def ahead(make: Callable[[_Item], _Made], items: Iterable[_Item]) -> Iterator[_Made]:

@@ -6,9 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 from erf_tools.erf.maps import ERF, MeasuredImage
 from erf_tools.erf.protocols import find_protocol
+from erf_tools.failures import Failures
+from erf_tools.reliance.changes import CHANGES
+from erf_tools.reliance.result import SuppressedAnswers
+from erf_tools.reliance.suppressions import SIDE, chosen, variants
+from erf_tools.studies import reliance
 from erf_tools.studies.shape_bias import measure_decisions
 
 #: A name that would do something if it were taken for markup.
@@ -64,6 +70,44 @@ def erf(name: str, total: np.ndarray, layer: str | None = None, **setting: Any) 
         },
         (run,),
     )
+
+
+def answers(name: str, cues: str = "gray,patch-shuffle", seed: int = 0) -> SuppressedAnswers:
+    """Return answers of a network of ten classes to twelve images, most of them right."""
+    rows = chosen(cues)
+    generator = np.random.default_rng(seed)
+    found = np.where(generator.random((12, 1 + len(list(variants(rows))))) < 0.8, 0, 3)
+    return SuppressedAnswers(
+        {
+            "model": erf(name, np.ones((8, 8))).setting["model"],
+            "suppressions": {row.name: row.record() for row in rows},
+            "label_map": None,
+            "output_key": None,
+            "seed": 0,
+            "view": "as it is",
+            "versions": {"erf-tools": "0"},
+        },
+        {
+            **{"source": "photographs", "order": "spread", "seed": 0},
+            **{"count": 12, "selected": 12, "labels": None, "label_map": None},
+        },
+        tuple(f"{SCRIPT}{number}.png" for number in range(12)),
+        tuple(f"{number:064x}" for number in range(12)),
+        found,
+        {"accuracy": found == 0},
+        generator.random((*found.shape, len(CHANGES))),
+        np.full(12, 0.1),
+        generator.integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8),
+    )
+
+
+def reliance_folder(folder: Path, *names: str) -> Path:
+    """Write made-up results of ``erf-tools reliance``, without its figures."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(reliance, "save_figure", lambda *_: [])
+        results = [answers(name, seed=seed) for seed, name in enumerate(names)]
+        reliance.write_reliance(results, folder, Failures())
+    return folder
 
 
 def shape_bias_folder(folder: Path, name: str | None = None) -> Path:

@@ -25,7 +25,7 @@ from erf_tools.images import select
 from erf_tools.models.requests import requests
 from erf_tools.report import page
 from erf_tools.report.coded_maps import block_means, block_sides, coded_map
-from erf_tools.report.commands import erf_command, shape_bias_command
+from erf_tools.report.commands import erf_command, reliance_command, shape_bias_command
 from erf_tools.report.content import collect, distinct
 from erf_tools.report.results import ShapeBias, find_results
 from erf_tools.studies import erf as study
@@ -216,6 +216,11 @@ def test_what_no_command_makes_has_none() -> None:
     assert command is not None
     assert "--model mine:network --weights pretrained" in command
     assert shape_bias_command({"kind": "published counts"}) is None
+    answers = synthetic.answers("net")
+    assert reliance_command(answers.setting, answers.source) is not None
+    for change in ({"source": "3 given images"}, {"order": "sequential"}, {"seed": 1}):
+        assert reliance_command(answers.setting, {**answers.source, **change}) is None
+    assert reliance_command({**answers.setting, "seed": 1}, {**answers.source, "seed": 1}) is None
 
 
 def test_commands_are_quoted() -> None:

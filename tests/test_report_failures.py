@@ -178,6 +178,39 @@ def test_a_bad_folder_of_decisions_is_named(
     assert shown["makers"] == []
 
 
+@pytest.mark.parametrize(
+    ("name", "damage"),
+    [
+        ("reliance_versions.jpg", lambda content: content[:40]),
+        ("reliance_versions.jpg", lambda _: b""),
+        ("provenance.json", lambda _: b'{"results": []}'),
+        ("provenance.json", lambda content: content.replace(b'"net"', b'"other"')),
+        ("provenance.json", lambda content: content.replace(b"patch-shuffle", b"smell")),
+        ("reliance.csv", lambda content: content.replace(b"accuracy_low", b"low")),
+        ("reliance.csv", lambda content: content.replace(b"global_shape", b"shape")),
+        ("reliance_curves.csv", lambda content: content.rpartition(b"net")[0]),
+        ("reliance_curves.csv", lambda content: content.replace(b"local_variance", b"variance")),
+    ],
+)
+def test_a_bad_folder_of_reliance_is_named(
+    name: str, damage: Callable[[bytes], bytes], results: Path, run_command: Command
+) -> None:
+    for folder, model in (("bad", "net"), ("good", "fine")):
+        synthetic.reliance_folder(results / folder, model)
+    file = results / "bad" / name
+    file.write_bytes(damage(file.read_bytes()))
+    output = results / "report.html"
+    code, _, error = run_command("report", results, "--output", output.parent)
+    assert code == 1
+    assert len(error.splitlines()) == 1
+    assert str(results / "bad") in error
+    shown = embedded(output)
+    assert len(shown["erfs"]) == 1
+    assert [own["label"] for each in shown["reliances"] for own in each["networks"]] == [
+        "fine (untrained)"
+    ]
+
+
 @pytest.mark.parametrize("name", [*BROKEN])
 @pytest.mark.parametrize("damage", [pipe, folder_in_place, Path.unlink])
 def test_only_regular_files_are_read(

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import synthetic
 from synthetic import SCRIPT, blob
@@ -19,10 +20,11 @@ from erf_tools.erf.display import density
 from erf_tools.erf.maps import ERF
 from erf_tools.erf.measures.squares import area_ratio, smallest_square
 from erf_tools.failures import Failures
+from erf_tools.reliance.suppressions import suppress
 from erf_tools.report.commands import erf_command
 from erf_tools.report.content import collect
 from erf_tools.report.page import render, write_report
-from erf_tools.report.results import ShapeBias
+from erf_tools.report.results import Reliance, ShapeBias
 
 playwright = pytest.importorskip(
     "playwright.sync_api", reason="Playwright is missing: pip install -e '.[test]'"
@@ -53,7 +55,8 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """All sections at once, with a name that would do something if it were markup."""
     folder = tmp_path_factory.mktemp("report") / "<b>results"
     bias = ShapeBias.read(synthetic.shape_bias_folder(folder / "bias", SCRIPT))
-    return write_report(folder / "report.html", Failures(), ERFS, [bias])
+    relied = Reliance.read(synthetic.reliance_folder(folder / "reliance", SCRIPT, "other"))
+    return write_report(folder / "report.html", Failures(), ERFS, [bias], reliances=[relied])
 
 
 def opened(browser: Any, path: Path, **options: Any) -> Any:
@@ -106,10 +109,39 @@ def test_the_slider_moves_by_keyboard(page: Any) -> None:
     assert int(figure(page, WIDE).locator("rect.square").get_attribute("width")) > int(before)
 
 
+def test_the_strip_moves_by_keyboard_with_the_numbers(page: Any, report: Path) -> None:
+    """The picture is the library's own suppressed image, but for what JPEG loses."""
+    own = synthetic.answers(SCRIPT)
+    curves = pd.read_csv(report.parent / "reliance" / "reliance_curves.csv")
+    page.locator("#reliance-0-suppression").focus()
+    page.keyboard.press("Home")
+    page.locator("#reliance-0-strength").focus()
+    for _ in range(3):
+        page.keyboard.press("ArrowRight")
+    assert page.locator("#reliance output").inner_text() == "6 x 6 cells"
+    shown = page.locator("#reliance .beside table").inner_text()
+    place = (curves["suppression"] == "patch-shuffle") & (curves["strength"] == 3)
+    for accuracy in curves.loc[place, "accuracy"]:
+        assert f"{accuracy:.2f}" in shown
+    read = "c => Array.from(c.getContext('2d').getImageData(0, 0, c.width, c.height).data)"
+    pixels = np.array(page.locator("#reliance canvas").evaluate(read)).reshape(224, 224, 4)
+    expected = suppress(own.example, own.rows, own.sha256[0])[3].astype(float)
+    blocks = (
+        image.reshape(28, 8, 28, 8, 3).mean(axis=(1, 3)) for image in (pixels[..., :3], expected)
+    )
+    assert np.abs(np.subtract(*blocks)).max() < 6
+    page.locator("#reliance-0-suppression").select_option(label="blend with grey")
+    assert "blend with grey" in page.locator("#reliance-0-curves [role=application]").get_attribute(
+        "aria-label"
+    )
+    assert page.locator("#reliance-0-strength").get_attribute("max") == "5"
+
+
 def test_names_are_text(page: Any) -> None:
     assert page.title() == "What vision networks look at - erf-tools"
     assert page.evaluate("document.scripts.length") == 2
-    for section in ("summary", "maps", "pair", "profiles", "shape-bias", "scatter", "provenance"):
+    sections = ("summary", "maps", "pair", "profiles", "shape-bias", "reliance", "scatter")
+    for section in (*sections, "provenance"):
         assert SCRIPT in page.locator(f"#{section}").text_content(), section
     assert "taken" not in page.title()
 

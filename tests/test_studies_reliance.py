@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import re
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -93,6 +96,21 @@ def test_networks_lose_what_they_rely_on(folder: Path, run_command: Command) -> 
     for name in ("profile", "curves", "changes", "strip"):
         assert (folder / f"out/reliance_{name}.png").stat().st_size > 1000
     assert (folder / "out/reliance.tex").is_file()
+
+
+@pytest.mark.usefixtures("no_drawing")
+def test_the_page_says_the_command_that_gives_the_same(folder: Path, run_command: Command) -> None:
+    words = options("colour", cues="channels,gray")
+    assert run_command(*words, "--num-images", "7", "--seed", "3")[0] == 0
+    command = re.search(
+        r'"command":("erf-tools reliance .*?[^\\]")', Path("out/report.html").read_text()
+    )
+    assert command
+    _, *again = shlex.split(json.loads(command[1]))
+    assert again[again.index("--cues") + 1] == "gray,channels"
+    assert run_command(*again, "--output", "again")[0] == 0
+    for file in ("decisions/networks_colour.npz", "reliance.csv", "reliance_versions.jpg"):
+        assert Path("again", file).read_bytes() == Path("out", file).read_bytes()
 
 
 @pytest.mark.usefixtures("no_drawing")

@@ -11,10 +11,10 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
-from erf_tools.cue_conflict.categories import IMAGENET_CLASSES
+from erf_tools.cue_conflict.categories import CATEGORIES, IMAGENET_CLASSES
 from erf_tools.cue_conflict.classify import category_scores, check_classes
 from erf_tools.errors import ErfToolsError, UsageError
-from erf_tools.images import ahead
+from erf_tools.images import PixelStore, ahead
 from erf_tools.kernels.devices import choose_device
 from erf_tools.models.accuracy import ImageNetClass
 from erf_tools.models.heads import IMAGENET_HEAD
@@ -39,22 +39,39 @@ class SuppressedImage:
 
     Attributes:
         image: which one.
+        unchanged: its pixels, uint8 ``[224, 224, 3]``.
         shown: uint8 ``[1 + variants, side, side, 3]``, for each way that a network is shown it.
         changes: see :func:`~erf_tools.reliance.changes.measure_changes`.
     """
 
     image: JudgedImage
+    unchanged: np.ndarray
     shown: dict[Shown, np.ndarray]
     changes: np.ndarray
 
 
 def suppressed(
-    images: Sequence[JudgedImage], rows: Sequence[Suppression], seed: int, ways: set[Shown]
+    images: Sequence[JudgedImage],
+    rows: Sequence[Suppression],
+    seed: int,
+    ways: set[Shown],
+    store: PixelStore | None = None,
 ) -> Iterator[SuppressedImage]:
-    """Yield images under all suppressions; the next ones are made in other threads meanwhile."""
+    """Yield images under all suppressions; the next ones are made in other threads meanwhile.
+
+    Args:
+        images: the images.
+        rows: the suppressions.
+        seed: of random choices.
+        ways: how networks are shown them.
+        store: keeps what is made for the networks that come after these.
+    """
+    kept = (store or PixelStore(0)).kept
+    names = tuple(row.name for row in rows)
 
     def make(image: JudgedImage) -> SuppressedImage:
-        changed = suppress(image.pixels(), rows, image.sha256, seed)
+        key = (image.sha256, names, seed)
+        changed = kept(key, lambda: suppress(image.pixels(), rows, image.sha256, seed))
         shown = {
             (side, interpolation): np.stack(
                 [
@@ -64,7 +81,8 @@ def suppressed(
             )
             for side, interpolation in ways
         }
-        return SuppressedImage(image, shown, measure_changes(changed))
+        changes = kept((*key, "changes"), lambda: measure_changes(changed))
+        return SuppressedImage(image, changed[0].copy(), shown, changes)
 
     return ahead(make, images)
 
@@ -110,7 +128,10 @@ class Decider:
         name: of the network.
         way: how it is shown images.
         setting: see :func:`setting`.
-        done: its answers so far, by image.
+        judged: what the images are, and what is counted.
+        batch: how many versions at once.
+        classify: gives logits.
+        done: its answers so far: of an earlier run, then by image.
     """
 
     name: str
@@ -119,14 +140,12 @@ class Decider:
     judged: JudgedImages
     batch: int
     classify: Classifier
-    earlier: SuppressedAnswers | None = None
-    done: list[tuple[JudgedImage, np.ndarray, np.ndarray]] = field(default_factory=list)
-    classes: int = 0
+    done: list[SuppressedAnswers] = field(default_factory=list)
 
     @property
     def count(self) -> int:
         """How many images it has answered to, by an earlier run too."""
-        return len(self.done) + (len(self.earlier.names) if self.earlier else 0)
+        return sum(len(each.names) for each in self.done)
 
     def answer(self, image: SuppressedImage) -> None:
         """Answer to all versions of the next image.
@@ -134,12 +153,26 @@ class Decider:
         Raises:
             ErfToolsError: the network failed, or its answers cannot be judged.
         """
-        stack = image.shown[self.way]
-        found = [
-            self._decided(self.classify(stack[start : start + self.batch]), image.image)
+        stack, judged, counted = image.shown[self.way], image.image, self.judged.counted
+        logits = [
+            self.classify(stack[start : start + self.batch])
             for start in range(0, len(stack), self.batch)
         ]
-        self.done.append((image.image, np.concatenate(found), image.changes))
+        answers = np.concatenate([self._decided(each, judged) for each in logits])
+        choices = len(CATEGORIES) if self.judged.by_category else logits[0].shape[1]
+        self.done.append(
+            SuppressedAnswers(
+                self.setting,
+                self.judged.record,
+                (judged.name,),
+                (judged.sha256,),
+                answers[None],
+                {name: np.isin(answers, judged.answers[name])[None] for name in counted},
+                image.changes[None],
+                np.array([len(judged.answers[counted[0]]) / choices]),
+                self.done[0].example if self.done else image.unchanged,
+            )
+        )
 
     def _decided(self, logits: Tensor, image: JudgedImage) -> np.ndarray:
         if (row := undecided(logits)) is not None:
@@ -147,50 +180,28 @@ class Decider:
                 f"{self.name} gives logits that are not finite for {image.name} (version {row} of "
                 "a batch): it decides nothing; check its weights"
             )
-        self.classes = logits.shape[1]
+        classes = logits.shape[1]
         if self.judged.by_category:
-            check_classes(self.name, self.classes, self.judged.label_map)
+            check_classes(self.name, classes, self.judged.label_map)
             logits = category_scores(logits, "mean", self.judged.label_map or IMAGENET_CLASSES)
-        elif self.classes != IMAGENET_HEAD and any(
+        elif classes != IMAGENET_HEAD and any(
             isinstance(label, ImageNetClass) for label in image.answers["accuracy"]
         ):
             raise UsageError(
-                f"{self.name} has {self.classes} classes, which are not ImageNet-1K's: say with "
+                f"{self.name} has {classes} classes, which are not ImageNet-1K's: say with "
                 "--label-map FILE which folders hold which of them"
             )
-        elif max(image.answers["accuracy"]) >= self.classes:
+        elif max(image.answers["accuracy"]) >= classes:
             raise UsageError(
                 f"{image.name} is of class {max(image.answers['accuracy'])}, but {self.name} has "
-                f"{self.classes} classes"
+                f"{classes} classes"
             )
         return logits.argmax(dim=1).numpy().astype(np.int32)
 
     def result(self) -> SuppressedAnswers:
         """Return all answers, with those of an earlier run."""
-        images, answers, changes = (list(part) for part in zip(*self.done, strict=True))
-        stacked, changed = np.stack(answers), np.stack(changes)
-        hits = {
-            name: np.stack(
-                [
-                    np.isin(own, image.answers[name])
-                    for image, own in zip(images, answers, strict=True)
-                ]
-            )
-            for name in self.judged.counted
-        }
-        choices = 16 if self.judged.by_category else self.classes
-        guess = float(
-            np.mean([len(each.answers[self.judged.counted[0]]) for each in self.judged.images])
-        )
-        names, digests = (tuple(getattr(i, key) for i in images) for key in ("name", "sha256"))
-        if before := self.earlier:
-            names, digests = before.names + names, before.sha256 + digests
-            stacked = np.concatenate([before.answers, stacked])
-            changed = np.concatenate([before.changes, changed])
-            hits = {name: np.concatenate([before.hits[name], hits[name]]) for name in hits}
-        return SuppressedAnswers(
-            self.setting, names, digests, stacked, hits, changed, guess / choices
-        )
+        self.done = [SuppressedAnswers.joined(self.done)]
+        return self.done[0]
 
 
 @contextmanager
@@ -208,4 +219,5 @@ def decider(
     with classifier(model, target, own.mean, own.std, key) as classify:
         way = (own.size, own.interpolation)
         batch = batch_size or fast_batch(target)
-        yield Decider(model.name, way, own_setting, judged, batch, classify, earlier)
+        done = [earlier] if earlier else []
+        yield Decider(model.name, way, own_setting, judged, batch, classify, done)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import ceil
+from textwrap import wrap
 
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from erf_tools.figures import (
     COLUMN,
@@ -22,9 +22,14 @@ from erf_tools.figures import (
 from erf_tools.labels import UNTRAINED, labelled
 from erf_tools.reliance.changes import CHANGES
 from erf_tools.reliance.measures import areas, profile
+from erf_tools.reliance.sheet import sheet
 from erf_tools.reliance.suppressions import Suppression
 
 _MARKERS = "os^Dv<>"
+
+#: Of the strip: height of the labels above a row, in images; inches and letters of the titles.
+_LABELS, _TITLES, _LETTERS = 0.28, 0.85, 14
+_GAP = 8  # pixels between its images
 
 
 def _groups(table: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
@@ -158,30 +163,23 @@ def strip_plot(images: np.ndarray, rows: Sequence[Suppression]) -> Figure:
             :func:`~erf_tools.reliance.suppressions.suppress`.
         rows: the suppressions.
     """
-    columns = 1 + max(len(row.strengths) for row in rows)
+    images = np.pad(images, ((0, 0), (0, 0), (0, _GAP), (0, 0)), constant_values=255)
+    _, height, width, _ = images.shape
+    above = round(_LABELS * height)
+    drawn = sheet(images, rows, above)
     with own_style():
-        size = PAGE / columns
-        close = ConstrainedLayoutEngine(w_pad=0.01, h_pad=0.01, wspace=0, hspace=0)
-        figure = Figure(figsize=(PAGE + 0.9, len(rows) * (size + 0.14)), layout=close)
-        grid = figure.subplots(len(rows), columns, squeeze=False)
-        start = 1
-        for line, row in zip(grid, rows, strict=True):
-            own = [images[0], *images[start : start + len(row.strengths)]]
-            start += len(row.strengths)
-            labels = ["unchanged", *(each.label for each in row.strengths)]
-            for axes in line:
-                axes.set_axis_off()
-            for axes, image, label in zip(line, own, labels, strict=False):
-                axes.imshow(image, interpolation="none")
-                axes.set_title(label, fontsize=4.5, pad=1)
-            line[0].text(
-                -0.08,
-                0.5,
-                row.title,
-                transform=line[0].transAxes,
-                ha="right",
-                va="center",
-                fontsize=6,
-                wrap=True,
+        scale = PAGE / drawn.shape[1]
+        figure = Figure(figsize=(PAGE + _TITLES, scale * drawn.shape[0]))
+        axes = figure.add_axes((_TITLES / (PAGE + _TITLES), 0, PAGE / (PAGE + _TITLES), 1))
+        axes.set_axis_off()
+        axes.imshow(drawn, aspect="auto")
+        for line, row in enumerate(rows):
+            top = line * (above + height)
+            title = "\n".join(wrap(row.title, _LETTERS))
+            axes.text(
+                -0.1 * width, top + above + height / 2, title, ha="right", va="center", size=6
             )
+            for cell, label in enumerate(["unchanged", *(each.label for each in row.strengths)]):
+                place = (cell + 0.5) * width - _GAP / 2, top + 0.8 * above
+                axes.text(*place, label, ha="center", va="bottom", size=4.5)
         return figure

@@ -115,11 +115,14 @@ def labelled_images(
     left_out = tuple(
         (image.name, "it has no label") for image in selection.images if image.name not in answers
     )
-    read_from = label_map or labels
     record = {
         "source": selection.source,
+        "order": selection.order,
+        "seed": selection.seed,
         "count": len(known),
-        "labels": str(read_from) if read_from else "synsets in names",
+        "selected": len(selection),
+        "labels": str(labels) if labels else None,
+        "label_map": str(label_map) if label_map else None,
     }
     return JudgedImages(known, ("accuracy",), False, None, record, left_out)
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from erf_tools.files import read_archive, understood, write_archive
+from erf_tools.errors import UsageError
+from erf_tools.files import canonical_json, read_archive, understood, write_archive
+from erf_tools.reliance.suppressions import Suppression, recorded
 
 
 @dataclass(frozen=True, eq=False)
@@ -17,7 +19,8 @@ class SuppressedAnswers:
     """The answers of one network.
 
     Attributes:
-        setting: all that they depend on, as JSON values.
+        setting: all that they depend on but for the images, as JSON values.
+        source: where the images come from, as JSON values.
         names: of the images.
         sha256: of the images.
         answers: ``[images, 1 + variants]``: the class, or the category's number; the first column
@@ -25,16 +28,24 @@ class SuppressedAnswers:
         hits: by what is counted, which answers do, ``[images, 1 + variants]``.
         changes: ``[images, 1 + variants, 3]``; see
             :func:`erf_tools.reliance.changes.measure_changes`.
-        guess: share of hits that guessing gives.
+        chances: of guessing each image right, ``[images]``.
+        example: the first image as it was changed, uint8 ``[224, 224, 3]``.
     """
 
     setting: Mapping[str, Any]
+    source: Mapping[str, Any]
     names: tuple[str, ...]
     sha256: tuple[str, ...]
     answers: np.ndarray
     hits: Mapping[str, np.ndarray]
     changes: np.ndarray
-    guess: float
+    chances: np.ndarray
+    example: np.ndarray
+
+    @property
+    def rows(self) -> tuple[Suppression, ...]:
+        """The suppressions, in the order of the columns."""
+        return recorded(self.setting)
 
     @property
     def name(self) -> str:
@@ -45,6 +56,34 @@ class SuppressedAnswers:
     def weights(self) -> str:
         """Its weights in a word or two."""
         return str(self.setting["model"]["weights"]["label"])
+
+    @classmethod
+    def joined(cls, parts: Sequence[SuppressedAnswers]) -> SuppressedAnswers:
+        """Return the answers to several shares of the images, in their order, as one.
+
+        Raises:
+            UsageError: they depend on other things: weights, suppressions, versions.
+        """
+        first = parts[0]
+        if len({canonical_json(part.setting) for part in parts}) > 1:
+            raise UsageError(
+                f"{first.name} had other weights or settings for some of its images, so that its "
+                "answers do not add up; remove them, to measure again"
+            )
+
+        def stacked(name: str) -> np.ndarray:
+            return np.concatenate([getattr(part, name) for part in parts])
+
+        return replace(
+            first,
+            source=parts[-1].source,
+            names=tuple(name for part in parts for name in part.names),
+            sha256=tuple(digest for part in parts for digest in part.sha256),
+            answers=stacked("answers"),
+            hits={name: np.concatenate([part.hits[name] for part in parts]) for name in first.hits},
+            changes=stacked("changes"),
+            chances=stacked("chances"),
+        )
 
     def save(self, path: Path) -> None:
         """Write it as ``.npz``, without pickle.
@@ -57,9 +96,11 @@ class SuppressedAnswers:
             "sha256": np.array(self.sha256),
             "answers": self.answers,
             "changes": self.changes,
+            "chances": self.chances,
+            "example": self.example,
             **{f"hits_{name}": hits for name, hits in self.hits.items()},
         }
-        write_archive(path, arrays, {"setting": dict(self.setting), "guess": self.guess})
+        write_archive(path, arrays, {"setting": dict(self.setting), "source": dict(self.source)})
 
     @classmethod
     def load(cls, path: Path) -> SuppressedAnswers:
@@ -72,6 +113,7 @@ class SuppressedAnswers:
         with understood(path):
             return cls(
                 record["setting"],
+                record["source"],
                 tuple(arrays["names"].tolist()),
                 tuple(arrays["sha256"].tolist()),
                 arrays["answers"],
@@ -81,5 +123,6 @@ class SuppressedAnswers:
                     if name.startswith("hits_")
                 },
                 arrays["changes"],
-                record["guess"],
+                arrays["chances"],
+                arrays["example"],
             )

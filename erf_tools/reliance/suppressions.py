@@ -7,7 +7,7 @@ To add a suppression, write its function in :mod:`erf_tools.reliance.filters` an
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -177,6 +177,16 @@ def chosen(cues: str) -> tuple[Suppression, ...]:
     if any(needs_opencv(row) for row in rows):
         filters.opencv()
     return rows
+
+
+def recorded(setting: Mapping[str, Any]) -> tuple[Suppression, ...]:
+    """Return the suppressions that a result's setting names, in the order of the table.
+
+    Raises:
+        KeyError: one is not known here.
+    """
+    wanted = {SUPPRESSIONS[name].name for name in setting["suppressions"]}
+    return tuple(row for row in SUPPRESSIONS.values() if row.name in wanted)
 
 
 def needs_opencv(row: Suppression) -> bool:

@@ -30,7 +30,7 @@ def _about(result: SuppressedAnswers, counted: str) -> dict[str, Any]:
         "counted": counted,
         "images": len(hits),
         **clean.columns("accuracy"),
-        "low_accuracy": measures.is_low(clean.value, result.guess),
+        "low_accuracy": measures.is_low(clean.value, float(result.chances.mean())),
     }
 
 

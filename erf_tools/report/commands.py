@@ -14,6 +14,8 @@ from erf_tools.erf.procedure import PROCEDURE, Procedure
 from erf_tools.errors import UsageError
 from erf_tools.image_choices import ImageChoices
 from erf_tools.models.requests import Layers
+from erf_tools.reliance.choices import Suppressing
+from erf_tools.reliance.suppressions import SUPPRESSIONS, recorded
 
 _SEED = re.compile(r"initialised with seed (\d+)")
 _GIVEN_IMAGES = re.compile(r"\d+ given images")
@@ -78,6 +80,46 @@ def shape_bias_command(record: Mapping[str, Any]) -> str | None:
             *words(declared(StimulusChoices), vars(chosen)),
             *words(declared(Deciding), deciding),
             *(("--seed", seed[1]) if seed else ()),
+        ]
+    )
+
+
+def reliance_command(setting: Mapping[str, Any], images: Mapping[str, Any]) -> str | None:
+    """Return the ``erf-tools reliance`` command that lets a network answer again.
+
+    Args:
+        setting: all that its answers depend on but for the images.
+        images: where these come from.
+
+    ``None`` is returned where no single command does; see :func:`erf_command`.
+    """
+    model, drawn, weights = setting["model"], setting["seed"], _weights(setting["model"])
+    seed = _SEED.match(model["weights"]["source"])
+    if weights is None or setting["label_map"] or (seed and int(seed[1]) != drawn):
+        return None
+    if images.get("kind") == "cue conflict":
+        chosen = StimulusChoices(images["source"], bool(images["deviations"]))
+        shown = words(declared(StimulusChoices), vars(chosen))
+    elif (
+        _GIVEN_IMAGES.fullmatch(images["source"])
+        or images["order"] != "spread"
+        or images["seed"] != drawn
+    ):
+        return None
+    else:
+        shown = ["--images", images["source"], "--num-images", str(images["selected"])]
+        options = {"--labels": images["labels"], "--label-map": images["label_map"]}
+        shown += [word for option, file in options.items() if file for word in (option, file)]
+    names = [row.name for row in recorded(setting)]
+    cues = ",".join(names) if len(names) < len(SUPPRESSIONS) else "all"
+    suppressing = Suppressing(cues, setting["output_key"])
+    return shlex.join(
+        [
+            *("erf-tools", "reliance", "--model", model["name"], "--weights", weights),
+            *_channels(model),
+            *shown,
+            *words(declared(Suppressing), vars(suppressing)),
+            *("--seed", str(drawn)),
         ]
     )
 

@@ -36,7 +36,8 @@ from erf_tools.report.map_content import (
     published_content,
     versions_text,
 )
-from erf_tools.report.results import ShapeBias
+from erf_tools.report.reliance_content import reliance_content
+from erf_tools.report.results import Reliance, ShapeBias
 from erf_tools.statistics import Estimate
 from erf_tools.tables import estimate_text
 from erf_tools.text import visible
@@ -69,6 +70,7 @@ def collect(
     others: Sequence[OthersMap] = (),
     reference: bool = True,
     checks: Sequence[PerturbationERF] = (),
+    reliances: Sequence[Reliance] = (),
 ) -> dict[str, Any]:
     """Return all that a page shows of results, as JSON values; what is missing is ``None``.
 
@@ -82,6 +84,7 @@ def collect(
         others: maps of others.
         reference: put published values beside.
         checks: of some of the results.
+        reliances: results of reliance.
     """
     shown: list[_Shown] = []
     of_others: list[dict[str, Any]] = []
@@ -117,6 +120,7 @@ def collect(
         "checks": lambda: checks_content(checks),
         "growth": lambda: _growth(shown),
         "bias_notes": lambda: _bias_notes(biases),
+        "reliances": lambda: _reliances(reliances, failures),
         "scatter": lambda: _scatter(shown, makers),
     }
     for section, build in sections.items():
@@ -132,7 +136,7 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         # What is copied stays as it is.
         return {
-            key: item if key in ("codes", "command") else _plain(item)
+            key: item if key in ("codes", "command", "sheet") else _plain(item)
             for key, item in value.items()
         }
     if isinstance(value, (list, tuple)):
@@ -203,6 +207,14 @@ def _makers(biases: Sequence[ShapeBias], failures: Failures) -> list[dict[str, A
                 if maker not in found:
                     found.append(maker)
     _set_distinct(found)
+    return found
+
+
+def _reliances(reliances: Sequence[Reliance], failures: Failures) -> list[dict[str, Any]]:
+    found = []
+    for each in reliances:
+        with failures.alone(str(each.folder)), understood(each.folder):
+            found.append(reliance_content(each))
     return found
 
 

@@ -21,13 +21,13 @@ from erf_tools.files import check_writable, write_text
 from erf_tools.perturbation.result import ARCHIVE as CHECK
 from erf_tools.perturbation.result import PerturbationERF
 from erf_tools.report.content import collect
-from erf_tools.report.results import ShapeBias, find_results
+from erf_tools.report.results import Reliance, ShapeBias, find_results
 
 #: For maps (as in the figures) and for differences; colour-blind readers can read both.
 _COLOUR_MAPS = {"map": "magma", "difference": "PuOr"}
 
 #: Parts of the page's script, in the order in which they need each other.
-_SCRIPTS = ("elements.js", "maps.js", "checks.js", "charts.js", "report.js")
+_SCRIPTS = ("elements.js", "maps.js", "checks.js", "charts.js", "reliance.js", "report.js")
 
 #: What could end the element that holds the data, or a line of it in an old reader.
 _ESCAPES = {ord(sign): f"\\u{ord(sign):04x}" for sign in "<>&\u2028\u2029"}
@@ -55,6 +55,7 @@ def report(places: Sequence[Path], output: Path) -> Failures:
     read: list[str] = []
     others: list[OthersMap] = []
     checks: list[PerturbationERF] = []
+    reliances: list[Reliance] = []
     for path in found.archives:
         with failures.alone(str(path)):
             erfs.append(ERF.load(path))
@@ -69,9 +70,12 @@ def report(places: Sequence[Path], output: Path) -> Failures:
     for folder in found.folders:
         with failures.alone(str(folder)):
             biases.append(ShapeBias.read(folder))
-    if not erfs and not others and not biases:
+    for folder in found.reliances:
+        with failures.alone(str(folder)):
+            reliances.append(Reliance.read(folder))
+    if not erfs and not others and not biases and not reliances:
         raise FailuresError(list(failures), all_of_it=True)
-    write_report(output, failures, erfs, biases, read, others, checks=checks)
+    write_report(output, failures, erfs, biases, read, others, checks=checks, reliances=reliances)
     return failures
 
 
@@ -84,6 +88,7 @@ def write_report(
     others: Sequence[OthersMap] = (),
     reference: bool = True,
     checks: Sequence[PerturbationERF] = (),
+    reliances: Sequence[Reliance] = (),
 ) -> Path:
     """Write the page of some results, atomically, and return its path.
 
@@ -97,11 +102,12 @@ def write_report(
         others: maps of others.
         reference: put published values beside.
         checks: of some of the results.
+        reliances: results of reliance.
 
     Raises:
         OutputError: it cannot be written.
     """
-    content = collect(erfs, biases, failures, names, others, reference, checks)
+    content = collect(erfs, biases, failures, names, others, reference, checks, reliances)
     write_text(path, render(content))
     return path
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,14 +11,17 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from PIL import Image
 
 from erf_tools.cue_conflict.absolute import MEASURES
 from erf_tools.errors import ErfToolsError, UsageError
 from erf_tools.failures import Failures
 from erf_tools.files import read_json
-from erf_tools.folders import find_files
+from erf_tools.folders import find_files, read_file, why_unreadable
 from erf_tools.models.requests import by_numbers
 from erf_tools.perturbation.result import ARCHIVE as CHECK
+from erf_tools.reliance.changes import CHANGES
+from erf_tools.reliance.suppressions import Suppression, recorded
 from erf_tools.tables import read_csv
 
 _ARCHIVE, _TABLE, _PROVENANCE = "erf.npz", "shape_bias.csv", "provenance.json"
@@ -35,7 +39,22 @@ _COLUMNS = {
     ],
     "shape_bias_by_category.csv": ["model", "category", "shape", "texture", "shape_bias"],
 }
-_WORDS = ("model", "weights", "kind", "stimuli", "weights_sha256", "category")
+_RELIANCE, _SHEET = "reliance.csv", "reliance_versions.jpg"
+_RELIANCE_COLUMNS = {
+    _RELIANCE: [
+        *("model", "weights", "weights_sha256", "counted", "images", "low_accuracy"),
+        *("accuracy", "accuracy_low", "accuracy_high"),
+    ],
+    "reliance_curves.csv": [
+        *("model", "weights", "counted", "suppression", "strength", "accuracy"),
+        *("relative_accuracy", "relative_accuracy_low", "relative_accuracy_high"),
+        *(change.name for change in CHANGES),
+    ],
+}
+_WORDS = (
+    *("model", "weights", "kind", "stimuli", "weights_sha256", "category"),
+    *("counted", "suppression", "cue", "parameters"),
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,12 +80,57 @@ class ShapeBias:
         Raises:
             UsageError: a file is missing, damaged, or of another version.
         """
-        makers, categories = (_read_table(folder / name) for name in _COLUMNS)
+        makers, categories = (_read_table(folder / name, own) for name, own in _COLUMNS.items())
         path = folder / _PROVENANCE
         records = read_json(path).get("decision_makers")
         if not isinstance(records, dict):
             raise UsageError(f"{path} is not of erf-tools shape-bias; measure again")
         return cls(folder, makers, categories, records)
+
+
+@dataclass(frozen=True, eq=False)
+class Reliance:
+    """The tables of a folder of ``erf-tools reliance``.
+
+    Attributes:
+        folder: where they lie.
+        networks: ``reliance.csv``, a row per network and what is counted.
+        curves: ``reliance_curves.csv``, a row per strength as well.
+        record: provenance, as JSON values.
+        rows: the suppressions.
+        sheet: one image under all of them, a JPEG of a row each.
+    """
+
+    folder: Path
+    networks: pd.DataFrame
+    curves: pd.DataFrame
+    record: dict[str, Any]
+    rows: tuple[Suppression, ...]
+    sheet: bytes
+
+    @classmethod
+    def read(cls, folder: Path) -> Reliance:
+        """Read a folder.
+
+        Raises:
+            UsageError: a file is missing, damaged, or of another version.
+        """
+        networks, curves = (
+            _read_table(folder / name, own) for name, own in _RELIANCE_COLUMNS.items()
+        )
+        path = folder / _PROVENANCE
+        record = read_json(path)
+        try:
+            rows = recorded(record["results"][0])
+            sheet = read_file(folder / _SHEET)
+            Image.open(io.BytesIO(sheet)).verify()
+        except (LookupError, TypeError) as error:
+            raise UsageError(f"{path} is not of this erf-tools reliance; measure again") from error
+        except Exception as error:  # Pillow's decoders raise a dozen kinds
+            raise UsageError(
+                f"{folder / _SHEET} cannot be read: {why_unreadable(error)}; measure again"
+            ) from error
+        return cls(folder, networks, curves, record, rows, sheet)
 
 
 @dataclass(frozen=True)
@@ -77,17 +141,21 @@ class Places:
         archives: ``erf.npz`` files.
         folders: of ``erf-tools shape-bias``.
         maps: of others, ``map.npz`` files.
+        reliances: folders of ``erf-tools reliance``.
     """
 
     archives: tuple[Path, ...]
     folders: tuple[Path, ...]
     maps: tuple[Path, ...] = ()
+    reliances: tuple[Path, ...] = ()
 
     def hold(self, path: Path) -> bool:
         """Tell whether a file is one that results are read from."""
         tables = (folder / name for folder in self.folders for name in (*_COLUMNS, _PROVENANCE))
         checks = (archive.with_name(CHECK) for archive in self.archives)
-        files = (*self.archives, *checks, *self.maps, *tables)
+        names = (*_RELIANCE_COLUMNS, _SHEET, _PROVENANCE)
+        reliances = (folder / name for folder in self.reliances for name in names)
+        files = (*self.archives, *checks, *self.maps, *tables, *reliances)
         return realpath(path) in {realpath(file) for file in files}
 
 
@@ -95,8 +163,8 @@ def find_results(places: Sequence[Path], failures: Failures) -> Places:
     """Find all results in files and folders, subfolders included, each once.
 
     Args:
-        places: ``erf.npz`` and ``map.npz`` files, folders of ``erf-tools erf``, ``measure`` and
-            ``shape-bias``, or folders that hold such folders.
+        places: ``erf.npz`` and ``map.npz`` files, folders of ``erf-tools erf``, ``measure``,
+            ``shape-bias`` and ``reliance``, or folders that hold such folders.
         failures: what of a folder cannot be searched is added here.
 
     Returns:
@@ -108,6 +176,7 @@ def find_results(places: Sequence[Path], failures: Failures) -> Places:
     archives: list[Path] = []
     folders: list[Path] = []
     maps: list[Path] = []
+    reliances: list[Path] = []
     for place in places:
         if not place.is_dir():
             (maps if place.name == MAP_OF_OTHERS else archives).append(_file(place))
@@ -121,20 +190,22 @@ def find_results(places: Sequence[Path], failures: Failures) -> Places:
         own = [path for path in files if path.name == _ARCHIVE]
         tables = [path.parent for path in files if path.name == _TABLE]
         others = [path for path in files if path.name == MAP_OF_OTHERS]
-        if not own and not tables and not others and not left_out:
+        relied = [path.parent for path in files if path.name == _RELIANCE]
+        if not own and not tables and not others and not relied and not left_out:
             raise UsageError(
-                f"{place}: there is no {_ARCHIVE} and no {_TABLE} in this folder; name one that "
-                "`erf-tools erf` or `erf-tools shape-bias` has written"
+                f"{place}: there is no {_ARCHIVE}, {_TABLE} or {_RELIANCE} in this folder; name "
+                "one that `erf-tools erf`, `shape-bias` or `reliance` has written"
             )
         archives += own
         folders += tables
         maps += others
-    return Places(_once(archives), _once(folders), _once(maps))
+        reliances += relied
+    return Places(_once(archives), _once(folders), _once(maps), _once(reliances))
 
 
 def _matters(path: Path) -> bool:
     """Tell whether what is left out of a folder may be a result, or hold one."""
-    if path.name in (_ARCHIVE, _TABLE, MAP_OF_OTHERS) or not path.exists():
+    if path.name in (_ARCHIVE, _TABLE, _RELIANCE, MAP_OF_OTHERS) or not path.exists():
         return True
     return path.is_dir() and not os.access(path, os.R_OK | os.X_OK)
 
@@ -149,9 +220,9 @@ def _once(paths: Sequence[Path]) -> tuple[Path, ...]:
     return tuple({path.resolve(): path for path in paths}.values())
 
 
-def _read_table(path: Path) -> pd.DataFrame:
+def _read_table(path: Path, columns: Sequence[str]) -> pd.DataFrame:
     table = read_csv(path, _WORDS)
-    absent = [column for column in _COLUMNS[path.name] if column not in table.columns]
+    absent = [column for column in columns if column not in table.columns]
     if absent:
         raise UsageError(f"{path} lacks the columns {', '.join(absent)}; measure again")
     return table

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,10 @@ from erf_tools.reliance.choices import Suppressing
 from erf_tools.reliance.deciding import Decider, decider, setting, suppressed
 from erf_tools.reliance.judged import JudgedImages
 from erf_tools.reliance.result import SuppressedAnswers
+from erf_tools.reliance.sheet import save_sheet
 from erf_tools.reliance.suppressions import Suppression, chosen, suppress
+from erf_tools.report.page import write_report
+from erf_tools.report.results import Reliance
 from erf_tools.studies.one_by_one import Earlier, clear, differences, look_up
 from erf_tools.tables import write_csv, write_tables
 
@@ -112,14 +115,23 @@ def measure_reliance(
         for request, each in deciders.items():
             if each.count == len(judged.images):
                 results[request] = SuppressedAnswers.load(answers_file(output, request))
+        # The same images may lie elsewhere now.
+        results = {own: replace(found, source=judged.record) for own, found in results.items()}
         if not results:
             raise FailuresError(list(failures), all_of_it=True)
         ordered = [results[request] for request in wanted if request in results]
-        table = tables.reliance_table(ordered, rows)
-        shown, remarks = tables.readable(table, rows), tuple(tables.notes(table, rows))
-        files = _write(ordered, table, shown, remarks, judged, rows, seed, output, failures)
+        written = write_reliance(ordered, output, failures)
+        with failures.alone("report.html"):
+            page = write_report(output / "report.html", failures, reliances=[Reliance.read(output)])
+            written.files.append(page)
     return RelianceStudy(
-        table, shown, remarks, tuple(ordered), tuple(reused), tuple(failures), tuple(files)
+        written.table,
+        written.shown,
+        written.remarks,
+        tuple(ordered),
+        tuple(reused),
+        tuple(failures),
+        tuple(written.files),
     )
 
 
@@ -194,21 +206,44 @@ def _decide(
                 return
 
 
-def _write(
-    results: Sequence[SuppressedAnswers],
-    table: pd.DataFrame,
-    shown: pd.DataFrame,
-    remarks: Sequence[str],
-    judged: JudgedImages,
-    rows: Sequence[Suppression],
-    seed: int,
-    output: Path,
-    failures: Failures,
-) -> list[Path]:
-    """Write what shows networks together; each of the files stands alone."""
-    files: list[Path] = []
+@dataclass
+class RelianceTables:
+    """What shows networks together.
+
+    Attributes:
+        table: all values.
+        shown: the same as text for people.
+        remarks: what a reader has to know.
+        files: those that could be written.
+    """
+
+    table: pd.DataFrame
+    shown: pd.DataFrame
+    remarks: tuple[str, ...]
+    files: list[Path]
+
+
+def write_reliance(
+    results: Sequence[SuppressedAnswers], output: Path, failures: Failures
+) -> RelianceTables:
+    """Write what shows networks side by side: tables, figures, one image under all suppressions.
+
+    Each of the files stands alone.
+
+    Args:
+        results: of networks with the same suppressions.
+        output: the study's folder.
+        failures: what cannot be written is added here.
+    """
+    first, rows = results[0], results[0].rows
+    table = tables.reliance_table(results, rows)
+    shown = tables.readable(table, rows)
+    remarks = (*tables.notes(table, rows), *_left_out(first.source))
+    written = RelianceTables(table, shown, remarks, [])
+    files = written.files
     provenance = {
-        "images": dict(judged.record),
+        "images": dict(first.source),
+        "example": {"name": first.names[0], "sha256": first.sha256[0]},
         "results": [dict(result.setting) for result in results],
     }
     curves = tables.curves_table(results, rows)
@@ -219,14 +254,14 @@ def _write(
     with failures.alone("reliance_differences.csv"):
         paired = tables.difference_table(results, rows)
         files.append(write_csv(paired, output / "reliance_differences.csv"))
-    first = judged.images[0]
+    versions = suppress(first.example, rows, first.sha256[0], first.setting["seed"])
+    with failures.alone("reliance_versions.jpg"):
+        files.append(save_sheet(versions, rows, output / "reliance_versions.jpg"))
     drawn = {
         "reliance_profile": lambda: figures.profile_plot(table, rows),
         "reliance_curves": lambda: figures.curves_plot(curves, rows),
         "reliance_changes": lambda: figures.changes_plot(curves, rows),
-        "reliance_strip": lambda: figures.strip_plot(
-            suppress(first.pixels(), rows, first.sha256, seed), rows
-        ),
+        "reliance_strip": lambda: figures.strip_plot(versions, rows),
     }
     for name, draw in drawn.items():
         with failures.alone(f"{name}.png"):
@@ -234,4 +269,10 @@ def _write(
     with failures.alone("provenance.json"):
         write_json(output / "provenance.json", provenance)
         files.append(output / "provenance.json")
-    return files
+    return written
+
+
+def _left_out(source: Mapping[str, Any]) -> Iterator[str]:
+    left = source.get("selected", source["count"]) - source["count"]
+    if left:
+        yield f"{left} of {source['selected']} images have no label, and are left out."

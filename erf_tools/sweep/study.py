@@ -1,7 +1,7 @@
 """Study files: which models a sweep measures, over which images, and what of them, in TOML.
 
-Names and meanings are those of the options of ``erf-tools erf`` and ``erf-tools shape-bias``; paths
-are relative to the folder in which the command is run.
+Names and meanings are those of the options of ``erf-tools erf``, ``shape-bias`` and ``reliance``;
+paths are relative to the folder in which the command is run.
 """
 
 from __future__ import annotations

@@ -95,17 +95,20 @@ class Task(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     Attributes:
         table: name of the table, and of the folder for results below the sweep's.
         repeatable: whether a study may have several, as ``[[table]]``.
-        passes: through a network for an image, forward or backward.
     """
 
     table: ClassVar[str]
     repeatable: ClassVar[bool] = False
-    passes: ClassVar[int] = 1
 
     @property
     def title(self) -> str:
         """The task in a word; no other of the study has the same."""
         raise NotImplementedError
+
+    @property
+    def passes(self) -> int:
+        """Passes through a network for an image, forward or backward."""
+        return 1
 
     def opened(self, sources: Sources) -> Opened:
         """Return the task with its images, which are read and checked; no network is needed.

@@ -59,7 +59,6 @@ class ErfTask(_Choices):
 
     table: ClassVar[str] = "erf"
     repeatable: ClassVar[bool] = True
-    passes: ClassVar[int] = 2
 
     name: str = ""
     exact: bool = False
@@ -74,6 +73,11 @@ class ErfTask(_Choices):
     def title(self) -> str:
         """Name of its results."""
         return self.name or self._procedure().protocol.name
+
+    @property
+    def passes(self) -> int:
+        """Forward and back."""
+        return 2
 
     def opened(self, sources: Sources) -> Opened:
         """Return the study's images in shares of whole groups, which do not depend on its size."""
