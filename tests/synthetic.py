@@ -13,7 +13,7 @@ from erf_tools.erf.protocols import find_protocol
 from erf_tools.failures import Failures
 from erf_tools.reliance.changes import CHANGES
 from erf_tools.reliance.result import SuppressedAnswers
-from erf_tools.reliance.suppressions import SIDE, chosen, variants
+from erf_tools.reliance.suppressions import chosen, variants
 from erf_tools.studies import reliance
 from erf_tools.studies.shape_bias import measure_decisions
 
@@ -97,7 +97,7 @@ def answers(name: str, cues: str = "gray,patch-shuffle", seed: int = 0) -> Suppr
         {"accuracy": found == 0},
         generator.random((*found.shape, len(CHANGES))),
         np.full(12, 0.1),
-        generator.integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8),
+        generator.integers(0, 256, (7, 7, 3), dtype=np.uint8).repeat(32, 0).repeat(32, 1),
     )
 
 

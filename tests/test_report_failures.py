@@ -266,7 +266,9 @@ def test_nothing_that_can_be_read_is_misuse(results: Path, run_command: Command)
 def test_places_without_results_are_named(tmp_path: Path) -> None:
     empty = tmp_path / "empty"
     empty.mkdir()
-    with pytest.raises(UsageError, match=r"empty: there is no erf\.npz and no shape_bias\.csv"):
+    with pytest.raises(
+        UsageError, match=r"empty: there is no erf\.npz, shape_bias\.csv or reliance\.csv"
+    ):
         find_results([empty], Failures())
     with pytest.raises(UsageError, match="there is no such file or folder"):
         find_results([tmp_path / "nowhere"], Failures())

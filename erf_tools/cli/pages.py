@@ -17,7 +17,7 @@ def report(
         list[Path],
         typer.Argument(
             metavar="RESULTS...",
-            help="Folders of `erf-tools erf` and `erf-tools shape-bias`, folders that hold such "
+            help="Folders of `erf-tools erf`, `shape-bias` and `reliance`, folders that hold such "
             "folders, and erf.npz files.",
         ),
     ],
