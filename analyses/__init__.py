@@ -4,7 +4,7 @@
 ``identity_shortcut``, ``training_study`` and ``downstream`` examine what the RepLKNet paper says,
 ``large_kernels`` what the networks after it gain; ``coverage`` simulates how often intervals hold
 the truth; ``sweep_cost`` plans the ERFs of all of timm, ``sweep_overhead`` and ``benchmark`` time
-the library.
+the library, and ``gpu`` does all that needs a card.
 Each writes a table, a figure and provenance below ``results/``. ``fuzz`` compares random networks
 with the literal loop, and prints.
 
@@ -25,4 +25,4 @@ CLAIMS = (
     "downstream",
 )
 
-PROGRAMS = (*CLAIMS, "large_kernels", "coverage", "sweep_cost", "sweep_overhead", "benchmark")
+PROGRAMS = (*CLAIMS, "large_kernels", "coverage", "sweep_cost", "sweep_overhead", "benchmark", "gpu")

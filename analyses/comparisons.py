@@ -7,7 +7,7 @@ import importlib.util
 import multiprocessing
 import re
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -34,7 +34,7 @@ from erf_tools.features.reading import read_features
 from erf_tools.fields.cone import Cone
 from erf_tools.images import select
 from erf_tools.kernels.depthwise import DepthwiseConv2d
-from erf_tools.kernels.devices import copy_on_device
+from erf_tools.kernels.devices import copy_on_device, tf32_allowed
 from erf_tools.models.loading import load_model
 from erf_tools.models.model import Model
 
@@ -96,10 +96,13 @@ def as_published(module: nn.Module) -> nn.Module:
     return network.eval().requires_grad_(True)
 
 
-def matrix_rate(device: torch.device, side: int = 3000) -> float:
-    """Return the rate of a float32 matrix product, in FLOP/s: the best of five."""
-    factor = torch.randn(side, side, device=device)
-    return 2 * side**3 / min(duration(lambda: factor @ factor, device) for _ in range(5))
+def matrix_rate(device: torch.device, precision: Precision = "fp32") -> float:
+    """Return the rate of a matrix product on a device, in FLOP/s: the best of five."""
+    side = 8192 if device.type == "cuda" else 1024
+    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+    factor = torch.randn(side, side, device=device, dtype=dtype)
+    with tf32_allowed(precision == "tf32"):
+        return 2 * side**3 / min(duration(lambda: factor @ factor, device) for _ in range(5))
 
 
 def compare_maps(
@@ -128,7 +131,7 @@ def compare_maps(
         name = f"erf-tools, {precision}"
         allowed = _TOLERANCE[precision]
         found = compare(what, name, ours, "published procedure", published, device, pairs, allowed)
-        yield replace(found, share=work / found.seconds / matrix_rate(device))
+        yield replace(found, share=work / found.seconds / matrix_rate(device, precision))
         if made.fastest.cones:
             whole = replace(made.fastest, cones=frozenset())
 
@@ -138,6 +141,16 @@ def compare_maps(
             yield compare(
                 what, name, ours, "without the cone", without_cone, device, pairs, allowed
             )
+
+
+def save_photographs(files: Sequence[Path], side: int) -> None:
+    """Save a square piece of a built-in photograph to each of some files; no two are the same."""
+    photographs = [image.open() for image in select("builtin").images]
+    for index, file in enumerate(files):
+        shift = index // len(photographs)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        box = (shift, shift, shift + side, shift + side)
+        photographs[index % len(photographs)].crop(box).save(file)
 
 
 def compare_openerf(
@@ -150,12 +163,7 @@ def compare_openerf(
 
     layer = "layer4"
     with tempfile.TemporaryDirectory() as folder:
-        photographs = [image.open() for image in select("builtin").images]
-        for index in range(num_images):
-            photograph = photographs[index % len(photographs)]
-            shift = 8 * (index // len(photographs))
-            box = (shift, shift, shift + 300, shift + 300)
-            photograph.crop(box).save(Path(folder, f"{index:03}.png"))
+        save_photographs([Path(folder, f"{index:03}.png") for index in range(num_images)], 300)
         selection = select(folder, num_images)
 
         def ours() -> Tensor:
@@ -191,7 +199,7 @@ def compare_decisions(
     model: Model, stimuli: StimulusSet, device: torch.device, pairs: int
 ) -> Comparison:
     """Time the decisions on all stimuli against a loop as in torchvision's examples."""
-    batch_size = 16
+    batch_size = 64 if device.type == "cuda" else 16
     network = as_published(model.module).to(device)
     own = model.preprocessing
     transform = transforms.Compose(

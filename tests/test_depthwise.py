@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from erf_tools.features.behaviour import Behaviour, watched
 from erf_tools.kernels import banded, choosing, depthwise, fourier
 from erf_tools.kernels.depthwise import DepthwiseConv2d, exact_dependency
 
@@ -331,7 +332,7 @@ def test_half_precision_never_reaches_the_fft(
     for memory_format in FORMATS:
         own = features.contiguous(memory_format=memory_format).requires_grad_()
         conv(own).sum().backward()
-    assert "fft" not in choosing._candidates(features, conv.weight, False)
+    assert "fft" not in choosing.candidates(features, conv.weight, False)
 
 
 @pytest.mark.parametrize("side", [5, 13, 31])
@@ -447,12 +448,21 @@ def test_the_fastest_that_is_right_is_kept(monkeypatch: pytest.MonkeyPatch) -> N
 @pytest.mark.parametrize("tf32", [True, False])
 def test_what_a_gpu_would_try(tf32: bool) -> None:
     conv, features = _make((1, 2, 20, 20, 15, 15))
-    candidates = choosing._candidates(features, conv.weight, tf32)
+    candidates = choosing.candidates(features, conv.weight, tf32)
     # Products that are rounded to TF32 only where that is allowed.
     assert "triton" not in candidates or tf32
     expected = candidates["plain"]()
     for name in candidates.keys() - {"triton"}:
         _assert_close(candidates[name](), expected.double(), 1e-6)
+
+
+def test_a_choice_by_time_is_none_by_the_values_of_an_image() -> None:
+    conv, features = _make((1, 2, 20, 20, 15, 15))
+    behaviour = Behaviour()
+    with watched(features, behaviour):
+        found = choosing.candidates(features, conv.weight, False)
+        assert float((found["fft"]() - found["plain"]()).norm()) < 1
+    assert not behaviour.decisions
 
 
 def test_tf32_is_read_from_both_of_torchs_switches(monkeypatch: pytest.MonkeyPatch) -> None:

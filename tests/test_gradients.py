@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import sys
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -297,6 +300,30 @@ def test_a_batch_that_does_not_fit_is_halved() -> None:
     # The first by itself: watched, and to compare with.
     assert sizes[:4] == [1, 1, 7, 3]
     assert set(sizes[4:]) == {1}
+    assert result.count == 7
+
+
+def test_a_batch_that_did_not_fit_is_let_go_of_before_the_next() -> None:
+    held: list[weakref.ref[Tensor]] = []
+
+    class Small(nn.Module):
+        def forward(self, images: Tensor) -> Tensor:
+            if len(images) > 2 and images.shape[-2:] == (16, 16):
+                features = images * 2
+                held.append(weakref.ref(features))
+                error = torch.OutOfMemoryError("full")
+                error.place = sys._getframe()  # type: ignore  (a cycle: the frame has the error)
+                raise error
+            assert not any(reference() is not None for reference in held)
+            return images
+
+    model = as_model(Small(), preprocessing=PLAIN)
+    gc.disable()
+    try:
+        result = effective_receptive_field(model, noise(7), resolution=16, batch_size=7)
+    finally:
+        gc.enable()
+    assert held
     assert result.count == 7
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import gc
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -276,6 +277,7 @@ class MeasurableNetwork:
                 inputs = self._inputs(waiting[: self._together(course)])
                 sights = self._look(inputs, course, done)
                 if sights == "too large":
+                    self._free()
                     continue
                 if sights == "wrong":
                     return None
@@ -328,10 +330,18 @@ class MeasurableNetwork:
         assert sights is not None
         return sights
 
+    def _free(self) -> None:
+        """Let go of what a batch held that did not fit, cycles of its traceback included."""
+        gc.collect()
+        if self._on_cuda:
+            torch.cuda.empty_cache()
+
     def _settle(self, before: int) -> None:
         """Choose the largest batch on CUDA by the memory that the first image took."""
         if not self._settled:
             used = torch.cuda.max_memory_allocated(self._device) - before
+            if self._procedure.precision == "bf16":  # the proof takes it in float32
+                used *= 2
             free = _MEMORY_SHARE * torch.cuda.mem_get_info(self._device)[0]
             self._batch = min(max(int(free / used), 1), _MOST_IMAGES)
             self._settled = True

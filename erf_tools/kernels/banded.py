@@ -20,14 +20,21 @@ tl: Any
 
 def convolve(features: Tensor, kernel: Tensor, bias: Tensor | None) -> Tensor:
     """Multiply the rows of maps by banded matrices made from the rows of the kernel."""
-    maps, taps = features.contiguous(), kernel.contiguous()
-    tf32 = features.dtype == torch.float32
+    maps = features.contiguous()
+    out = torch.empty_like(maps)
+    launch(maps, kernel, bias, out)
+    return out.contiguous(memory_format=memory_format(features))
+
+
+def launch(maps: Tensor, kernel: Tensor, bias: Tensor | None, out: Tensor) -> Any:
+    """Convolve contiguous maps ``[N, C, H, W]`` into ``out``; return what Triton compiled."""
+    taps = kernel.contiguous()
+    tf32 = maps.dtype == torch.float32
     if tf32:
         taps = ((taps.view(torch.int32) + 0x1000) & -0x2000).view(torch.float32)
-    out = torch.empty_like(maps)
     images, channels, height, width = maps.shape
     tiles = -(-images * height // _ROWS) * -(-width // _COLUMNS)
-    triton_kernel()[tiles, channels](
+    return triton_kernel()[tiles, channels](
         maps,
         taps,
         taps if bias is None else bias,
@@ -38,7 +45,6 @@ def convolve(features: Tensor, kernel: Tensor, bias: Tensor | None) -> Tensor:
         width,
         **kernel_constants(kernel, bias is not None, tf32),
     )
-    return out.contiguous(memory_format=memory_format(features))
 
 
 def kernel_constants(kernel: Tensor, has_bias: bool, tf32: bool) -> dict[str, Any]:

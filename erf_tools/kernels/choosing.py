@@ -145,29 +145,32 @@ def cuda_algorithm(features: Tensor, kernel: Tensor) -> str:
     if key not in _chosen:
         if torch.are_deterministic_algorithms_enabled() or torch.cuda.is_current_stream_capturing():
             return "plain"
-        _chosen[key] = _fastest(_candidates(features, kernel, tf32))
+        _chosen[key] = _fastest(candidates(features, kernel, tf32))
     return _chosen[key]
 
 
-def _candidates(features: Tensor, kernel: Tensor, tf32: bool) -> dict[str, Callable[[], Tensor]]:
+def candidates(features: Tensor, kernel: Tensor, tf32: bool) -> dict[str, Callable[[], Tensor]]:
     """Return what can compute this on a GPU, ready to be run on noise; torch's own is first."""
     generator = torch.Generator(features.device).manual_seed(0)
-    noise = torch.empty_like(features).normal_(generator=generator)
+    # Not made of the features: what watches them would take the choice for one by their values.
+    noise = torch.empty_strided(
+        features.shape, features.stride(), dtype=features.dtype, device=features.device
+    ).normal_(generator=generator)
     names = ["plain", "other layout"]
     # Products in full precision are for other units than tensor cores.
     if (tf32 or features.dtype.itemsize == 2) and importlib.util.find_spec("triton"):
         names.append("triton")
-    candidates: dict[str, Callable[[], Tensor]] = {
+    found: dict[str, Callable[[], Tensor]] = {
         name: functools.partial(DIRECT[name], noise, kernel, None) for name in names
     }
     if features.dtype in fourier.TRANSFORMED:
         size = (features.shape[2], features.shape[3])
         spectrum = fourier.transform(kernel, size)
         transform_size = fourier.transform_size(kernel, size)
-        candidates["fft"] = functools.partial(
+        found["fft"] = functools.partial(
             fourier.convolve, noise, spectrum, transform_size, None, False
         )
-    return candidates
+    return found
 
 
 def _fastest(candidates: dict[str, Callable[[], Tensor]]) -> str:
