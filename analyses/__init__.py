@@ -25,4 +25,12 @@ CLAIMS = (
     "downstream",
 )
 
-PROGRAMS = (*CLAIMS, "large_kernels", "coverage", "sweep_cost", "sweep_overhead", "benchmark", "gpu")
+PROGRAMS = (
+    *CLAIMS,
+    "large_kernels",
+    "coverage",
+    "sweep_cost",
+    "sweep_overhead",
+    "benchmark",
+    "gpu",
+)
