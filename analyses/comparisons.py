@@ -25,7 +25,7 @@ from torchvision import transforms
 from analyses.timing import duration
 from erf_tools.cue_conflict.categories import CATEGORIES, IMAGENET_CLASSES
 from erf_tools.cue_conflict.classify import category_scores, decide
-from erf_tools.cue_conflict.stimuli import StimulusSet
+from erf_tools.cue_conflict.stimulus_sets import StimulusSet
 from erf_tools.erf.contributions import Contributions
 from erf_tools.erf.gradients import effective_receptive_field
 from erf_tools.erf.procedure import Precision, Procedure

@@ -33,7 +33,8 @@ from erf_tools.cue_conflict.decisions import Decisions, read_decisions
 from erf_tools.cue_conflict.figures import matrix_plot
 from erf_tools.cue_conflict.makers import DecisionMaker, decision_makers, paired_differences
 from erf_tools.cue_conflict.published import HUMANS
-from erf_tools.cue_conflict.stimuli import StimulusSet, open_stimuli
+from erf_tools.cue_conflict.stimuli import open_stimuli
+from erf_tools.cue_conflict.stimulus_sets import StimulusSet
 from erf_tools.cue_conflict.tables import readable, shape_bias_table
 from erf_tools.errors import ErfToolsError, UsageError
 from erf_tools.models.requests import Request

@@ -10,6 +10,8 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
+from erf_tools.cue_conflict.categories import worded
+from erf_tools.cue_conflict.tables import caution, cues_of
 from erf_tools.errors import UsageError
 from erf_tools.figures import COLUMN, literal, own_style, save_figure
 from erf_tools.files import file_sha256
@@ -43,12 +45,13 @@ _BIAS_COLUMNS = [
     "aggregation",
     "stimuli",
     "weights_sha256",
+    "cues",
 ]
 
 
 _WORDS = (
     *("model", "weights", "weights_sha256", "layer", "protocol", "resolution", "preset"),
-    *("aggregation", "stimuli"),
+    *("aggregation", "stimuli", "cues"),
 )
 
 
@@ -59,12 +62,14 @@ class Joined:
     Attributes:
         table: a row per model; several only for a model of which only layers other than its default
             one were measured.
+        remarks: what a reader has to know.
         left_out: models of one half only, or with several checkpoints of which none decided.
         other_weights: models whose two halves were measured with other weights.
         files: what was written.
     """
 
     table: pd.DataFrame
+    remarks: tuple[str, ...]
     left_out: tuple[str, ...]
     other_weights: tuple[str, ...]
     files: tuple[Path, ...]
@@ -99,11 +104,14 @@ def join(erf: Path, shape_bias: Path, output: Path) -> Joined:
     left_out = [
         name for name in dict.fromkeys([*left["model"], *right["model"]]) if name not in both
     ]
+    cues = cues_of(joined)
     differ = joined["weights_sha256"] != joined["weights_sha256_shape_bias"]
     other = joined.loc[differ, "model"].unique()
+    ratio = "Shape bias: S / (S + T), with its 95 % interval over shape and texture images."
     remarks = [
         "Effective side: of the smallest centred square with half of the linear ERF, input pixels. "
-        "Shape bias: S / (S + T), with its 95 % interval over shape and texture images.",
+        + worded(ratio, cues),
+        caution(cues),
         *(f"Stimuli: {label}." for label in sorted(set(joined["stimuli"]) - {""})),
         *(f"{name}: the two halves were measured with different weights." for name in other),
     ]
@@ -113,7 +121,7 @@ def join(erf: Path, shape_bias: Path, output: Path) -> Joined:
         "sources": {str(path): file_sha256(path) for path in sources.values()},
     }
     files += save_figure(scatter(joined), output / "comparison", provenance)
-    return Joined(joined, tuple(left_out), tuple(other), tuple(files))
+    return Joined(joined, tuple(remarks), tuple(left_out), tuple(other), tuple(files))
 
 
 def _chosen(left: pd.DataFrame, decided: pd.DataFrame) -> pd.DataFrame:
@@ -167,7 +175,7 @@ def scatter(table: pd.DataFrame) -> Figure:
         axes.margins(x=0.25)
         resolutions = ", ".join(sorted(set(table["resolution"])))
         axes.set_xlabel(f"effective side of the ERF, pixels at {resolutions}")
-        axes.set_ylabel("shape bias, S / (S + T)")
+        axes.set_ylabel(literal(worded("shape bias, S / (S + T)", cues_of(table))))
         axes.grid(color="#DDDDDD", linewidth=0.5)
         axes.set_axisbelow(True)
         return figure
@@ -193,7 +201,9 @@ def _readable(table: pd.DataFrame) -> pd.DataFrame:
             "Effective side, px": table["effective_side"].map("{:.0f}".format),
             "linear r at 50 %, %": (100 * table["linear_50"]).map("{:.2f}".format),
             "linear r at 99 %, %": (100 * table["linear_99"]).map("{:.2f}".format),
-            "Shape bias": table["shape_bias"].map(lambda v: f"{v:.4f}" if v == v else NONE),
+            worded("Shape bias", cues_of(table)): table["shape_bias"].map(
+                lambda v: f"{v:.4f}" if v == v else NONE
+            ),
             "95 %": intervals(table, "shape_bias", "{:.3f}".format),
             "Coverage": [
                 f"{value:.3f}{' LOW' if low else ''}"

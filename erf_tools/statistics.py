@@ -114,6 +114,16 @@ def _squared_sums(influence: np.ndarray, clusters: np.ndarray) -> tuple[float, i
     return (float(sums @ sums) * count / (count - 1) if count > 1 else nan), count
 
 
+def mean_interval(numbers: np.ndarray) -> Estimate:
+    """Return the mean of independent numbers ``[N]`` with Student's interval; none below two."""
+    count = len(numbers)
+    value = float(numbers.mean()) if count else nan
+    if count < 2:
+        return Estimate(value)
+    half = float(stdtrit(count - 1, (1 + CONFIDENCE) / 2) * numbers.std(ddof=1)) / sqrt(count)
+    return Estimate(value, value - half, value + half)
+
+
 def clustered_interval(value: float, variance: TwoWayVariance) -> Estimate:
     """Return ``value`` with Student's interval; without one where clusters are too few."""
     half = variance.quantile * sqrt(variance.value) if variance.quantile > 0 else nan

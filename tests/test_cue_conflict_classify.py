@@ -20,7 +20,8 @@ import erf_tools
 from erf_tools.cue_conflict.categories import CATEGORIES, IMAGENET_CLASSES
 from erf_tools.cue_conflict.choices import Deciding
 from erf_tools.cue_conflict.classify import category_scores, decide
-from erf_tools.cue_conflict.stimuli import Stimulus, StimulusSet, open_stimuli
+from erf_tools.cue_conflict.stimuli import open_stimuli
+from erf_tools.cue_conflict.stimulus_sets import Stimulus, StimulusSet
 from erf_tools.errors import ErfToolsError, UsageError
 from erf_tools.models.loading import load_model
 from erf_tools.models.model import as_model

@@ -14,7 +14,8 @@ from loopback import Answer, Loopback
 from PIL import Image
 
 from erf_tools.cue_conflict import stimuli
-from erf_tools.cue_conflict.categories import CATEGORIES, IMAGENET_CLASSES, read_label_map
+from erf_tools.cue_conflict.categories import CATEGORIES, IMAGENET_CLASSES
+from erf_tools.cue_conflict.category_files import read_label_map
 from erf_tools.cue_conflict.stimuli import open_stimuli, published_names
 from erf_tools.errors import ErfToolsError, UsageError
 
@@ -76,7 +77,7 @@ def quick(
     decoded: dict[Path, np.ndarray], cue_conflict: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Decode each of the published files once for all tests: sets are checked many times."""
-    decode = stimuli._pixels
+    decode = stimuli.read_pixels
 
     def once(path: Path) -> np.ndarray:
         original = path.resolve()
@@ -86,7 +87,7 @@ def quick(
             decoded[original] = decode(path)
         return decoded[original]
 
-    monkeypatch.setattr(stimuli, "_pixels", once)
+    monkeypatch.setattr(stimuli, "read_pixels", once)
 
 
 @pytest.fixture

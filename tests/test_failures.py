@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from erf_tools import effective_receptive_field, shape_bias
-from erf_tools.cue_conflict.stimuli import StimulusSet, open_stimuli
+from erf_tools.cue_conflict.stimuli import open_stimuli
+from erf_tools.cue_conflict.stimulus_sets import StimulusSet
 from erf_tools.erf.measuring import measurable
 from erf_tools.erf.procedure import Procedure
 from erf_tools.errors import ErfToolsError, UsageError

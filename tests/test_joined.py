@@ -35,6 +35,7 @@ BIAS = {
     "aggregation": "mean",
     "stimuli": "",
     "weights_sha256": "a",
+    "cues": "shape, texture",
 }
 
 

@@ -26,8 +26,9 @@ from erf_tools.models.requests import requests
 from erf_tools.report import page
 from erf_tools.report.coded_maps import block_means, block_sides, coded_map
 from erf_tools.report.commands import erf_command, reliance_command, shape_bias_command
-from erf_tools.report.content import collect, distinct
+from erf_tools.report.content import collect
 from erf_tools.report.results import ShapeBias, find_results
+from erf_tools.report.values import distinct
 from erf_tools.studies import erf as study
 
 

@@ -249,8 +249,8 @@ def test_a_section_that_fails_leaves_the_others() -> None:
     failures = Failures()
     bias = ShapeBias(Path("bias"), pd.DataFrame({"model": []}), pd.DataFrame({"model": []}), {})
     content = collect(results, [bias], failures)
-    assert [len(content[section]) for section in ("erfs", "growth", "bias_notes")] == [2, 1, 0]
-    assert ["bias_notes" in str(failure) for failure in failures] == [True]
+    assert [len(content[section]) for section in ("erfs", "growth", "bias_sets")] == [2, 1, 0]
+    assert ["bias_sets" in str(failure) for failure in failures] == [True]
 
 
 def test_nothing_that_can_be_read_is_misuse(results: Path, run_command: Command) -> None:

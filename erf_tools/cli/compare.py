@@ -26,6 +26,9 @@ def compare(
     columns = ["model", "weights", "layer", "effective_side", "shape_bias"]
     columns += ["shape_bias_low", "shape_bias_high", "coverage"]
     typer.echo(as_text(outcome.table[columns].round(4)))
+    say()
+    for remark in outcome.remarks[:2]:  # what follows is said as warnings, or stands in the tables
+        say(remark)
     if outcome.left_out:
         say(f"In one of the two only, or there of other checkpoints: {', '.join(outcome.left_out)}")
     for name in outcome.other_weights:

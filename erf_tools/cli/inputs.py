@@ -9,7 +9,8 @@ from erf_tools.cli.options import split_names, split_weights
 from erf_tools.cli.outcomes import say
 
 if TYPE_CHECKING:
-    from erf_tools.cue_conflict.stimuli import StimulusSet
+    from erf_tools.cue_conflict.categories import Categories
+    from erf_tools.cue_conflict.stimulus_sets import StimulusSet
     from erf_tools.folders import Remark
     from erf_tools.images import Selection
     from erf_tools.models.requests import Request
@@ -41,15 +42,20 @@ def wanted_models(
     return wanted
 
 
-def opened_stimuli(source: str, allow_partial: bool) -> StimulusSet:
+def opened_stimuli(
+    source: str, allow_partial: bool, categories: Categories | None = None
+) -> StimulusSet:
     """Open stimuli, and say what is left out of them, what is missing, and whose they are."""
-    from erf_tools.cue_conflict.stimuli import CITATION, open_stimuli
+    from erf_tools.cue_conflict.categories import SIXTEEN
+    from erf_tools.cue_conflict.stimuli import open_stimuli
+    from erf_tools.cue_conflict.stimulus_sets import CITATION
 
-    found = open_stimuli(source, allow_partial, progress=True)
+    found = open_stimuli(source, allow_partial, progress=True, categories=categories or SIXTEEN)
     report_left_out(found.left_out, "files or folders hold no stimuli")
     for deviation in found.deviations:
         say(f"partial stimuli: {deviation}", err=True)
-    say(CITATION, err=True)
+    if found.categories.as_published:
+        say(CITATION, err=True)
     return found
 
 

@@ -66,11 +66,17 @@ def shape_bias(
 
     Example: erf-tools shape-bias --models resnet152,replknet31b
     """
-    from erf_tools.cue_conflict.categories import read_label_map
+    from erf_tools.cue_conflict.categories import SIXTEEN
+    from erf_tools.cue_conflict.category_files import read_categories, read_label_map
     from erf_tools.cue_conflict.decisions import find_decision_files, read_decisions
 
     head_free = HeadFree(**taken(declared(HeadFree), choices))
+    deciding = Deciding(**taken(declared(Deciding), choices))
+    shown = StimulusChoices(**taken(declared(StimulusChoices), choices))
+    categories = read_categories(shown.categories) if shown.categories else SIXTEEN
     names = split_names(model)
+    if deciding.prompts != Deciding.prompts:
+        _check_prompts(deciding.prompts, [] if head_free.head_free else names)
     if head_free.head_free and (decisions or label_map or not names):
         raise UsageError(
             "--head-free measures layers of networks: it needs --model, and takes neither "
@@ -78,19 +84,20 @@ def shape_bias(
         )
     if not names and not decisions:
         raise UsageError("--model is missing; or give --decisions to measure published ones")
-    published = read_decisions(decisions) if decisions else []
+    if decisions and len(categories.cues) < 2:
+        raise UsageError("--decisions are of stimuli with two cues; --categories names one only")
+    published = read_decisions(decisions, categories) if decisions else []
     if decisions:
         report_left_out(find_decision_files(decisions)[1], "files or folders hold no decisions")
-    classes = read_label_map(label_map) if label_map else None
+    classes = read_label_map(label_map, categories.names) if label_map else None
     found, wanted = None, []
     if names:
         wanted = wanted_models(names, weights, offline, channels)
-        shown = StimulusChoices(**taken(declared(StimulusChoices), choices))
-        found = opened_stimuli(shown.stimuli, shown.allow_partial)
+        found = opened_stimuli(shown.stimuli, shown.allow_partial, categories)
     from erf_tools.tables import as_text
 
     common: dict[str, Any] = {
-        "deciding": Deciding(**taken(declared(Deciding), choices)),
+        "deciding": deciding,
         "batch_size": read_batch_size(batch_size),
         "device": device,
         "seed": seed,
@@ -118,3 +125,20 @@ def shape_bias(
         say(remark)
     say_written(output, outcome.files)
     raise_failures(outcome.failures)
+
+
+def _check_prompts(prompts: str, names: list[str]) -> None:
+    """See that prompts are for one of the networks, and can be read, before anything is measured.
+
+    Raises:
+        UsageError: they are not.
+    """
+    from erf_tools.models.prefixes import is_zero_shot
+    from erf_tools.models.zero_shot import read_templates
+
+    if not any(map(is_zero_shot, names)):
+        raise UsageError(
+            "--prompts is for decisions of networks that compare images with text, as "
+            "open_clip:ViT-B-32; leave it out"
+        )
+    read_templates(prompts)

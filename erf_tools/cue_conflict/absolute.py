@@ -18,6 +18,7 @@ import pandas as pd
 
 from erf_tools.cue_conflict.decisions import Decisions
 from erf_tools.cue_conflict.measures import Influenced
+from erf_tools.statistics import Estimate, mean_interval
 
 #: Name of each measure, as a column, and what it is called where it is shown.
 MEASURES = {
@@ -79,6 +80,23 @@ def absolute_values(made: Decisions) -> pd.DataFrame:
     return pd.DataFrame(
         {name: values[name] for name in MEASURES if name in values}, index=frame.index, dtype=float
     )
+
+
+def single_cue_estimates(made: Decisions) -> dict[str, Estimate]:
+    """Return the mean reciprocal ranks of the right category on single-cue stimuli, with intervals.
+
+    ``mrr`` is among all categories, ``mrr_classes``, of its best class, among all classes of the
+    head; both in (0, 1]. Student's 95 % intervals over stimuli, which are taken as independent.
+    NaN where the scores are not known.
+    """
+    if made.scores is None:
+        return {name: Estimate(nan) for name in ("mrr", "mrr_classes")}
+    frame = made.frame
+    scores = made.scores.categories.loc[frame.index]
+    ranks = ranks_of(shares_of(scores.to_numpy(dtype=float)))
+    own = ranks[np.arange(len(frame)), scores.columns.get_indexer(frame["shape"])]
+    of_classes = made.scores.ranks.loc[frame.index, "shape"].to_numpy()
+    return {"mrr": mean_interval(1 / own), "mrr_classes": mean_interval(1 / of_classes)}
 
 
 def shares_of(scores: np.ndarray) -> np.ndarray:

@@ -1,4 +1,8 @@
-"""The sixteen categories, and the ImageNet-1K classes that belong to each.
+"""Categories among which is decided, and the two cues that can speak for one: a declaration.
+
+By default they are the sixteen of Geirhos et al., with shape and texture. Everywhere in the package
+the first cue is called shape and the second texture, as columns and measures are, whatever they are
+called where they are shown.
 
 Source: Geirhos et al., ImageNet-trained CNNs are biased towards texture, ICLR 2019, and the
 repository rgeirhos/texture-vs-shape.
@@ -6,11 +10,10 @@ repository rgeirhos/texture-vs-shape.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
-
-from erf_tools.csv_files import read_index, read_rows
-from erf_tools.errors import UsageError, suggestion
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 CATEGORIES = (
     "airplane",
@@ -66,31 +69,102 @@ IMAGENET_CLASSES: Mapping[str, list[int]] = {
 }
 
 
-def read_label_map(path: Path) -> dict[str, list[int]]:
-    """Read which class indices belong to which category, for a head that is not ImageNet-1K's.
+#: What the cues are called by default.
+CUES = ("shape", "texture")
 
-    The file is CSV with a header and the columns ``index`` (0-based) and ``category``; classes that
-    belong to no category are left out of it.
+_OF_CUES = re.compile(r"S / \(S \+ T\)|\(S \+ T\)|\b(?:shape|texture)\b", re.IGNORECASE)
 
-    Raises:
-        UsageError: the file is missing, malformed, names an unknown category or an index twice, or
-            leaves a category without a class; the row is named.
+
+@dataclass(frozen=True)
+class Categories:
+    """What can be decided for, and by which cues.
+
+    Attributes:
+        names: in the order in which they are shown; of equal scores the first one wins.
+        classes: of each category, among ImageNet-1K's; without those that have none.
+        prompts: what each category is called in words, for networks that compare images with text;
+            of those left out the name.
+        cues: what the cue whose category comes first in a stimulus' name is called, and the other;
+            one where each stimulus has one cue only.
+        file: that declares them; empty for what comes with the package.
     """
-    classes: dict[str, list[int]] = {category: [] for category in CATEGORIES}
-    seen: set[int] = set()
-    for row in read_rows(path, "--label-map", ("index", "category")):
-        category, index = row["category"], read_index(row["index"])
-        if category not in classes:
-            raise UsageError(
-                f"{row.place}: {category!r} is no category: {suggestion(category, CATEGORIES)}"
-            )
-        if index is None:
-            raise UsageError(f"{row.place}: index is {row['index']!r}; it is a number from 0")
-        if index in seen:
-            raise UsageError(f"{row.place}: index {index} is given twice")
-        seen.add(index)
-        classes[category].append(index)
-    empty = [category for category, indices in classes.items() if not indices]
-    if empty:
-        raise UsageError(f"--label-map {path} has no class for {', '.join(empty)}")
-    return classes
+
+    names: tuple[str, ...] = CATEGORIES
+    classes: Mapping[str, Sequence[int]] = field(default_factory=lambda: IMAGENET_CLASSES)
+    prompts: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    cues: tuple[str, ...] = CUES
+    file: str = field(default="", compare=False)
+
+    @property
+    def as_published(self) -> bool:
+        """Whether the published stimuli and decisions are about these."""
+        return set(self.names) == set(CATEGORIES) and self.cues == CUES
+
+    @property
+    def texts(self) -> dict[str, tuple[str, ...]]:
+        """What each category is called in words."""
+        plain = {name: (name.replace("_", " "),) for name in self.names}
+        return {name: tuple(self.prompts.get(name, own)) for name, own in plain.items()}
+
+    def record(self) -> dict[str, Any] | None:
+        """Return the declaration as JSON values, but for its file; ``None`` for the default."""
+        if self == SIXTEEN:
+            return None
+        return {
+            "names": list(self.names),
+            "classes": {name: list(own) for name, own in self.classes.items()},
+            "prompts": {name: list(own) for name, own in self.prompts.items()},
+            "cues": list(self.cues),
+        }
+
+    @classmethod
+    def of_record(cls, record: Mapping[str, Any] | None) -> Categories:
+        """Return what :meth:`record` gave.
+
+        Raises:
+            KeyError: it lacks something.
+        """
+        if record is None:
+            return SIXTEEN
+        names, cues = tuple(record["names"]), tuple(record["cues"])
+        prompts = {name: tuple(own) for name, own in record["prompts"].items()}
+        return cls(names, record["classes"], prompts, cues)
+
+
+SIXTEEN = Categories()
+
+
+def guessing_mrr(count: int) -> float:
+    """Return the mean reciprocal rank that blind guessing gives among so many categories."""
+    return sum(1 / rank for rank in range(1, count + 1)) / count
+
+
+def low_coverage(count: int) -> float:
+    """Return below which coverage a ratio of cues rests on hits that guessing could explain.
+
+    Twice what guessing among so many categories gives, .25 for sixteen; where these are so few that
+    this is no bound, half way from guessing to 1.
+    """
+    by_chance = min(2 / count, 1.0)
+    return min(2 * by_chance, (1 + by_chance) / 2)
+
+
+def worded(text: str, cues: Sequence[str]) -> str:
+    """Return a text about shape and texture in the words for other cues, with large letters kept.
+
+    Args:
+        text: of this package, not one with names of others.
+        cues: what the first one is called, and the second if there is one.
+    """
+    if tuple(cues) == CUES:
+        return text
+    first, second = cues[0], cues[-1]
+    sums = {"S / (S + T)": f"{first} / ({first} + {second})", "(S + T)": f"({first} + {second})"}
+
+    def replaced(found: re.Match[str]) -> str:
+        if (sign := found[0]) in sums:
+            return sums[sign]
+        word = first if sign.lower() == CUES[0] else second
+        return word[:1].upper() + word[1:] if sign[0].isupper() else word
+
+    return _OF_CUES.sub(replaced, text)

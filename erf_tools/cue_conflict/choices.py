@@ -21,6 +21,8 @@ class StimulusChoices:
         stimuli: a folder, or the name of a published set; see
             :func:`erf_tools.cue_conflict.stimuli.open_stimuli`.
         allow_partial: use what there is of a set.
+        categories: a file that declares categories and cues; see
+            :func:`erf_tools.cue_conflict.category_files.read_categories`.
     """
 
     stimuli: str = choice(
@@ -30,6 +32,13 @@ class StimulusChoices:
         metavar="DIR|edges|silhouettes",
     )
     allow_partial: bool = choice(False, "Measure what there is of a set, and say so.")
+    categories: str | None = choice(
+        None,
+        "For stimuli of your own, in TOML: what the cues are called, categories, and their classes "
+        "or prompts.",
+        metavar="FILE",
+        shown_default="shape and texture of the sixteen published ones",
+    )
 
 
 @dataclass(frozen=True)
@@ -41,6 +50,7 @@ class Deciding:
         aggregation: how the probabilities of a category's classes become one number.
         output_key: which part of the network's output holds the logits, where it gives several;
             ``logits`` by default.
+        prompts: see :func:`erf_tools.models.zero_shot.read_templates`.
 
     Raises:
         UsageError: there is no such preset or aggregation.
@@ -59,6 +69,12 @@ class Deciding:
         "Which part of the network's output holds the logits.",
         metavar="KEY",
         shown_default="logits, where it gives several",
+    )
+    prompts: str = choice(
+        "{}",
+        "How open_clip: networks are told of a category: a template as in 'a photo of a {}.', "
+        "eighty (those of the CLIP paper), or a file of templates, one on each line.",
+        metavar="TEMPLATE|eighty|FILE",
     )
 
     def __post_init__(self) -> None:

@@ -13,14 +13,16 @@ import torch
 from torch import Tensor, nn
 
 from erf_tools.choices import declared, spelled_out
-from erf_tools.cue_conflict.categories import CATEGORIES, IMAGENET_CLASSES
+from erf_tools.cue_conflict.categories import IMAGENET_CLASSES, Categories
 from erf_tools.cue_conflict.choices import Deciding
 from erf_tools.cue_conflict.decisions import Decisions, decision_frame
 from erf_tools.cue_conflict.makers import DecisionMaker
 from erf_tools.cue_conflict.scores import Scores
 from erf_tools.cue_conflict.showing import shown, shown_settings, statistics
-from erf_tools.cue_conflict.stimuli import Stimulus, StimulusSet, open_stimuli
+from erf_tools.cue_conflict.stimuli import open_stimuli
+from erf_tools.cue_conflict.stimulus_sets import Stimulus, StimulusSet
 from erf_tools.errors import ErfToolsError, UsageError
+from erf_tools.folders import listed
 from erf_tools.kernels.devices import choose_device, device_name
 from erf_tools.models.heads import IMAGENET_HEAD, are_probabilities, probabilities
 from erf_tools.models.logits import classifier, undecided
@@ -90,6 +92,8 @@ def decide(
         model = as_model(model)
     deciding = deciding or Deciding()
     setting, name = settings(model, stimuli, deciding, label_map), model.name
+    classes = category_classes(model, stimuli.categories, label_map)
+    own = classes if model.classes or label_map is not None else None
     target = choose_device(device, model.module)
     mean, std = statistics(deciding.preset, model.preprocessing)
     given: list[Tensor] = []
@@ -97,18 +101,17 @@ def decide(
     with classifier(model, target, mean, std, deciding.output_key, fast) as classify:
         for pixels in batches:
             logits = classify(pixels)
-            check_classes(name, logits.shape[1], label_map)
+            check_classes(name, logits.shape[1], own)
             _check_finite(name, logits, stimuli.stimuli[sum(map(len, given)) :])
             given.append(logits)
     outputs = torch.cat(given)
-    classes = label_map or IMAGENET_CLASSES
     scores = category_scores(outputs, deciding.aggregation, classes)
-    answers = [CATEGORIES[index] for index in scores.argmax(dim=1).tolist()]
+    answers = [list(classes)[index] for index in scores.argmax(dim=1).tolist()]
     names, shapes, textures = zip(
         *((stimulus.name, stimulus.shape, stimulus.texture) for stimulus in stimuli.stimuli),
         strict=True,
     )
-    table = pd.DataFrame(scores.numpy(), index=list(names), columns=list(CATEGORIES))
+    table = pd.DataFrame(scores.numpy(), index=list(names), columns=list(classes))
     ranks = pd.DataFrame(
         {
             cue: class_ranks(outputs, classes, categories)
@@ -125,7 +128,31 @@ def decide(
         "versions": versions(),
     }
     in_order = (each.loc[frame.index] for each in (table, ranks))
-    return Decisions(model.name, frame, provenance, Scores(*in_order))
+    found = Scores(*in_order)
+    return Decisions(model.name, frame, provenance, found, stimuli.categories)
+
+
+def category_classes(
+    model: Model, categories: Categories, label_map: Mapping[str, Sequence[int]] | None
+) -> dict[str, Sequence[int]]:
+    """Return which classes of a network's head belong to each category, in the order of these.
+
+    Raises:
+        UsageError: of one it is not known.
+    """
+    if model.classes:
+        known: Mapping[str, Sequence[int]] = {
+            name: (index,) for index, name in enumerate(model.classes)
+        }
+    else:
+        known = categories.classes if label_map is None else label_map
+    without = [name for name in categories.names if not known.get(name)]
+    if without:
+        raise UsageError(
+            f"{model.name}: which classes belong to {listed(without)} is not known; say it in "
+            "--categories FILE (of ImageNet-1K), or with --label-map FILE (of any head)"
+        )
+    return {name: known[name] for name in categories.names}
 
 
 def settings(
@@ -147,6 +174,7 @@ def settings(
     return {
         **shown_settings(model, stimuli, deciding.preset),
         **asdict(deciding),
+        "prompts": deciding.prompts if model.classes else None,
         "ties": "first in the alphabet",
         "label_map": {key: list(value) for key, value in label_map.items()} if label_map else None,
     }
@@ -155,11 +183,17 @@ def settings(
 def category_scores(
     logits: Tensor, aggregation: str, classes: Mapping[str, Sequence[int]]
 ) -> Tensor:
-    """Return ``[N, 16]`` scores, in the order of the categories, of a head's ``[N, classes]``."""
+    """Return ``[N, categories]`` scores, in the order of ``classes``, of a head's outputs.
+
+    Args:
+        logits: of the head, ``[N, classes]``, or probabilities.
+        aggregation: how the probabilities of a category's classes become one number.
+        classes: of each category.
+    """
     shares = probabilities(logits)
     columns = []
-    for category in CATEGORIES:
-        own = shares[:, list(classes[category])]
+    for indices in classes.values():
+        own = shares[:, list(indices)]
         if aggregation == "max":
             columns.append(own.amax(dim=1))
         else:

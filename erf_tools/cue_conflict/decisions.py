@@ -18,9 +18,9 @@ from typing import Any
 import pandas as pd
 
 from erf_tools.csv_files import Row, read_rows
-from erf_tools.cue_conflict.categories import CATEGORIES, NO_ANSWER
+from erf_tools.cue_conflict.categories import NO_ANSWER, SIXTEEN, Categories
 from erf_tools.cue_conflict.scores import SCORES, Scores
-from erf_tools.cue_conflict.stimuli import TOTAL, parse_name, published_names
+from erf_tools.cue_conflict.stimulus_sets import TOTAL, parse_name, published_names
 from erf_tools.errors import UsageError, suggestion
 from erf_tools.folders import Remark, find_files, given_path, shown
 from erf_tools.tables import read_csv, write_csv
@@ -64,12 +64,14 @@ class Decisions:
             ``response`` (a category, or ``na``); and ``confidence``, where a file says it.
         provenance: what is known of how they were made, as JSON values.
         scores: that they were made by, of the same stimuli; ``None`` where they are not known.
+        categories: among which was decided.
     """
 
     name: str
     frame: pd.DataFrame
     provenance: Mapping[str, Any] = field(default_factory=dict)
     scores: Scores | None = None
+    categories: Categories = SIXTEEN
 
     @property
     def human(self) -> bool:
@@ -93,14 +95,19 @@ class Decisions:
         write_csv(table, path)
 
 
-def load_frame(path: Path) -> pd.DataFrame:
+def load_frame(path: Path, categories: Categories = SIXTEEN) -> pd.DataFrame:
     """Return the frame of :class:`Decisions` that were saved; of single-cue stimuli as well.
+
+    Args:
+        path: the file.
+        categories: of the stimuli.
 
     Raises:
         UsageError: the file is missing or cannot be read.
     """
     table = read_csv(path)
-    pairs = [parse_name(name) for name in table["imagename"]]
+    in_pairs = len(categories.cues) > 1
+    pairs = [parse_name(name, categories) if in_pairs else None for name in table["imagename"]]
     shapes = table["category"].tolist()
     return decision_frame(
         [name.removesuffix(".png") for name in table["imagename"]],
@@ -128,12 +135,19 @@ def decision_frame(
     return pd.DataFrame(columns, index=pd.Index(stimuli, name="stimulus")).sort_index()
 
 
-def read_decisions(sources: Sequence[str | Path]) -> list[Decisions]:
+def read_decisions(
+    sources: Sequence[str | Path], categories: Categories = SIXTEEN
+) -> list[Decisions]:
     """Read decision files and folders of them.
 
     A decision maker is identified by the *file*, since the same ``subj`` stands for different
     networks in different published files; only an observer (``subject-01``), and a file with
     several subjects, go by ``subj``. Sessions of one decision maker are put together.
+
+    Args:
+        sources: files and folders.
+        categories: among which was decided. Of the published ones, each stimulus has to be one that
+            was published.
 
     Raises:
         UsageError: a file is missing or malformed, a category is unknown, a stimulus was never
@@ -141,7 +155,7 @@ def read_decisions(sources: Sequence[str | Path]) -> list[Decisions]:
     """
     rows: dict[str, list[pd.DataFrame]] = {}
     for path in find_decision_files(sources)[0]:
-        for name, frame in _read(path).items():
+        for name, frame in _read(path, categories).items():
             rows.setdefault(name, []).append(frame)
     makers = []
     for name, frames in rows.items():
@@ -161,7 +175,10 @@ def read_decisions(sources: Sequence[str | Path]) -> list[Decisions]:
             table["confidence"].tolist(),
         )
         files = sorted(set(table["file"]))
-        makers.append(Decisions(name, frame, {"kind": "published decisions", "files": files}))
+        known: dict[str, Any] = {"kind": "published decisions", "files": files}
+        if categories.file:
+            known["categories_file"] = categories.file
+        makers.append(Decisions(name, frame, known, categories=categories))
     return sorted(makers, key=lambda maker: (not maker.human, maker.name))
 
 
@@ -195,7 +212,7 @@ def find_decision_files(sources: Sequence[str | Path]) -> tuple[list[Path], list
     return list(once.values()), left_out
 
 
-def _read(path: Path) -> dict[str, pd.DataFrame]:
+def _read(path: Path, categories: Categories) -> dict[str, pd.DataFrame]:
     rows = read_rows(path, "--decisions", COLUMNS, LABEL_COLUMNS)
     if not rows:
         raise UsageError(f"--decisions {path} holds no decisions")
@@ -203,12 +220,11 @@ def _read(path: Path) -> dict[str, pd.DataFrame]:
     image, answer = LABEL_COLUMNS if labels else ("imagename", "object_response")
     decided = []
     for row in rows:
-        stimulus, pair = _stimulus(row, image)
+        stimulus, pair = _stimulus(row, image, categories)
         response = NO_ANSWER if row[answer] in _NO_ANSWERS else row[answer]
-        if response not in (*CATEGORIES, NO_ANSWER):
-            raise UsageError(
-                f"{row.place}: {answer} is {response!r}: {suggestion(response, CATEGORIES)}"
-            )
+        if response not in (*categories.names, NO_ANSWER):
+            near = suggestion(response, categories.names)
+            raise UsageError(f"{row.place}: {answer} is {response!r}: {near}")
         subject, confidence = "", nan
         if labels:
             confidence = _confidence(row)
@@ -216,7 +232,8 @@ def _read(path: Path) -> dict[str, pd.DataFrame]:
             subject = row["subj"]
             if row["category"] != pair[0]:
                 raise UsageError(
-                    f"{row.place}: category is {row['category']!r}, but the shape is {pair[0]}"
+                    f"{row.place}: category is {row['category']!r}, but the "
+                    f"{categories.cues[0]} is {pair[0]}"
                 )
             if len(subject) > _LONGEST_NAME:
                 raise UsageError(f"{row.place}: subj has over {_LONGEST_NAME} characters")
@@ -232,16 +249,19 @@ def _read(path: Path) -> dict[str, pd.DataFrame]:
     return {published["name"] if published else shown(path.stem): read}
 
 
-def _stimulus(row: Row, column: str) -> tuple[str, tuple[str, str]]:
+def _stimulus(row: Row, column: str, categories: Categories) -> tuple[str, tuple[str, str]]:
     """Return which stimulus a row is about, and its shape and texture."""
-    name = row[column].rsplit("_", 1)[-1].removesuffix(".png")
-    pair = parse_name(f"{name}.png")
+    # model-vs-human writes what it knows of a trial before the name, in parts between "_".
+    parts = row[column].removesuffix(".png").split("_")
+    names = ("_".join(parts[place:]) for place in range(len(parts)))
+    pairs = ((each, parse_name(f"{each}.png", categories)) for each in names)
+    name, pair = next(((each, own) for each, own in pairs if own), ("", None))
     if pair is None:
         raise UsageError(
             f"{row.place}: {row[column]!r} is not the name of a cue-conflict stimulus "
             "(cat7-elephant1.png)"
         )
-    if f"{name}.png" not in published_names():
+    if categories.as_published and f"{name}.png" not in published_names():
         raise UsageError(f"{row.place}: {name} is none of the {TOTAL} published stimuli")
     return name, pair
 

@@ -11,10 +11,11 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from erf_tools.cue_conflict.categories import CATEGORIES
+from erf_tools.cue_conflict.categories import SIXTEEN, Categories, worded
 from erf_tools.cue_conflict.makers import DecisionMaker, maker_label
 from erf_tools.cue_conflict.measures import bias_by_category
 from erf_tools.cue_conflict.published import HUMANS
+from erf_tools.cue_conflict.tables import cues_of
 from erf_tools.figures import (
     COLUMN,
     PAGE,
@@ -42,11 +43,14 @@ def matrix_plot(makers: Sequence[DecisionMaker]) -> Figure:
     decisions grow to the right. Single observers are left out: humans stand pooled.
     """
     shown = [maker for maker in makers if not maker.human or maker.name.startswith(HUMANS)]
+    categories = _categories(makers)
+    names = categories.names
     with own_style():
-        figure = Figure(figsize=(COLUMN + 1.1, 4.2 + 0.13 * ((len(shown) + 1) // 2)))
+        height = 0.7 + 0.22 * len(names) + 0.13 * ((len(shown) + 1) // 2)
+        figure = Figure(figsize=(COLUMN + 1.1, height))
         figure.set_layout_engine("constrained")
         axes = figure.add_subplot()
-        rows = np.arange(len(CATEGORIES))
+        rows = np.arange(len(names))
         networks = [maker for maker in shown if not maker.human]
         for maker in shown:
             colour, marker = (_HUMAN_COLOUR, "o") if maker.human else _look(networks.index(maker))
@@ -65,15 +69,15 @@ def matrix_plot(makers: Sequence[DecisionMaker]) -> Figure:
                 zorder=3 if maker.human else 2,
                 clip_on=False,
             )
-        axes.set_yticks(rows, CATEGORIES)
-        axes.set_ylim(len(CATEGORIES) - 0.5, -0.5)
+        axes.set_yticks(rows, [literal(name) for name in names])
+        axes.set_ylim(len(names) - 0.5, -0.5)
         axes.set_xlim(0, 1)
-        axes.set_xlabel("share of texture decisions")
-        axes.set_ylabel("shape category")
+        axes.set_xlabel(_word("share of texture decisions", categories))
+        axes.set_ylabel(_word("shape category", categories))
         axes.grid(axis="y", color="#DDDDDD", linewidth=0.5)
         axes.set_axisbelow(True)
         top = axes.secondary_xaxis("top", functions=(_complement, _complement))
-        top.set_xlabel("share of shape decisions")
+        top.set_xlabel(_word("share of shape decisions", categories))
         figure.legend(loc="outside lower center", ncols=2, frameon=False)
         return figure
 
@@ -100,7 +104,7 @@ def interval_plot(makers: Sequence[DecisionMaker]) -> Figure:
         axes.set_yticks(range(len(order)), [_label(maker) for maker in order])
         axes.set_ylim(len(order) - 0.5, -0.5)
         axes.set_xlim(0, 1)
-        axes.set_xlabel("shape bias, S / (S + T), 95 % interval")
+        axes.set_xlabel(_word("shape bias, S / (S + T), 95 % interval", _categories(makers)))
         axes.grid(axis="x", color="#DDDDDD", linewidth=0.5)
         axes.set_axisbelow(True)
         for label, maker in zip(axes.get_yticklabels(), order, strict=True):
@@ -118,6 +122,7 @@ def sensitivity_plot(makers: Sequence[DecisionMaker]) -> Figure:
     """
     shown = [maker for maker in makers if not maker.human or maker.name.startswith(HUMANS)]
     networks = [maker for maker in shown if not maker.human]
+    categories = _categories(makers)
     ranked = [maker for maker in shown if "mrr_shape" in maker.absolute]
     with own_style():
         width = PAGE if ranked else COLUMN
@@ -125,12 +130,12 @@ def sensitivity_plot(makers: Sequence[DecisionMaker]) -> Figure:
         figure.set_layout_engine("constrained")
         first, *others = figure.subplots(1, 2 if ranked else 1, squeeze=False)[0]
         _draw_rays(first)
-        first.set_xlabel("texture decisions, T / N")
-        first.set_ylabel("shape decisions, S / N")
-        first.set_title("dashed: equal shape bias")
+        first.set_xlabel(_word("texture decisions / all", categories))
+        first.set_ylabel(_word("shape decisions / all", categories))
+        first.set_title(_word("dashed: equal shape bias", categories))
         for axes in others:
-            axes.set_xlabel("mean reciprocal rank of the texture")
-            axes.set_ylabel("mean reciprocal rank of the shape")
+            axes.set_xlabel(_word("mean reciprocal rank of the texture", categories))
+            axes.set_ylabel(_word("mean reciprocal rank of the shape", categories))
             axes.plot([0, 1], [0, 1], color="#BBBBBB", linewidth=0.7)
         for maker in shown:
             colour, marker = (_HUMAN_COLOUR, "o") if maker.human else _look(networks.index(maker))
@@ -162,7 +167,7 @@ def depth_plot(table: pd.DataFrame) -> Figure:
     Args:
         table: :func:`erf_tools.cue_conflict.layer_tables.layer_table`.
     """
-    networks = list(table.groupby(["model", "weights"], sort=False))
+    networks, cues = list(table.groupby(["model", "weights"], sort=False)), cues_of(table)
     with own_style():
         figure = Figure(figsize=(PAGE, 2.6 + 0.13 * len(networks)), layout="constrained")
         triplets, dimensions = figure.subplots(1, 2)
@@ -175,15 +180,23 @@ def depth_plot(table: pd.DataFrame) -> Figure:
                 _draw_growth(dimensions, depth, rows, f"{cue}_dimensions", look)
         triplets.axhline(0.5, color="#777777", linewidth=0.7, linestyle=":")
         triplets.set_ylim(0, 1)
-        triplets.set_ylabel("triplets won by shape")
+        triplets.set_ylabel(literal(worded("triplets won by shape", cues)))
         dimensions.axhline(_NOTHING_SHARED, color="#777777", linewidth=0.7, linestyle=":")
         dimensions.set_ylim(bottom=0)
-        dimensions.set_ylabel("dimensions: ○ shape, △ texture")
+        dimensions.set_ylabel(literal(worded("dimensions: ○ shape, △ texture", cues)))
         for axes in (triplets, dimensions):
             axes.set_xlabel("depth: first to last measured layer")
             draw_grid(axes)
         label_lines(figure, triplets)
         return figure
+
+
+def _categories(makers: Sequence[DecisionMaker]) -> Categories:
+    return makers[0].categories if makers else SIXTEEN
+
+
+def _word(text: str, categories: Categories) -> str:
+    return literal(worded(text, categories.cues))
 
 
 def _draw_growth(

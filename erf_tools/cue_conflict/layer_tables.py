@@ -7,8 +7,9 @@ from itertools import combinations
 
 import pandas as pd
 
+from erf_tools.cue_conflict.categories import Categories, worded
 from erf_tools.cue_conflict.representation import MEASURES, Layered
-from erf_tools.cue_conflict.tables import CAUTION
+from erf_tools.cue_conflict.tables import caution, cues_of
 from erf_tools.labels import UNTRAINED
 from erf_tools.tables import DIFFERENCES, difference_row, with_intervals
 
@@ -22,6 +23,7 @@ def layer_table(networks: Sequence[Layered]) -> pd.DataFrame:
     rows = []
     for network in networks:
         record = network.provenance
+        categories = Categories.of_record(record["stimuli"].get("categories"))
         for place, layer in enumerate(network.layers):
             row = {
                 **dict(zip(("model", "weights"), _names(network), strict=True)),
@@ -33,7 +35,8 @@ def layer_table(networks: Sequence[Layered]) -> pd.DataFrame:
                 row |= layer.measures[name].estimate.columns(name)
             row |= {name: record[name] for name in ("similarity", "preset")}
             row |= {"stimuli": record["stimuli"]["label"]}
-            rows.append({**row, "weights_sha256": record["model"]["weights"]["sha256"]})
+            row |= {"weights_sha256": record["model"]["weights"]["sha256"]}
+            rows.append({**row, "cues": ", ".join(categories.cues)})
     return pd.DataFrame(rows)
 
 
@@ -66,19 +69,20 @@ def readable(table: pd.DataFrame) -> pd.DataFrame:
     )
     for name, title in MEASURES.items():
         shown[title] = with_intervals(table, name, lambda value: f"{value:.3f}")
-    return shown
+    return shown.rename(columns=lambda title: worded(title, cues_of(table)))
 
 
 def notes(table: pd.DataFrame) -> list[str]:
     """Return what a reader of :func:`layer_table` has to know, a sentence or two each."""
-    found = [
+    cues = cues_of(table)
+    of_measures = [
         "Triplets: an anchor is nearer to a stimulus of its shape category than to one of its "
         f"texture category ({table['similarity'].iloc[0]} of features pooled over all places); .5 "
         "is neither. All triplets count but those that share the very same image.",
         "Dimensions: shares of shape, texture and the rest by a softmax of correlations; where "
         "nothing is shared they are .212, .212 and .576. 95 %: over shape and texture images.",
-        CAUTION,
     ]
+    found = [*(worded(each, cues) for each in of_measures), caution(cues)]
     found += [f"Stimuli: {label}." for label in table["stimuli"].unique()]
     if (table["weights"] == UNTRAINED).any():
         names = ", ".join(table.loc[table["weights"] == UNTRAINED, "model"].unique())

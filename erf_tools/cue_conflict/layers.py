@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from erf_tools.cue_conflict.choices import Deciding, HeadFree
 from erf_tools.cue_conflict.representation import LayerCues, Layered, Sharing, representation
 from erf_tools.cue_conflict.showing import shown, shown_settings, statistics
-from erf_tools.cue_conflict.stimuli import StimulusSet
+from erf_tools.cue_conflict.stimulus_sets import StimulusSet
 from erf_tools.errors import ErfToolsError, UsageError
 from erf_tools.features.proof import proven
 from erf_tools.features.reading import read_maps

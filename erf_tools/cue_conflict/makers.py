@@ -11,10 +11,11 @@ from typing import Any
 import pandas as pd
 
 from erf_tools.cue_conflict import absolute, measures
+from erf_tools.cue_conflict.categories import SIXTEEN, Categories
 from erf_tools.cue_conflict.decisions import Decisions
 from erf_tools.cue_conflict.measures import ConflictCounts
 from erf_tools.cue_conflict.published import HUMANS, PUBLICATIONS, published_counts
-from erf_tools.cue_conflict.stimuli import PARTIAL, TOTAL
+from erf_tools.cue_conflict.stimulus_sets import PARTIAL, TOTAL
 from erf_tools.labels import UNTRAINED, labelled
 from erf_tools.statistics import Estimate
 from erf_tools.tables import DIFFERENCES, difference_row
@@ -51,12 +52,17 @@ class DecisionMaker:
         others = [observer.frame for observer in observers if observer is not made]
         return cls(
             made.name,
-            measures.count([made.frame]),
+            measures.count([made.frame], made.categories),
             (made,),
             measures.consistency_with(made.frame, others),
             made.human,
             provenance=made.provenance,
         )
+
+    @property
+    def categories(self) -> Categories:
+        """Among which was decided."""
+        return self.counts.categories
 
     @property
     def shape(self) -> int:
@@ -125,9 +131,11 @@ class DecisionMaker:
         if label := self.provenance.get("stimuli", {}).get("label", ""):
             return str(label)
         numbers = sorted({len(made.frame) for made in self.decisions})
+        fewest_to_most = " to ".join(map(str, [*numbers[:1], *numbers[1:][-1:]]))
+        if not self.categories.as_published:
+            return f"{fewest_to_most} stimuli, {' and '.join(self.categories.cues)}"
         if not numbers or numbers[0] == TOTAL:
             return ""
-        fewest_to_most = " to ".join(map(str, [numbers[0], *numbers[1:][-1:]]))
         return f"{PARTIAL}: {fewest_to_most} of {TOTAL} stimuli"
 
     @property
@@ -143,9 +151,11 @@ def decision_makers(decisions: Sequence[Decisions], reference: bool = True) -> l
     """Return the rows of a comparison: humans pooled, each observer, networks, reference rows.
 
     Args:
-        decisions: of networks and observers, on cue-conflict stimuli.
-        reference: add the published rows that are not among ``decisions`` already.
+        decisions: of networks and observers, on cue-conflict stimuli of the same categories.
+        reference: add the published rows that are not among ``decisions`` already, if they are of
+            these categories.
     """
+    categories = decisions[0].categories if decisions else SIXTEEN
     observers = [made for made in decisions if made.human]
     rows = [DecisionMaker.from_decisions(made, observers) for made in decisions]
     humans: list[DecisionMaker] = []
@@ -154,14 +164,14 @@ def decision_makers(decisions: Sequence[Decisions], reference: bool = True) -> l
         humans.append(
             DecisionMaker(
                 HUMANS,
-                measures.count(frames),
+                measures.count(frames, categories),
                 tuple(observers),
                 measures.consistency_among(frames),
                 human=True,
                 provenance={"kind": "pooled", "observers": [made.name for made in observers]},
             )
         )
-    references = _published() if reference else []
+    references = _published() if reference and categories.as_published else []
     published = [row for row in references if not _is_given(row, rows)]
     humans += [row for row in published if row.human and not observers]
     networks = [row for row in published if not row.human]

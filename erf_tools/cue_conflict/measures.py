@@ -17,7 +17,7 @@ from math import nan
 import numpy as np
 import pandas as pd
 
-from erf_tools.cue_conflict.categories import CATEGORIES
+from erf_tools.cue_conflict.categories import SIXTEEN, Categories
 from erf_tools.errors import UsageError
 from erf_tools.statistics import (
     Estimate,
@@ -29,10 +29,6 @@ from erf_tools.statistics import (
     two_way_variance,
     wilson_interval,
 )
-
-#: Twice what blind guessing among sixteen categories gives (shape or texture: 2 / 16). Below it,
-#: the ratio rests on hits that guessing could explain.
-LOW_COVERAGE = 0.25
 
 #: Bootstrap draws: enough for interval ends to settle within 0.005.
 DRAWS = 10_000
@@ -48,9 +44,11 @@ class ConflictCounts:
         by_stimulus: indexed by the stimulus (``cat7-elephant1``), of those with a conflict, in the
             order of their names. Columns ``category``, the shape's; ``shape``, ``texture`` and
             ``total``: how many decisions were for the shape's category, for the texture's, in all.
+        categories: among which was decided.
     """
 
     by_stimulus: pd.DataFrame
+    categories: Categories = SIXTEEN
 
     @property
     def shape(self) -> int:
@@ -71,7 +69,7 @@ class ConflictCounts:
     def by_category(self) -> pd.DataFrame:
         """Decisions by the shape's category; columns ``shape``, ``texture``, ``total``."""
         sums = self.by_stimulus.groupby("category")[_COUNTED].sum()
-        return sums.reindex(list(CATEGORIES), fill_value=0)
+        return sums.reindex(list(self.categories.names), fill_value=0)
 
     @property
     def by_texture(self) -> pd.DataFrame:
@@ -81,7 +79,7 @@ class ConflictCounts:
 
     def of(self, stimuli: pd.Index) -> ConflictCounts:
         """Return the counts of a part of the stimuli."""
-        return ConflictCounts(self.by_stimulus.loc[stimuli])
+        return ConflictCounts(self.by_stimulus.loc[stimuli], self.categories)
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,11 +112,12 @@ class Influenced:
         return Influenced(self.value - other.value, self.influence - other.influence, self.stimuli)
 
 
-def count(frames: Sequence[pd.DataFrame]) -> ConflictCounts:
+def count(frames: Sequence[pd.DataFrame], categories: Categories = SIXTEEN) -> ConflictCounts:
     """Count shape and texture decisions, pooled over decision makers.
 
     Args:
         frames: of :class:`~erf_tools.cue_conflict.decisions.Decisions`.
+        categories: among which was decided.
     """
     table = pd.concat(frames)
     table = table[table["shape"] != table["texture"]]
@@ -131,7 +130,7 @@ def count(frames: Sequence[pd.DataFrame]) -> ConflictCounts:
         }
     )
     added = {"category": "first", **dict.fromkeys(_COUNTED, "sum")}
-    return ConflictCounts(hits.groupby(level=0).agg(added))
+    return ConflictCounts(hits.groupby(level=0).agg(added), categories)
 
 
 def source_images(stimuli: Iterable[str]) -> tuple[np.ndarray, np.ndarray]:
@@ -289,10 +288,10 @@ def accuracy(frame: pd.DataFrame) -> Estimate:
     return wilson_interval(int(right.sum()), len(right))
 
 
-def accuracy_by_category(frame: pd.DataFrame) -> pd.Series:
+def accuracy_by_category(frame: pd.DataFrame, categories: Categories = SIXTEEN) -> pd.Series:
     """Return the share of right answers for each category; NaN where there are no stimuli."""
     right = (frame["response"] == frame["shape"]).groupby(frame["shape"]).mean()
-    return right.reindex(list(CATEGORIES))
+    return right.reindex(list(categories.names))
 
 
 def _ratio(shape: int, texture: int) -> float:

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from tqdm import tqdm
 
-from erf_tools.cue_conflict.stimuli import SIDE, Stimulus, StimulusSet
+from erf_tools.cue_conflict.stimulus_sets import SIDE, Stimulus, StimulusSet
 from erf_tools.errors import UsageError
 from erf_tools.images import ahead
 from erf_tools.models.logits import fast_batch
@@ -126,8 +126,9 @@ def shown(
     """
 
     def pixels(stimulus: Stimulus) -> np.ndarray:
-        view = PRESETS[preset].view
-        return np.asarray(view(Image.fromarray(stimulus.pixels()), model.preprocessing))
+        image = Image.fromarray(stimulus.pixels())
+        _check_size(stimulus.name, image, preset)
+        return np.asarray(PRESETS[preset].view(image, model.preprocessing))
 
     if batch_size is None:
         batch_size = fast_batch(device)
@@ -138,3 +139,22 @@ def shown(
         while part := list(islice(views, batch_size)):
             yield np.stack(part)
             bar.update(len(part))
+
+
+def _check_size(name: str, image: Image.Image, preset: str) -> None:
+    """See that a preset can show a stimulus of this size, whose shape stays as it is.
+
+    Raises:
+        UsageError: it cannot.
+    """
+    size = dimensions((image.height, image.width))
+    if preset == "mvh" and image.size != (SIDE, SIDE):
+        raise UsageError(
+            f"the stimulus {name} is {size}, and the preset mvh shows {SIDE}x{SIDE} as they are; "
+            "--preset direct or model resizes"
+        )
+    if preset == "direct" and image.width != image.height:
+        raise UsageError(
+            f"the stimulus {name} is {size}, which the preset direct would distort; --preset model "
+            "crops"
+        )

@@ -1,174 +1,53 @@
-"""Stimulus sets: which images there are, and whether a folder really holds them.
-
-The texture-shape cue-conflict set has 1,280 images of 224x224 pixels, named
-``<shape>/<shape><n>-<texture><m>.png``: each of the 16 x 16 pairs of categories has five. The
-single-cue sets (edges, filled silhouettes) are named ``<category>/<category><n>.png``.
-
-Source: Geirhos et al., ICLR 2019, repository rgeirhos/texture-vs-shape, CC BY 4.0.
-"""
+"""Sets of stimuli in folders: whether they are what was published, and where to get that."""
 
 from __future__ import annotations
 
-import hashlib
 import re
 import shutil
 import tempfile
 import zipfile
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass
-from functools import cache
-from importlib import resources
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-
-from erf_tools.cue_conflict.categories import CATEGORIES
-from erf_tools.decoding import decode_image
+from erf_tools.cue_conflict.categories import CATEGORIES, SIXTEEN, Categories
+from erf_tools.cue_conflict.own_stimuli import open_own
+from erf_tools.cue_conflict.stimulus_sets import (
+    LARGEST_FILE,
+    PER_PAIR,
+    PUBLISHED_DIGEST,
+    SIDE,
+    TOTAL,
+    Stimulus,
+    StimulusSet,
+    digest,
+    parse_name,
+    pixels_sha256,
+    published_names,
+    read_pixels,
+    sentence,
+)
 from erf_tools.downloads import cache_folder, download
 from erf_tools.errors import ErfToolsError, UsageError, suggestion
-from erf_tools.folders import (
-    Found,
-    Remark,
-    find_files,
-    given_path,
-    is_hidden,
-    listed,
-    read_file,
-    shown,
-    why_unreadable,
-)
+from erf_tools.folders import Found, find_files, given_path, is_hidden, shown
 from erf_tools.text import dimensions
 
-SIDE = 224
-PER_PAIR = 5
-TOTAL = len(CATEGORIES) ** 2 * PER_PAIR
-
-#: How the label of a part of the set begins.
-PARTIAL = "PARTIAL"
-
 ARCHIVE = "https://github.com/rgeirhos/texture-vs-shape/archive/refs/heads/master.zip"
-CITATION = (
-    "Stimuli: Geirhos et al., ImageNet-trained CNNs are biased towards texture; increasing shape "
-    "bias improves accuracy and robustness, ICLR 2019 (github.com/rgeirhos/texture-vs-shape), "
-    "licence CC BY 4.0"
-)
 #: Name on the command line -> folder in that repository.
 PUBLISHED = {
     "cue-conflict": "stimuli/style-transfer-preprocessed-512",
     "edges": "stimuli/edges",
     "silhouettes": "stimuli/filled-silhouettes",
 }
-#: Of names and pixels of the published set: see :func:`digest`.
-PUBLISHED_DIGEST = "cba9bd40eccd46f5a419b951c822750b9dc65344f9695ac0c0ef7273e6fccb92"
 
 _CONFLICT = re.compile(r"([a-z]+)(\d+)-([a-z]+)(\d+)\.png")
 _SINGLE = re.compile(r"([a-z]+)(\d+)\.png")
-_LARGEST_FILE = 4 * 1024 * 1024
-
-
-@dataclass(frozen=True)
-class Stimulus:
-    """One image.
-
-    Attributes:
-        name: without folder and suffix: ``cat7-elephant1``, or ``cat7``.
-        shape: category of its shape (of the object, in a single-cue set).
-        texture: category of its texture; the shape's in a single-cue set.
-        path: the file.
-        sha256: of its RGB pixels.
-    """
-
-    name: str
-    shape: str
-    texture: str
-    path: Path
-    sha256: str
-
-    def pixels(self) -> np.ndarray:
-        """Decode to uint8 ``[height, width, 3]``.
-
-        Raises:
-            ErfToolsError: the file is not what it was when the set was opened.
-        """
-        try:
-            pixels = _pixels(self.path)
-        except Exception as error:  # Pillow's decoders raise a dozen kinds
-            raise ErfToolsError(
-                f"the stimulus {self.name} can no longer be read: {why_unreadable(error)}"
-            ) from error
-        if _sha256(pixels) != self.sha256:
-            raise ErfToolsError(
-                f"the stimulus {self.name} was changed after the set was opened; leave it as it "
-                "is, and run again"
-            )
-        return pixels
-
-
-@dataclass(frozen=True)
-class StimulusSet:
-    """A checked set.
-
-    Attributes:
-        stimuli: in the order of their names.
-        conflict: cue conflict, or a single cue.
-        source: where it lies, for people.
-        sha256: of names and pixels; see :func:`digest`.
-        deviations: what is not as published; empty for a whole set.
-        left_out: names of what lies beside the stimuli, with the reason why it is none.
-    """
-
-    stimuli: tuple[Stimulus, ...]
-    conflict: bool
-    source: str
-    sha256: str
-    deviations: tuple[str, ...] = ()
-    left_out: tuple[Remark, ...] = ()
-
-    def __len__(self) -> int:
-        return len(self.stimuli)
-
-    @property
-    def label(self) -> str:
-        """How much of the set there is, in words."""
-        if not self.conflict:
-            return f"{len(self)} single-cue stimuli"
-        if len(self) < TOTAL:
-            return f"{PARTIAL}: {len(self)} of {TOTAL} stimuli"
-        published = "as published" if self.sha256 == PUBLISHED_DIGEST else "pixels not as published"
-        return f"{TOTAL} stimuli, {published}"
-
-    def record(self) -> dict[str, Any]:
-        """Return the fields but the list itself as JSON values."""
-        return {
-            "source": self.source,
-            "kind": "cue conflict" if self.conflict else "single cue",
-            "count": len(self),
-            "sha256": self.sha256,
-            "as_published": self.sha256 == PUBLISHED_DIGEST,
-            "deviations": list(self.deviations),
-            "citation": CITATION,
-        }
-
-
-def parse_name(name: str) -> tuple[str, str] | None:
-    """Return (shape, texture) of a cue-conflict name like ``cat7-elephant1.png``, or ``None``."""
-    match = _CONFLICT.fullmatch(name)
-    if not match or not {match[1], match[3]} <= set(CATEGORIES):
-        return None
-    return match[1], match[3]
-
-
-@cache
-def published_names() -> frozenset[str]:
-    """Return the 1,280 published file names."""
-    text = (resources.files("erf_tools.cue_conflict") / "cue_conflict_names.txt").read_text()
-    return frozenset(f"{name}.png" for name in text.split())
 
 
 def open_stimuli(
-    source: str | Path = "cue-conflict", allow_partial: bool = False, progress: bool = False
+    source: str | Path = "cue-conflict",
+    allow_partial: bool = False,
+    progress: bool = False,
+    categories: Categories = SIXTEEN,
 ) -> StimulusSet:
     """Open and check a set of stimuli.
 
@@ -177,6 +56,8 @@ def open_stimuli(
             which is fetched once into the cache.
         allow_partial: use what is there and record the deviations, instead of failing.
         progress: show the progress of a download.
+        categories: of the stimuli. Of others than the published ones, a folder holds
+            ``<first>/<first><n>-<second><m>`` in any format, or with one cue ``<category>/<any>``.
 
     Raises:
         UsageError: no such folder, nothing usable in it, or it deviates from a whole set; every
@@ -185,6 +66,11 @@ def open_stimuli(
     """
     folder = given_path(source, "--stimuli")
     if not folder.is_dir():
+        if str(source) in PUBLISHED and not categories.as_published:
+            raise UsageError(
+                f"--stimuli {source}: the published stimuli are not of the cues and categories in "
+                f"{categories.file or 'the declaration'}; name the folder of those that are"
+            )
         if str(source) not in PUBLISHED:
             raise UsageError(
                 f"--stimuli {source}: there is no such folder; "
@@ -192,32 +78,20 @@ def open_stimuli(
             )
         folder = fetch(str(source), progress=progress)
     found = find_files(folder)
+    if not categories.as_published:
+        return open_own(folder, found, allow_partial, categories)
     names = [path.name for _, path in found.files]
     single, conflict = (
         sum(bool(pattern.fullmatch(name)) for name in names) for pattern in (_SINGLE, _CONFLICT)
     )
     if single > conflict:
-        return _open_single(folder, found)
-    return _open_conflict(folder, found, allow_partial)
+        return _open_single(folder, found, categories)
+    return _open_conflict(folder, found, allow_partial, categories)
 
 
-def digest(stimuli: Iterable[Stimulus]) -> str:
-    """Return the SHA-256 over names and digests of pixels, in the order of the names."""
-    total = hashlib.sha256()
-    for stimulus in sorted(stimuli, key=lambda stimulus: stimulus.name):
-        total.update(f"{stimulus.name} {stimulus.sha256}\n".encode())
-    return total.hexdigest()
-
-
-def _pixels(path: Path) -> np.ndarray:
-    return np.asarray(decode_image(read_file(path, _LARGEST_FILE))[0])
-
-
-def _sha256(pixels: np.ndarray) -> str:
-    return hashlib.sha256(pixels.tobytes()).hexdigest()
-
-
-def _open_conflict(folder: Path, found: Found, allow_partial: bool) -> StimulusSet:
+def _open_conflict(
+    folder: Path, found: Found, allow_partial: bool, categories: Categories
+) -> StimulusSet:
     deviations: list[str] = []
     left_out = [(name, why) for name, why in found.left_out if "/" not in name]
     left_out += [(name, "no stimulus") for name, _ in found.files if "/" not in name]
@@ -227,7 +101,7 @@ def _open_conflict(folder: Path, found: Found, allow_partial: bool) -> StimulusS
     }
     absent = [category for category in CATEGORIES if category not in folders]
     if absent:
-        deviations.append(_listed("folder", absent, "is missing", "are missing"))
+        deviations.append(sentence("folder", absent, "is missing", "are missing"))
     for stray in sorted(folders - set(CATEGORIES)):
         deviations.append(
             f"the folder {stray} is none of the 16 categories: {suggestion(stray, CATEGORIES, 1)}"
@@ -247,14 +121,14 @@ def _open_conflict(folder: Path, found: Found, allow_partial: bool) -> StimulusS
             unpublished.append(place)
             continue
         try:
-            pixels = _pixels(path)
+            pixels = read_pixels(path)
         except Exception:  # Pillow's decoders raise a dozen kinds
             broken.append(place)
             continue
         if pixels.shape[:2] != (SIDE, SIDE):
             sized.append(f"{place} ({dimensions(pixels.shape[:2])})")
             continue
-        stimuli.append(Stimulus(path.stem, *parsed, path, _sha256(pixels)))
+        stimuli.append(Stimulus(path.stem, *parsed, path, pixels_sha256(pixels)))
     elsewhere = tuple(f"{category}{digit}" for category in absent for digit in range(1, 10))
     missing = sorted(name for name in published_names() - present if not name.startswith(elsewhere))
     unusable = [f"{name} ({why})" for name, why in found.left_out if "/" in name]
@@ -270,7 +144,7 @@ def _open_conflict(folder: Path, found: Found, allow_partial: bool) -> StimulusS
         ("pair", crowded, f"has over {PER_PAIR} stimuli", f"have over {PER_PAIR} stimuli"),
     ):
         if names:
-            deviations.append(_listed(kind, names, one, many))
+            deviations.append(sentence(kind, names, one, many))
     if not stimuli:
         raise UsageError(
             f"--stimuli {folder} holds no cue-conflict stimuli "
@@ -283,11 +157,17 @@ def _open_conflict(folder: Path, found: Found, allow_partial: bool) -> StimulusS
         )
     ordered = tuple(sorted(stimuli, key=lambda stimulus: stimulus.name))
     return StimulusSet(
-        ordered, True, str(folder), digest(ordered), tuple(deviations), tuple(left_out)
+        ordered,
+        True,
+        str(folder),
+        digest(ordered),
+        tuple(deviations),
+        tuple(left_out),
+        categories,
     )
 
 
-def _open_single(folder: Path, found: Found) -> StimulusSet:
+def _open_single(folder: Path, found: Found, categories: Categories) -> StimulusSet:
     stimuli = []
     problems = [f"{name} ({why})" for name, why in found.left_out if "/" in name]
     left_out = [(name, why) for name, why in found.left_out if "/" not in name]
@@ -301,27 +181,22 @@ def _open_single(folder: Path, found: Found) -> StimulusSet:
             problems.append(place)
             continue
         try:
-            pixels = _pixels(path)
+            pixels = read_pixels(path)
         except Exception:  # Pillow's decoders raise a dozen kinds
             problems.append(place)
             continue
-        stimuli.append(Stimulus(path.stem, match[1], match[1], path, _sha256(pixels)))
+        stimuli.append(Stimulus(path.stem, match[1], match[1], path, pixels_sha256(pixels)))
     if problems or not stimuli:
         raise UsageError(
             f"--stimuli {folder}: "
-            + _listed(
+            + sentence(
                 "file", problems, "cannot be used", "cannot be used (<category>/<category><n>.png)"
             )
         )
     ordered = tuple(stimuli)
-    return StimulusSet(ordered, False, str(folder), digest(ordered), (), tuple(left_out))
-
-
-def _listed(kind: str, names: list[str], one: str, many: str) -> str:
-    if len(names) == 1:
-        return f"the {kind} {names[0]} {one}"
-    plural = "stimuli" if kind == "stimulus" else f"{kind}s"
-    return f"{len(names)} {plural} {many}: {listed(names)}"
+    return StimulusSet(
+        ordered, False, str(folder), digest(ordered), (), tuple(left_out), categories
+    )
 
 
 def fetch(name: str, progress: bool = False, address: str = ARCHIVE) -> Path:
@@ -388,7 +263,7 @@ def _unpack(archive: Path, folder: str, target: Path) -> int:
             name = parts[-1]
             if not (_CONFLICT.fullmatch(name) or _SINGLE.fullmatch(name)):
                 continue
-            if member.file_size > _LARGEST_FILE:
+            if member.file_size > LARGEST_FILE:
                 raise zipfile.BadZipFile(f"{name} is {member.file_size} bytes")
             path = target / parts[-2] / name
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 import pandas as pd
 
 from erf_tools.cue_conflict import measures
-from erf_tools.cue_conflict.absolute import MEASURES
-from erf_tools.cue_conflict.categories import CATEGORIES
+from erf_tools.cue_conflict.absolute import MEASURES, single_cue_estimates
+from erf_tools.cue_conflict.categories import SIXTEEN, guessing_mrr, low_coverage, worded
 from erf_tools.cue_conflict.decisions import Decisions
 from erf_tools.cue_conflict.makers import DecisionMaker
 from erf_tools.cue_conflict.published import PUBLICATIONS
-from erf_tools.cue_conflict.stimuli import PARTIAL
+from erf_tools.cue_conflict.stimulus_sets import PARTIAL
 from erf_tools.labels import UNTRAINED
 from erf_tools.tables import NONE, intervals, with_intervals
 
@@ -26,8 +26,24 @@ CAUTION = (
 )
 
 
+def cues_of(table: pd.DataFrame) -> tuple[str, ...]:
+    """Return what the cues of a table of this package are called, from its column ``cues``."""
+    named = table["cues"].iloc[0] if len(table) else ", ".join(SIXTEEN.cues)
+    return tuple(str(named).split(", "))
+
+
+def caution(cues: Sequence[str]) -> str:
+    """Return what nobody should conclude from a bias between two cues."""
+    if tuple(cues) == SIXTEEN.cues:
+        return CAUTION
+    return worded("The shape bias says which cue wins, not how well either is seen.", cues)
+
+
 def shape_bias_table(makers: Sequence[DecisionMaker]) -> pd.DataFrame:
     """Return a row per decision maker.
+
+    Columns are the same for all cues: ``shape`` stands for the first one and ``texture`` for the
+    second, and ``cues`` says what they are called.
 
     ``shape``, ``texture`` and ``total`` are counts; ``kappa_human`` is in [-1, 1], and all else are
     shares in [0, 1], or absolute measures
@@ -60,7 +76,7 @@ def _row(maker: DecisionMaker) -> dict[str, object]:
         "shape_bias_texture_high": by_texture.high,
         "shape_bias_wilson_low": wilson.low,
         "shape_bias_wilson_high": wilson.high,
-        "low_coverage": maker.coverage < measures.LOW_COVERAGE,
+        "low_coverage": maker.coverage < low_coverage(len(maker.categories.names)),
         **{
             column: value
             for name in MEASURES
@@ -70,6 +86,8 @@ def _row(maker: DecisionMaker) -> dict[str, object]:
         "stimuli": maker.stimuli,
         "weights_source": model.get("weights", {}).get("source", ""),
         "weights_sha256": model.get("weights", {}).get("sha256", ""),
+        "cues": ", ".join(maker.categories.cues),
+        "categories": len(maker.categories.names),
     }
 
 
@@ -89,7 +107,8 @@ def category_table(makers: Sequence[DecisionMaker]) -> pd.DataFrame:
 def accuracy_table(decisions: Sequence[Decisions]) -> pd.DataFrame:
     """Return a row per network: accuracy over single-cue stimuli, all and by category.
 
-    The interval is Wilson's; ``total`` is the number of stimuli.
+    Its interval is Wilson's; ``total`` is the number of stimuli. For the mean reciprocal ranks see
+    :func:`~erf_tools.cue_conflict.absolute.single_cue_estimates`.
     """
     rows = []
     for made in decisions:
@@ -101,11 +120,22 @@ def accuracy_table(decisions: Sequence[Decisions]) -> pd.DataFrame:
                 "weights": model["weights"]["label"],
                 "total": len(made.frame),
                 **estimate.columns("accuracy"),
+                **{
+                    column: value
+                    for name, found in single_cue_estimates(made).items()
+                    for column, value in found.columns(name).items()
+                },
                 "preset": made.provenance["preset"],
                 "aggregation": made.provenance["aggregation"],
                 "stimuli": made.provenance["stimuli"]["label"],
                 "weights_sha256": model["weights"]["sha256"],
-                **measures.accuracy_by_category(made.frame).to_dict(),
+                "cues": ", ".join(made.categories.cues),
+                **{
+                    f"accuracy of {category}": value
+                    for category, value in measures.accuracy_by_category(
+                        made.frame, made.categories
+                    ).items()
+                },
             }
         )
     return pd.DataFrame(rows)
@@ -113,6 +143,7 @@ def accuracy_table(decisions: Sequence[Decisions]) -> pd.DataFrame:
 
 def readable(table: pd.DataFrame) -> pd.DataFrame:
     """Return :func:`shape_bias_table` as text for people; of absolute measures what is known."""
+    cues = cues_of(table)
     shown = pd.DataFrame(
         {
             "Model": table["model"],
@@ -136,7 +167,7 @@ def readable(table: pd.DataFrame) -> pd.DataFrame:
     for name in _SHOWN:
         if table[name].notna().any():
             shown[MEASURES[name]] = with_intervals(table, name, _share)
-    return shown
+    return shown.rename(columns=lambda title: worded(title, cues))
 
 
 def readable_accuracy(table: pd.DataFrame) -> pd.DataFrame:
@@ -148,36 +179,43 @@ def readable_accuracy(table: pd.DataFrame) -> pd.DataFrame:
             "Stimuli": table["total"].map(str),
             "Accuracy": table["accuracy"].map(_share),
             "95 % (Wilson)": intervals(table, "accuracy", _share),
+            "MRR": with_intervals(table, "mrr", _share),
+            "MRR, all classes": with_intervals(table, "mrr_classes", _share),
             "Preset": table["preset"],
         }
     )
-    for category in CATEGORIES:
-        shown[category] = table[category].map(lambda value: _share(value, 2))
+    for column in table:
+        if column.startswith("accuracy of "):
+            category = column.removeprefix("accuracy of ")
+            shown[category] = table[column].map(lambda value: _share(value, 2))
     return shown
 
 
 def notes(table: pd.DataFrame) -> list[str]:
     """Return what a reader of :func:`shape_bias_table` has to know, a sentence or two each."""
-    found = [
+    cues = cues_of(table)
+    ratio = (
         "Shape bias: S / (S + T) over the stimuli whose shape and texture conflict; coverage: "
         "(S + T) / total. 95 %: stimuli that share a shape image or a texture image are not taken "
-        "as independent.",
-        CAUTION,
-    ]
+        "as independent."
+    )
+    found = [worded(ratio, cues), caution(cues)]
+    count = int(table["categories"].max()) if len(table) else len(SIXTEEN.names)
     if table["mrr_shape"].notna().any():
-        found.append(
+        ranks = (
             "MRR: mean of one over the rank of the shape's, or the texture's, category among all "
-            "(guessing among sixteen gives .211). Both cues: they are the two largest. ECE: error "
-            "of the confidence in having named either. Intervals as above."
+            f"(guessing among {count} gives {guessing_mrr(count):.3f}). Both cues: they are the "
+            "two largest. ECE: error of the confidence in having named either. Intervals as above."
         )
+        found.append(worded(ranks, cues))
     for label, rows in table[table["stimuli"] != ""].groupby("stimuli"):
         of = f" ({', '.join(rows['model'])})" if str(label).startswith(PARTIAL) else ""
         found.append(f"Stimuli: {label}{of}.")
     if table["low_coverage"].any():
         names = ", ".join(table.loc[table["low_coverage"], "model"])
         found.append(
-            f"LOW coverage (below {measures.LOW_COVERAGE:g}, twice what guessing gives): the ratio "
-            f"of {names} rests on few decisions."
+            f"LOW coverage (below {low_coverage(count):.3g}, by what guessing gives): the ratio of "
+            f"{names} rests on few decisions."
         )
     if (table["weights"] == UNTRAINED).any():
         names = ", ".join(table.loc[table["weights"] == UNTRAINED, "model"])

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from erf_tools.cue_conflict.stimuli import parse_name
+from erf_tools.cue_conflict.stimulus_sets import parse_name
 from erf_tools.decoding import PixelsError, to_rgb
 from erf_tools.downloads import cache_folder
 from erf_tools.errors import UsageError

@@ -16,6 +16,7 @@ from erf_tools.models.libraries.library import Form, filled, read
 from erf_tools.models.model import Model, as_model
 from erf_tools.models.names import open_library, resolve, source_of
 from erf_tools.models.prefixes import is_factory
+from erf_tools.models.zero_shot import ClassTexts
 from erf_tools.numbers import LARGEST_RESOLUTION, LARGEST_SEED, side_or_sides, whole_number
 from erf_tools.preprocessing import Preprocessing
 
@@ -26,6 +27,7 @@ def load_model(
     seed: int = 0,
     resolution: int | tuple[int, int] | None = None,
     channels: int = 3,
+    texts: ClassTexts | None = None,
 ) -> Model:
     """Build a network by name and load its weights.
 
@@ -40,6 +42,7 @@ def load_model(
         resolution: side of the input, or height and width. Needed for networks that are built for
             one size (Swin, ViT): they are then built for this one. Others take any size.
         channels: that it takes; see :func:`erf_tools.features.channels.taking_rgb`.
+        texts: classes in words: a network of ``open_clip:`` then decides among them.
 
     Raises:
         UsageError: no such model, or it cannot be had in that way.
@@ -51,10 +54,13 @@ def load_model(
     seed = whole_number(seed, "--seed", 0, LARGEST_SEED)
     check_channels(channels)
     if is_factory(name):
+        if texts is not None:
+            raise UsageError(f"{name} compares no images with text")
         model = _load_factory(name, weights)
     else:
         entry, source = resolve(name), source_of(name, weights)
-        model = open_library(entry.library).load(entry, source, seed, Form(size, channels))
+        form = Form(size, channels, texts=texts)
+        model = open_library(entry.library).load(entry, source, seed, form)
     if channels == 3:
         return model
     arguments = {**model.arguments, "channels": channels}

@@ -28,6 +28,7 @@ class Model:
         tap: the default tap.
         input_size: height and width it is tied to, or ``None`` if it takes any.
         arguments: what it was built with, beyond its name.
+        classes: names of the classes of its head, where it was made for these.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Model:
     tap: Tap
     input_size: tuple[int, int] | None = None
     arguments: Mapping[str, Any] = field(default_factory=dict)
+    classes: tuple[str, ...] = ()
 
     def record(self) -> dict[str, Any]:
         """Return what identifies the network in a result, as JSON values."""

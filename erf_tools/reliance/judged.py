@@ -11,7 +11,7 @@ import numpy as np
 
 from erf_tools.csv_files import read_index, read_rows
 from erf_tools.cue_conflict.categories import CATEGORIES
-from erf_tools.cue_conflict.stimuli import Stimulus, StimulusSet
+from erf_tools.cue_conflict.stimulus_sets import Stimulus, StimulusSet
 from erf_tools.errors import UsageError
 from erf_tools.folders import Remark
 from erf_tools.images import Selection, SourceImage
@@ -151,7 +151,8 @@ def conflict_images(
         if each.shape != each.texture
     )
     record = {**stimuli.record(), "label": stimuli.label, "count": len(known)}
-    return JudgedImages(known, ("shape", "texture"), True, label_map, record)
+    ordered = {name: label_map[name] for name in CATEGORIES} if label_map else None
+    return JudgedImages(known, ("shape", "texture"), True, ordered, record)
 
 
 def _read_classes(path: Path) -> dict[str, tuple[int, ...]]:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from erf_tools.choices import declared, words
-from erf_tools.cue_conflict.choices import Deciding, StimulusChoices
+from erf_tools.cue_conflict.choices import Deciding, HeadFree, StimulusChoices
 from erf_tools.erf.maps import ERF
 from erf_tools.erf.procedure import PROCEDURE, Procedure
 from erf_tools.errors import UsageError
@@ -64,21 +64,46 @@ def shape_bias_command(record: Mapping[str, Any]) -> str | None:
     """
     if record.get("kind") == "published decisions":
         files = [word for file in record["files"] for word in ("--decisions", file)]
+        if record.get("categories_file"):
+            files += ["--categories", record["categories_file"]]
         return shlex.join(["erf-tools", "shape-bias", *files, "--no-reference"])
     if record.get("kind") != "network" or record.get("label_map"):
         return None
+    deciding = {each.name: record.get(each.name) for each in declared(Deciding)}
+    return _on_stimuli(record, words(declared(Deciding), deciding))
+
+
+def head_free_command(record: Mapping[str, Any]) -> str | None:
+    """Return the ``erf-tools shape-bias --head-free`` command that measures layers again.
+
+    Args:
+        record: provenance of a network's layers.
+    """
+    taps = record["layers"]
+    # timm's own methods give stages and last maps, which are what is measured unasked.
+    named = [] if any(tap["path"].startswith("forward_") for tap in taps) else taps
+    layers = (f"{tap['path']}#{tap['run']}" if tap["run"] else tap["path"] for tap in named)
+    chosen = HeadFree(True, tuple(layers), record["similarity"])
+    deciding = Deciding(record["preset"], output_key=taps[0]["output_key"] if named else None)
+    own = [each for each in declared(Deciding) if each.name in ("preset", "output_key")]
+    choices = words(own, vars(deciding)) + words(declared(HeadFree), vars(chosen))
+    return _on_stimuli(record, choices)
+
+
+def _on_stimuli(record: Mapping[str, Any], choices: Sequence[str]) -> str | None:
+    """Return a command about stimuli; ``None`` where no command gives the network or categories."""
     weights, stimuli = _weights(record["model"]), record["stimuli"]
-    if weights is None:
+    categories = stimuli.get("categories_file") or None
+    if weights is None or (stimuli.get("categories") and not categories):
         return None
-    chosen = StimulusChoices(stimuli["source"], bool(stimuli["deviations"]))
-    deciding = {each.name: record[each.name] for each in declared(Deciding)}
+    shown = StimulusChoices(stimuli["source"], bool(stimuli["deviations"]), categories)
     seed = _SEED.match(record["model"]["weights"]["source"])
     return shlex.join(
         [
             *("erf-tools", "shape-bias", "--model", record["model"]["name"], "--weights", weights),
             *_channels(record["model"]),
-            *words(declared(StimulusChoices), vars(chosen)),
-            *words(declared(Deciding), deciding),
+            *words(declared(StimulusChoices), vars(shown)),
+            *choices,
             *(("--seed", seed[1]) if seed else ()),
         ]
     )

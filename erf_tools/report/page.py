@@ -21,13 +21,16 @@ from erf_tools.files import check_writable, write_text
 from erf_tools.perturbation.result import ARCHIVE as CHECK
 from erf_tools.perturbation.result import PerturbationERF
 from erf_tools.report.content import collect
-from erf_tools.report.results import Reliance, ShapeBias, find_results
+from erf_tools.report.results import HeadFreeLayers, Reliance, ShapeBias, find_results
 
 #: For maps (as in the figures) and for differences; colour-blind readers can read both.
 _COLOUR_MAPS = {"map": "magma", "difference": "PuOr"}
 
 #: Parts of the page's script, in the order in which they need each other.
-_SCRIPTS = ("elements.js", "maps.js", "checks.js", "charts.js", "reliance.js", "report.js")
+_SCRIPTS = (
+    *("elements.js", "maps.js", "checks.js", "charts.js", "decisions.js", "reliance.js"),
+    "report.js",
+)
 
 #: What could end the element that holds the data, or a line of it in an old reader.
 _ESCAPES = {ord(sign): f"\\u{ord(sign):04x}" for sign in "<>&\u2028\u2029"}
@@ -73,9 +76,13 @@ def report(places: Sequence[Path], output: Path) -> Failures:
     for folder in found.reliances:
         with failures.alone(str(folder)):
             reliances.append(Reliance.read(folder))
-    if not erfs and not others and not biases and not reliances:
+    layers: list[HeadFreeLayers] = []
+    for folder in found.layers:
+        with failures.alone(str(folder)):
+            layers.append(HeadFreeLayers.read(folder))
+    if not erfs and not others and not biases and not reliances and not layers:
         raise FailuresError(list(failures), all_of_it=True)
-    write_report(output, failures, erfs, biases, read, others, checks=checks, reliances=reliances)
+    write_report(output, failures, erfs, biases, read, others, True, checks, reliances, layers)
     return failures
 
 
@@ -89,6 +96,7 @@ def write_report(
     reference: bool = True,
     checks: Sequence[PerturbationERF] = (),
     reliances: Sequence[Reliance] = (),
+    layers: Sequence[HeadFreeLayers] = (),
 ) -> Path:
     """Write the page of some results, atomically, and return its path.
 
@@ -103,11 +111,12 @@ def write_report(
         reference: put published values beside.
         checks: of some of the results.
         reliances: results of reliance.
+        layers: results of layers without a head.
 
     Raises:
         OutputError: it cannot be written.
     """
-    content = collect(erfs, biases, failures, names, others, reference, checks, reliances)
+    content = collect(erfs, biases, failures, names, others, reference, checks, reliances, layers)
     write_text(path, render(content))
     return path
 

@@ -92,7 +92,9 @@ function buildProvenance() {
   };
   byId("provenance-list").append(
     ...data.erfs.map(({ label, provenance, command }) => entry(`ERF: ${label}`, provenance, command)),
-    ...data.makers.map(({ label, provenance, command }) => entry(`Shape bias: ${label}`, provenance, command)),
+    ...data.makers.map(({ label, cues, provenance, command }) => entry(`${worded("Shape bias", cues)}: ${label}`, provenance, command)),
+    ...data.layers.flatMap(({ networks }) => networks)
+      .map(({ label, provenance, command }) => entry(`Layers: ${label}`, provenance, command)),
     ...data.reliances.flatMap(({ networks }) => networks)
       .map(({ label, provenance, command }) => entry(`Reliance: ${label}`, provenance, command)));
 }
@@ -122,6 +124,7 @@ if (data.erfs.length) {
 if (data.checks.length) attempt(buildChecks);
 if (data.growth.length) attempt(buildGrowth);
 if (data.makers.length) attempt(buildShapeBias);
+if (data.layers.length) attempt(buildLayers);
 if (data.reliances.length) attempt(buildReliance);
 if (data.scatter.length) attempt(buildScatter);
 attempt(buildProvenance);

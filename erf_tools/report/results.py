@@ -14,6 +14,7 @@ import pandas as pd
 from PIL import Image
 
 from erf_tools.cue_conflict.absolute import MEASURES
+from erf_tools.cue_conflict.representation import MEASURES as LAYER_MEASURES
 from erf_tools.errors import ErfToolsError, UsageError
 from erf_tools.failures import Failures
 from erf_tools.files import read_json
@@ -25,6 +26,7 @@ from erf_tools.reliance.suppressions import Suppression, recorded
 from erf_tools.tables import read_csv
 
 _ARCHIVE, _TABLE, _PROVENANCE = "erf.npz", "shape_bias.csv", "provenance.json"
+_LAYERS, _LAYERS_PROVENANCE = "head_free.csv", "head_free.json"
 
 #: The file that keeps a map of others, which `erf-tools measure` writes.
 MAP_OF_OTHERS = "map.npz"
@@ -36,6 +38,7 @@ _COLUMNS = {
         *("kappa_human", "kappa_human_low", "kappa_human_high"),
         *("kind", "stimuli", "weights_sha256"),
         *(f"{name}{end}" for name in MEASURES for end in ("", "_low", "_high")),
+        *("cues", "categories"),
     ],
     "shape_bias_by_category.csv": ["model", "category", "shape", "texture", "shape_bias"],
 }
@@ -51,9 +54,13 @@ _RELIANCE_COLUMNS = {
         *(change.name for change in CHANGES),
     ],
 }
+_LAYER_COLUMNS = [
+    *("model", "weights", "layer", "place", "dimensions", "similarity", "stimuli", "cues"),
+    *(f"{name}{end}" for name in LAYER_MEASURES for end in ("", "_low", "_high")),
+]
 _WORDS = (
-    *("model", "weights", "kind", "stimuli", "weights_sha256", "category"),
-    *("counted", "suppression", "cue", "parameters"),
+    *("model", "weights", "kind", "stimuli", "weights_sha256", "category", "cues"),
+    *("counted", "suppression", "cue", "parameters", "layer", "similarity"),
 )
 
 
@@ -133,6 +140,31 @@ class Reliance:
         return cls(folder, networks, curves, record, rows, sheet)
 
 
+@dataclass(frozen=True, eq=False)
+class HeadFreeLayers:
+    """The table of a folder of ``erf-tools shape-bias --head-free``.
+
+    Attributes:
+        folder: where it lies.
+        table: ``head_free.csv``, a row per network and layer.
+        records: provenance by the name of the network, as JSON values.
+    """
+
+    folder: Path
+    table: pd.DataFrame
+    records: dict[str, Any]
+
+    @classmethod
+    def read(cls, folder: Path) -> HeadFreeLayers:
+        """Read a folder.
+
+        Raises:
+            UsageError: a file is missing, damaged, or of another version.
+        """
+        table = _read_table(folder / _LAYERS, _LAYER_COLUMNS)
+        return cls(folder, table, read_json(folder / _LAYERS_PROVENANCE))
+
+
 @dataclass(frozen=True)
 class Places:
     """Where results lie.
@@ -142,12 +174,14 @@ class Places:
         folders: of ``erf-tools shape-bias``.
         maps: of others, ``map.npz`` files.
         reliances: folders of ``erf-tools reliance``.
+        layers: folders of ``erf-tools shape-bias --head-free``.
     """
 
     archives: tuple[Path, ...]
     folders: tuple[Path, ...]
     maps: tuple[Path, ...] = ()
     reliances: tuple[Path, ...] = ()
+    layers: tuple[Path, ...] = ()
 
     def hold(self, path: Path) -> bool:
         """Tell whether a file is one that results are read from."""
@@ -155,7 +189,8 @@ class Places:
         checks = (archive.with_name(CHECK) for archive in self.archives)
         names = (*_RELIANCE_COLUMNS, _SHEET, _PROVENANCE)
         reliances = (folder / name for folder in self.reliances for name in names)
-        files = (*self.archives, *checks, *self.maps, *tables, *reliances)
+        layers = (folder / name for folder in self.layers for name in (_LAYERS, _LAYERS_PROVENANCE))
+        files = (*self.archives, *checks, *self.maps, *tables, *reliances, *layers)
         return realpath(path) in {realpath(file) for file in files}
 
 
@@ -177,6 +212,7 @@ def find_results(places: Sequence[Path], failures: Failures) -> Places:
     folders: list[Path] = []
     maps: list[Path] = []
     reliances: list[Path] = []
+    layers: list[Path] = []
     for place in places:
         if not place.is_dir():
             (maps if place.name == MAP_OF_OTHERS else archives).append(_file(place))
@@ -191,7 +227,8 @@ def find_results(places: Sequence[Path], failures: Failures) -> Places:
         tables = [path.parent for path in files if path.name == _TABLE]
         others = [path for path in files if path.name == MAP_OF_OTHERS]
         relied = [path.parent for path in files if path.name == _RELIANCE]
-        if not own and not tables and not others and not relied and not left_out:
+        head_free = [path.parent for path in files if path.name == _LAYERS]
+        if not any((own, tables, others, relied, head_free, left_out)):
             raise UsageError(
                 f"{place}: there is no {_ARCHIVE}, {_TABLE} or {_RELIANCE} in this folder; name "
                 "one that `erf-tools erf`, `shape-bias` or `reliance` has written"
@@ -200,12 +237,15 @@ def find_results(places: Sequence[Path], failures: Failures) -> Places:
         folders += tables
         maps += others
         reliances += relied
-    return Places(_once(archives), _once(folders), _once(maps), _once(reliances))
+        layers += head_free
+    found_in = (archives, folders, maps, reliances, layers)
+    return Places(*(_once(paths) for paths in found_in))
 
 
 def _matters(path: Path) -> bool:
     """Tell whether what is left out of a folder may be a result, or hold one."""
-    if path.name in (_ARCHIVE, _TABLE, _RELIANCE, MAP_OF_OTHERS) or not path.exists():
+    known = (_ARCHIVE, _TABLE, _RELIANCE, _LAYERS, MAP_OF_OTHERS)
+    if path.name in known or not path.exists():
         return True
     return path.is_dir() and not os.access(path, os.R_OK | os.X_OK)
 

@@ -12,14 +12,20 @@ from erf_tools.cue_conflict import figures, layer_tables
 from erf_tools.cue_conflict.choices import Deciding, HeadFree
 from erf_tools.cue_conflict.layers import head_free, layer_settings
 from erf_tools.cue_conflict.representation import Layered
-from erf_tools.cue_conflict.stimuli import StimulusSet
+from erf_tools.cue_conflict.stimulus_sets import StimulusSet
 from erf_tools.errors import ErfToolsError, UsageError
 from erf_tools.figures import save_figure
 from erf_tools.files import locked, write_json
 from erf_tools.models.requests import Request, folder_name
 from erf_tools.provenance import versions
+from erf_tools.report.page import write_report
+from erf_tools.report.results import HeadFreeLayers
 from erf_tools.studies.one_by_one import Earlier, clear, differences, measure_one_by_one
-from erf_tools.studies.shape_bias import check_not_in_series, load_deciding
+from erf_tools.studies.shape_bias import (
+    check_not_in_series,
+    load_deciding,
+    with_places_of,
+)
 from erf_tools.tables import write_csv, write_tables
 
 _LAYERS = "head_free"
@@ -79,9 +85,8 @@ def measure_head_free(
         except UsageError:
             return Earlier()
         model = load_deciding(request, deciding, seed)
-        now = layer_settings(model, stimuli, chosen, deciding)
-        source = {"source": found.provenance["stimuli"]["source"]}
-        now |= {"stimuli": {**now["stimuli"], **source}, "versions": versions()}
+        setting = layer_settings(model, stimuli, chosen, deciding)
+        now = with_places_of(found.provenance, {**setting, "versions": versions()})
         others = differences(found.provenance, now)
         return Earlier(differences=others) if others else Earlier(found)
 
@@ -109,5 +114,8 @@ def measure_head_free(
         with failures.alone("head_free.json"):
             write_json(output / "head_free.json", provenance)
             files.append(output / "head_free.json")
+        with failures.alone("report.html"):
+            layers = [HeadFreeLayers.read(output)]
+            files.append(write_report(output / "report.html", failures, layers=layers))
     reused = tuple(request.model for request in course.reused)
     return HeadFreeStudy(table, shown, remarks, reused, tuple(failures), tuple(files))

@@ -10,12 +10,13 @@ from typing import Any
 import pandas as pd
 
 from erf_tools.cue_conflict import figures, tables
+from erf_tools.cue_conflict.categories import Categories, guessing_mrr
 from erf_tools.cue_conflict.choices import Deciding
 from erf_tools.cue_conflict.classify import decide, settings
 from erf_tools.cue_conflict.decisions import Decisions, load_frame
 from erf_tools.cue_conflict.makers import DecisionMaker, decision_makers, paired_differences
 from erf_tools.cue_conflict.scores import SCORES, Scores
-from erf_tools.cue_conflict.stimuli import SIDE, StimulusSet
+from erf_tools.cue_conflict.stimulus_sets import SIDE, StimulusSet
 from erf_tools.errors import ErfToolsError, UsageError
 from erf_tools.failures import Failures
 from erf_tools.figures import save_figure
@@ -29,7 +30,9 @@ from erf_tools.files import (
 )
 from erf_tools.models.loading import load_model
 from erf_tools.models.model import Model
+from erf_tools.models.prefixes import is_zero_shot
 from erf_tools.models.requests import Request, folder_name
+from erf_tools.models.zero_shot import ClassTexts, read_templates
 from erf_tools.provenance import versions
 from erf_tools.report.page import write_report
 from erf_tools.report.results import ShapeBias
@@ -99,17 +102,15 @@ def measure_decisions(
         except UsageError:
             return Earlier()
         assert stimuli
-        model = load_deciding(request, deciding, seed)
+        model = load_deciding(request, deciding, seed, stimuli.categories)
         expected = settings(model, stimuli, deciding, label_map)
-        # Where the stimuli lie does not matter; their digest says which they are.
-        source = {"source": found.provenance["stimuli"]["source"]}
-        now = {**expected, "stimuli": {**expected["stimuli"], **source}, "versions": versions()}
+        now = with_places_of(found.provenance, {**expected, "versions": versions()})
         others = differences(found.provenance, now)
         return Earlier(differences=others) if others else Earlier(found)
 
     def measure(request: Request) -> Decisions:
         assert stimuli
-        model = load_deciding(request, deciding, seed)
+        model = load_deciding(request, deciding, seed, stimuli.categories)
         made = decide(model, stimuli, deciding, label_map, batch_size, device, progress)
         return save_decisions(made, decisions_file(output, request))
 
@@ -162,14 +163,34 @@ def _check_names(wanted: Sequence[Request], published: Sequence[Decisions]) -> N
         )
 
 
-def load_deciding(request: Request, deciding: Deciding, seed: int) -> Model:
+def with_places_of(there: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a record whose stimuli lie where another record says.
+
+    It does not matter where; digests say which they are.
+    """
+    places = {key: there["stimuli"].get(key) for key in ("source", "categories_file")}
+    return {**now, "stimuli": {**now["stimuli"], **places}}
+
+
+def load_deciding(
+    request: Request, deciding: Deciding, seed: int, categories: Categories | None = None
+) -> Model:
     """Load a network for the size at which it is shown stimuli.
+
+    Args:
+        request: the network.
+        deciding: how it decides.
+        seed: of random weights.
+        categories: for a head that is told of them in words; ``None`` where none is needed.
 
     Raises:
         ErfToolsError: see :func:`erf_tools.load_model`.
     """
     size = SIDE if deciding.preset == "mvh" else None
-    return load_model(request.model, request.weights, seed, size, request.channels)
+    texts = None
+    if categories and is_zero_shot(request.model):
+        texts = ClassTexts(categories.texts, read_templates(deciding.prompts))
+    return load_model(request.model, request.weights, seed, size, request.channels, texts)
 
 
 def decisions_file(output: Path, request: Request) -> Path:
@@ -206,7 +227,9 @@ def load_decisions(path: Path) -> Decisions:
         if record.pop("sha256") != _digests(path):
             raise ValueError("it is not the file of which the digest is kept")
         scores = Scores.load(path.with_suffix(SCORES))
-        return Decisions(record["model"]["name"], load_frame(path), record, scores)
+        categories = Categories.of_record(record["stimuli"].get("categories"))
+        frame = load_frame(path, categories)
+        return Decisions(record["model"]["name"], frame, record, scores, categories)
 
 
 def _digests(path: Path) -> dict[str, str]:
@@ -276,7 +299,12 @@ def _write_accuracy(
     made: Sequence[Decisions], stimuli: StimulusSet, output: Path, failures: Failures
 ) -> DecisionTables:
     table = tables.accuracy_table(made)
-    remarks = (f"Accuracy over the 16 categories on {stimuli.label} from {stimuli.source}.",)
+    count = len(stimuli.categories.names)
+    remarks = (
+        f"Accuracy over the {count} categories on {stimuli.label} from {stimuli.source}.",
+        "MRR: mean of one over the rank of the right category among all (guessing gives "
+        f"{guessing_mrr(count):.3f}), and of its best class among all classes of the head.",
+    )
     written = DecisionTables(table, tables.readable_accuracy(table), remarks, [])
     with failures.alone("accuracy"):
         written.files += write_tables(output / "accuracy", table, written.shown, remarks)

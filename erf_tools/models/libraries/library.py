@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from erf_tools.errors import ErfToolsError
+from erf_tools.errors import ErfToolsError, UsageError
 from erf_tools.features.taps import Tap, default_tap
 from erf_tools.models.catalogue import Entry
 from erf_tools.models.checkpoints import Checkpoint, read_checkpoint
@@ -22,6 +22,7 @@ from erf_tools.models.initialisation import switch_on_branches
 from erf_tools.models.model import Model, declared_preprocessing
 from erf_tools.models.sources import WeightSource
 from erf_tools.models.weights import Weights
+from erf_tools.models.zero_shot import ClassTexts
 from erf_tools.preprocessing import Preprocessing
 from erf_tools.text import first_line
 
@@ -35,12 +36,14 @@ class Form:
         channels: of the input.
         merged: with branches merged for inference, where it has such a form.
         keys: of the state dicts in the file that is to be loaded.
+        texts: classes in words, for a head that compares images with them.
     """
 
     size: tuple[int, int] | None = None
     channels: int = 3
     merged: bool = False
     keys: Sequence[str] = ()
+    texts: ClassTexts | None = None
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,8 @@ class Built:
         arguments: what it was built with, beyond its name.
         head: names of its classifier's layers.
         renamings: for files with names of others, to be tried in turn.
+        whole: what the network is a part of, if files hold all of that.
+        with_head: makes of what was loaded the network with a head of :attr:`Form.texts`.
     """
 
     module: nn.Module
@@ -64,6 +69,8 @@ class Built:
     arguments: dict[str, Any] = field(default_factory=dict)
     head: Sequence[str] = ()
     renamings: Sequence[Renaming] = ()
+    whole: nn.Module | None = None
+    with_head: Callable[[], nn.Module] | None = None
 
 
 class Library(ABC):
@@ -120,8 +127,9 @@ class Library(ABC):
         with _seeded(seed):
             built = self.build(entry, replace(form, keys=keys), hub)
         module, arguments = built.module, dict(built.arguments)
+        whole = module if built.whole is None else built.whole
         if found is not None and weights is not None:
-            weights, resized = filled(module, found, weights, built.head, built.renamings)
+            weights, resized = filled(whole, found, weights, built.head, built.renamings)
             if resized:
                 arguments["resized_by_timm"] = list(resized)
         elif hub:
@@ -129,6 +137,14 @@ class Library(ABC):
         else:
             start = f"initialised with seed {seed}{switch_on_branches(module)}"
             weights = Weights("random", start, state_sha256(module))
+        classes: tuple[str, ...] = ()
+        if form.texts is not None:
+            if built.with_head is None:
+                raise UsageError(f"{entry.name} compares no images with text")
+            arguments["zero_shot"] = form.texts.record()
+            classes, weights = tuple(form.texts.names), replace(weights, head=True)
+            whole.eval()
+            module = built.with_head()
         return Model(
             entry.name,
             module.eval(),
@@ -137,6 +153,7 @@ class Library(ABC):
             built.tap or default_tap(module),
             built.input_size,
             arguments,
+            classes,
         )
 
 

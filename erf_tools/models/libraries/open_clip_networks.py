@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 import open_clip
 import torch
 from open_clip.transformer import VisionTransformer
+from torch import nn
 
 from erf_tools.errors import UsageError, suggestion
 from erf_tools.features.taps import Tap, default_tap
@@ -19,6 +20,7 @@ from erf_tools.models.catalogue import Entry
 from erf_tools.models.hub import HubWeights
 from erf_tools.models.libraries.library import Built, Form, Library, created
 from erf_tools.models.sources import Unpublished, WeightSource
+from erf_tools.models.zero_shot import ClassTexts, ZeroShot, class_features
 from erf_tools.preprocessing import Preprocessing
 
 
@@ -91,6 +93,8 @@ class _OpenClip(Library):
             tap,
             (form.size or (preprocessing.size,) * 2) if tied else None,
             {"open_clip": entry.architecture},
+            whole=clip if form.texts else None,
+            with_head=partial(_with_head, clip, entry, form.texts) if form.texts else None,
         )
 
     def whole(self, entry: Entry, form: Form, hub: HubWeights | None) -> Any:
@@ -115,6 +119,20 @@ class _OpenClip(Library):
 
 
 LIBRARY = _OpenClip()
+
+
+def _with_head(clip: Any, entry: Entry, texts: ClassTexts) -> nn.Module:
+    """Return the image tower with a head of classes in words, which the text tower has read.
+
+    Raises:
+        ErfToolsError: the text tower, or what makes its words of texts, cannot be had.
+    """
+    architecture = entry.architecture.partition("/")[0]
+    tokenizer = created(entry, None, partial(open_clip.get_tokenizer, architecture))
+    features = class_features(
+        texts, lambda own: clip.encode_text(tokenizer(own), normalize=True).float()
+    )
+    return ZeroShot(clip.visual, features, float(clip.logit_scale.detach().exp()))
 
 
 def _vision(architecture: str) -> dict[str, Any]:

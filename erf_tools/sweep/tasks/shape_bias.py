@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 from msgspec import Meta
 
 from erf_tools.choices import declared
+from erf_tools.cue_conflict.categories import SIXTEEN, Categories
 from erf_tools.cue_conflict.choices import Deciding, StimulusChoices
-from erf_tools.cue_conflict.stimuli import SIDE, StimulusSet, open_stimuli
+from erf_tools.cue_conflict.stimuli import open_stimuli
+from erf_tools.cue_conflict.stimulus_sets import SIDE, StimulusSet
 from erf_tools.errors import UsageError
 from erf_tools.failures import Failures
 from erf_tools.files import read_archive, write_archive
@@ -53,7 +55,7 @@ class ShapeBiasTask(_Choices):
 
     def opened(self, sources: Sources) -> Opened:
         """Return the stimuli in shares."""
-        stimuli = open_stimuli(self.stimuli, self.allow_partial, sources.progress)
+        stimuli = open_stimuli(self.stimuli, self.allow_partial, sources.progress, self._categories)
         if not stimuli.conflict:
             raise UsageError(
                 f"{stimuli.source} holds single-cue stimuli, which have no shape bias; use "
@@ -63,7 +65,11 @@ class ShapeBiasTask(_Choices):
             replace(stimuli, stimuli=stimuli.stimuli[start:end])
             for start, end in divided((1,) * len(stimuli), self.shard)
         ]
-        identity = {"stimuli": stimuli.sha256, "shards": [len(share) for share in shares]}
+        identity = {
+            "stimuli": stimuli.sha256,
+            "categories": stimuli.categories.record(),
+            "shards": [len(share) for share in shares],
+        }
         whole = {"stimuli": {**stimuli.record(), "label": stimuli.label}}
         return Opened(shares, len(stimuli), identity, whole)
 
@@ -84,7 +90,7 @@ class ShapeBiasTask(_Choices):
         """Return a network for the size at which it is shown stimuli."""
         from erf_tools.studies.shape_bias import load_deciding
 
-        return load_deciding(request, self._deciding(), seed)
+        return load_deciding(request, self._deciding(), seed, self._categories)
 
     def measure(self, network: Model, share: StimulusSet, device: str, part: Path) -> None:
         """Write the decisions on a share, and how they were made."""
@@ -136,7 +142,8 @@ class ShapeBiasTask(_Choices):
         }
         scores = Scores.of_table(pd.DataFrame(numbers, index=names))
         path = self.marker(measurement.request).with_suffix(".csv")
-        save_decisions(Decisions(model["name"], frame, provenance, scores), output / path)
+        made = Decisions(model["name"], frame, provenance, scores, self._categories)
+        save_decisions(made, output / path)
         return pd.DataFrame(
             {
                 "model": [measurement.request.model],
@@ -165,6 +172,14 @@ class ShapeBiasTask(_Choices):
             file=files,
         )
         return Published(table, ("shape_bias", "coverage", "mean_of_categories"), written.files)
+
+    @property
+    def _categories(self) -> Categories:
+        if self.categories is None:
+            return SIXTEEN
+        from erf_tools.cue_conflict.category_files import read_categories
+
+        return read_categories(self.categories)
 
     def _deciding(self) -> Deciding:
         return Deciding(**{each.name: getattr(self, each.name) for each in declared(Deciding)})

@@ -1,0 +1,332 @@
+"""Categories and cues of one's own: from a declaration to tables, figures and the page."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from dataclasses import replace
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import Command
+from PIL import Image
+
+from erf_tools.cue_conflict.categories import (
+    SIXTEEN,
+    Categories,
+    guessing_mrr,
+    low_coverage,
+    worded,
+)
+from erf_tools.cue_conflict.category_files import read_categories
+from erf_tools.cue_conflict.decisions import read_decisions
+from erf_tools.cue_conflict.stimuli import open_stimuli
+from erf_tools.errors import UsageError
+from erf_tools.report.commands import shape_bias_command
+
+#: Logits by the image's mean colour: classes 0 to 9 of ImageNet are the more likely, the redder.
+NETWORK = """
+import torch
+from torch import nn
+
+class Colours(nn.Module):
+    def forward(self, images):
+        level = images.mean(dim=(2, 3)).sum(dim=1, keepdim=True)
+        return torch.cos(level * 3 + torch.arange(1000.0) / 11) * 6
+
+def build():
+    return nn.Sequential(nn.Identity(), Colours())
+"""
+CONFLICT = """
+cues = ["low", "high"]
+[categories.cat]
+classes = [281, 282]
+[categories.sea_lion]
+classes = ["n02077923"]
+[categories.tree9house]
+classes = [3, 4]
+prompts = ["a tree house"]
+"""
+CLASSES = {"cat": [281, 282], "sea_lion": [150], "tree9house": [3, 4]}
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Stimuli of three categories, of two cues and of one, and a network; the current folder."""
+    monkeypatch.chdir(tmp_path)
+    generator = np.random.default_rng(0)
+
+    def draw(path: Path, size: tuple[int, int] = (40, 40)) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        colour = generator.integers(0, 256, 3, dtype=np.uint8)
+        Image.fromarray(np.full((*size, 3), colour)).save(path)
+
+    names = list(CLASSES)
+    for low, high, number in product(names, names, range(1, 7)):
+        suffix = ("png", "jpg", "webp")[number % 3]
+        draw(tmp_path / "own" / low / f"{low}{number}-{high}{number % 3 + 1}.{suffix}")
+    for name, number in product(names, range(8)):
+        draw(tmp_path / "single" / name / f"ILSVRC-val_{number}.JPEG", (30, 50))
+    (tmp_path / "network.py").write_text(NETWORK)
+    (tmp_path / "own.toml").write_text(CONFLICT)
+    return tmp_path
+
+
+def test_a_set_of_ones_own_goes_through(folder: Path, run_command: Command) -> None:
+    command = ("shape-bias", "--models", "network.py:build", "--stimuli", "own")
+    command += ("--categories", "own.toml", "--output", "out")
+    code, out, err = run_command(*command)
+    assert code == 0, err
+    assert "Low bias: low / (low + high) over the stimuli whose low and high conflict" in out
+    assert "The low bias says which cue wins" in out
+    for text in ("shape", "texture", "CC BY 4.0", "arXiv"):  # neither the words nor the claims
+        assert text not in out.replace("shape_bias", "") + err
+    (row,) = pd.read_csv("out/shape_bias.csv").to_dict("records")  # no published row beside it
+    scores = pd.read_parquet("out/decisions/network.py_build.scores.parquet")
+    decided = pd.read_csv("out/decisions/network.py_build.csv").set_index("imagename")
+    answers = {name: decided.loc[f"{name}.png", "object_response"] for name in scores.index}
+    counts = {"shape": 0, "texture": 0, "total": 0}
+    ranks = []
+    for name, answer in answers.items():
+        low, high = (part.rstrip("0123456789") for part in name.split("-"))
+        own = scores.loc[name, list(CLASSES)]
+        assert answer == max(CLASSES, key=lambda category: own[category])
+        if low != high:
+            ranks.append(1 / (1 + sum(own[other] > own[low] for other in CLASSES)))
+            counts["total"] += 1
+            counts["shape"] += answer == low
+            counts["texture"] += answer == high
+    assert len(answers) == 54
+    assert {key: row[key] for key in counts} == counts
+    assert min(counts.values()) > 0
+    assert row["mrr_shape"] == pytest.approx(np.mean(ranks))
+    assert (row["cues"], row["categories"]) == ("low, high", 3)
+    assert row["stimuli"] == "54 stimuli, low and high"
+    assert list(pd.read_csv("out/shape_bias_by_category.csv")["category"]) == list(CLASSES)
+    assert "Low bias" in Path("out/shape_bias.md").read_text()
+
+    record = json.loads(Path("out/decisions/network.py_build.json").read_text())
+    assert record["stimuli"]["categories"]["classes"] == CLASSES
+    assert Categories.of_record(record["stimuli"]["categories"]) == read_categories("own.toml")
+    assert shlex.split(shape_bias_command(record) or "")[-8:-4] == [
+        *("--stimuli", "own", "--categories", "own.toml")
+    ]
+    page = Path("out/report.html").read_text()
+    assert '"cues":["low","high"]' in page
+    code, _, err = run_command(*command)
+    assert (code, "decided before" in err) == (0, True)
+    (folder / "own.toml").write_text(CONFLICT.replace("281, 282", "281"))
+    code, _, err = run_command(*command)
+    assert (code, "differs in stimuli categories classes cat" in err) == (2, True)
+
+    decisions = ("--decisions", "out/decisions", "--categories", "own.toml", "--output", "again")
+    (folder / "own.toml").write_text(CONFLICT)
+    code, _, err = run_command("shape-bias", *decisions)
+    assert code == 0, err
+    (again,) = pd.read_csv("again/shape_bias.csv").to_dict("records")
+    assert {key: again[key] for key in counts} == counts
+
+
+def test_head_free_says_the_same_words(folder: Path, run_command: Command) -> None:
+    command = ("shape-bias", "--models", "resnet10t", "--weights", "random", "--head-free")
+    code, out, err = run_command(
+        *(*command, "--stimuli", "own", "--categories", "own.toml", "--output", "out")
+    )
+    assert code == 0, err
+    assert "Triplets won by low" in out
+    assert "texture" not in out
+    assert set(pd.read_csv("out/head_free.csv")["cues"]) == {"low, high"}
+
+
+SINGLE = 'cues = ["shape"]' + CONFLICT.partition("]")[2]
+
+
+def test_single_cue_folders_have_mean_reciprocal_ranks(folder: Path, run_command: Command) -> None:
+    (folder / "single.toml").write_text(SINGLE)
+    command = ("shape-bias", "--models", "network.py:build", "--stimuli", "single")
+    command += ("--categories", "single.toml", "--output", "out")
+    code, _, err = run_command(*command)
+    assert (code, "which the preset direct would distort; --preset model crops" in err) == (2, True)
+    code, out, err = run_command(*command, "--preset", "model")
+    assert code == 0, err
+    assert "guessing gives 0.611" in out
+    (row,) = pd.read_csv("out/accuracy.csv").to_dict("records")
+    scores = pd.read_parquet("out/decisions/network.py_build.scores.parquet")
+    ranks = [
+        1 / (1 + sum(own[other] > own[name.partition("/")[0]] for other in CLASSES))
+        for name, own in scores.iterrows()
+    ]
+    assert len(ranks) == row["total"] == 24
+    assert row["mrr"] == pytest.approx(np.mean(ranks))
+    half = 2.0687 * np.std(ranks, ddof=1) / np.sqrt(24)  # Student's t of 23 degrees
+    assert row["mrr_high"] - row["mrr"] == pytest.approx(half, rel=1e-3)
+    assert row["mrr_classes"] == pytest.approx(np.mean(1 / scores["rank of shape"]))
+    assert row["accuracy"] == pytest.approx(np.mean([rank == 1 for rank in ranks]))
+    assert row["accuracy of sea_lion"] == pytest.approx(
+        np.mean([rank == 1 for rank in ranks[8:16]])
+    )
+
+
+def test_a_ranking_by_classes_sorts_all_of_them(folder: Path) -> None:
+    from erf_tools.cue_conflict.choices import Deciding
+    from erf_tools.cue_conflict.classify import decide
+    from erf_tools.models.loading import load_model
+
+    (folder / "single.toml").write_text(SINGLE)
+    stimuli = open_stimuli("single", categories=read_categories("single.toml"))
+    given = []
+    model = load_model("network.py:build")
+    model.module.register_forward_hook(lambda module, inputs, output: given.append(output))
+    made = decide(model, stimuli, Deciding("model"), batch_size=24)
+    assert made.scores
+    logits = next(each for each in given if len(each) == 24).tolist()
+    for row, name in zip(logits, made.frame.index, strict=True):
+        order = sorted(range(1000), key=lambda index: -row[index])
+        own = CLASSES[name.partition("/")[0]]
+        assert made.scores.ranks.loc[name, "shape"] == 1 + min(map(order.index, own))
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "is empty; it names cues, categories or both"),
+        ("cues = [", "declares no categories"),
+        ("cue = ['a', 'b']", "unknown field `cue`"),
+        ("cues = []", "cues has 0 names; it has two, or one"),
+        ("cues = ['a', 'b', 'c']", "cues has 3 names"),
+        ("cues = ['a', 'A']", "both cues are called a"),
+        ("cues = ['', 'b']", "a cue is called ''"),
+        ("cues = ['a, b', 'c']", "a cue is called 'a, b'; a comma"),
+        ("[categories.cat]", "cat is the only category"),
+        ("[categories.cat]\n[categories.cat]", "declares no categories"),
+        ("[categories.cat]\n[categories.Cat]", "cat and Cat differ in capital letters only"),
+        ("[categories.cat]\n[categories.na]", "no category can be called na"),
+        ("[categories.cat]\n[categories.'a/b']", "a/b cannot be a folder"),
+        ("[categories.cat]\n[categories.a-b]", "a-b has a '-'"),
+        ("[categories.cat]\n[categories.cat2]", "cat and cat2 cannot be told apart"),
+        (
+            "[categories.a]\nclasses=[1]\n[categories.b]\nclasses=[1]",
+            "class 1 of b is a class",
+        ),
+        (
+            "[categories.a]\nclasses=[1]\n[categories.b]",
+            "no classes are given of b, while others have some",
+        ),
+        ("[categories.a]\nclasses=[1000]\n[categories.b]", "1000 of a is no class of ImageNet-1K"),
+        ("[categories.a]\nclasses=['n1']\n[categories.b]", "'n1' of a is no class of ImageNet-1K"),
+        ("[categories.a]\nprompts=['']\n[categories.b]", "in prompts, a is called ''"),
+        ("categories = 3", "Expected `object`"),
+    ],
+)
+def test_declarations_that_make_no_sense(text: str, said: str, tmp_path: Path) -> None:
+    path = tmp_path / "own.toml"
+    path.write_text(text)
+    with pytest.raises(UsageError, match=r"^--categories .*own\.toml") as caught:
+        read_categories(path)
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("name", "said"), [("nowhere.toml", "No such file"), (".", "regular")])
+def test_declarations_that_are_no_files(
+    name: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match=said):
+        read_categories(name)
+
+
+def test_a_declaration_of_cues_alone_has_the_sixteen(tmp_path: Path) -> None:
+    path = tmp_path / "own.toml"
+    path.write_text('cues = ["low", "high"]')
+    found = read_categories(path)
+    assert found == replace(SIXTEEN, cues=("low", "high"))
+    path.write_text("[categories.dog]\n[categories.cat]\n[categories.unicorn]\nclasses = [3]")
+    found = read_categories(path)
+    assert found.classes["dog"] == SIXTEEN.classes["dog"]
+    assert (found.names, found.classes["unicorn"]) == (("dog", "cat", "unicorn"), [3])
+    assert found.texts == {"dog": ("dog",), "cat": ("cat",), "unicorn": ("unicorn",)}
+
+
+def test_what_lies_in_a_folder_is_said(folder: Path) -> None:
+    own = read_categories("own.toml")
+    assert len(open_stimuli("own", categories=own)) == 54
+    (folder / "own" / "cat" / "cat1-dog1.png").write_bytes(b"")
+    (folder / "own" / "cat" / "cat1-cat3.png").write_bytes(b"x")
+    (folder / "own" / "cats").mkdir()
+    (folder / "own" / "cats" / "cat1-cat1.png").write_bytes(b"")
+    (folder / "own" / "sea_lion").rename(folder / "elsewhere")
+    with pytest.raises(UsageError) as caught:
+        open_stimuli("own", categories=own)
+    for said in (
+        "the category sea_lion has no folder",
+        "the folder cats is no category",
+        "the file cat/cat1-dog1.png is no stimulus of its folder",
+        "the file cat/cat1-cat3.png (cannot identify image file) cannot be used",
+        "--allow-partial",
+    ):
+        assert said in str(caught.value)
+    part = open_stimuli("own", True, categories=own)
+    assert (len(part), part.label) == (36, "PARTIAL: 36 stimuli, low and high")
+    with pytest.raises(UsageError, match=r"holds no stimuli of cat, .*<first>/<first><n>-<second>"):
+        open_stimuli("elsewhere", categories=own)
+
+
+def test_published_stimuli_have_their_own_cues(cue_conflict: Path) -> None:
+    others = Categories(cues=("low", "high"))
+    with pytest.raises(UsageError, match="the published stimuli are not of the cues"):
+        open_stimuli("cue-conflict", categories=others)
+
+
+@pytest.mark.parametrize("option", [("--preset", "mvh"), ("--stimuli", "nowhere")])
+def test_misuse_of_own_stimuli(option: tuple[str, str], folder: Path, run_command: Command) -> None:
+    command = ["shape-bias", "--models", "network.py:build", "--categories", "own.toml"]
+    command += ["--stimuli", "own", *option]
+    code, _, err = run_command(*command)
+    said = {"mvh": "is 40x40, and the preset mvh shows 224x224", "nowhere": "no such folder"}
+    assert said[option[1]] in err
+    assert code in (1, 2)
+
+
+def test_networks_need_classes(folder: Path, run_command: Command) -> None:
+    names = "".join(f"[categories.{name}]\n" for name in ("bus", "sea_lion", "tree9house"))
+    (folder / "own.toml").write_text(f'cues = ["low", "high"]\n{names}')
+    (folder / "own" / "cat").rename(folder / "own" / "bus")
+    for path in [*(folder / "own").rglob("*cat*.*")]:
+        path.rename(path.with_name(path.name.replace("cat", "bus")))
+    command = ("shape-bias", "--models", "network.py:build", "--stimuli", "own")
+    code, _, err = run_command(*command, "--categories", "own.toml")
+    assert code == 2
+    assert "which classes belong to bus, sea_lion, tree9house is not known" in err
+
+
+def test_decisions_of_stimuli_with_other_categories(folder: Path) -> None:
+    (folder / "net.csv").write_text(
+        "image,pred_label\ntrial_3_sea_lion1-cat2,cat\ncat1-sea_lion2,na\n"
+    )
+    (made,) = read_decisions(["net.csv"], read_categories("own.toml"))
+    assert made.frame.loc["sea_lion1-cat2"].tolist() == ["sea_lion", "cat", "cat"]
+    assert made.frame.loc["cat1-sea_lion2"].tolist() == ["cat", "sea_lion", "na"]
+    with pytest.raises(UsageError, match="is not the name of a cue-conflict stimulus"):
+        read_decisions(["net.csv"])
+
+
+@pytest.mark.parametrize(
+    ("text", "cues", "expected"),
+    [
+        ("Shape bias: S / (S + T)", ("shape", "texture"), "Shape bias: S / (S + T)"),
+        ("Shape bias: S / (S + T)", ("low", "high"), "Low bias: low / (low + high)"),
+        ("shaped textures, texture", ("low", "high"), "shaped textures, high"),
+        ("a shape, a Texture", ("iOS", "old style"), "a iOS, a Old style"),
+    ],
+)
+def test_texts_in_other_words(text: str, cues: tuple[str, str], expected: str) -> None:
+    assert worded(text, cues) == expected
+
+
+def test_what_guessing_gives() -> None:
+    assert guessing_mrr(16) == pytest.approx(np.mean([1 / rank for rank in range(1, 17)]))
+    assert [low_coverage(count) for count in (2, 4, 16, 100)] == [1, 0.75, 0.25, 0.04]
