@@ -46,7 +46,7 @@ def matrix_plot(makers: Sequence[DecisionMaker]) -> Figure:
     categories = _categories(makers)
     names = categories.names
     with own_style():
-        height = 0.7 + 0.22 * len(names) + 0.13 * ((len(shown) + 1) // 2)
+        height = 1.16 + 0.19 * len(names) + 0.13 * ((len(shown) + 1) // 2)
         figure = Figure(figsize=(COLUMN + 1.1, height))
         figure.set_layout_engine("constrained")
         axes = figure.add_subplot()
