@@ -9,7 +9,8 @@ lognormal total (sigma 0.8) times speckle, gamma noise of shape 1 at two scales,
 EfficientNet-Lite0 gives of photographs (``--photographs``), whose mean is the truth. In both the
 measures and intervals are the library's own, and pairs are two networks on the same images: in (a)
 the same totals and the same coarse speckle for both profiles, in (b) two stages of the network.
-(c) Decisions: see :mod:`analyses.decision_coverage`.
+(c) Decisions: see :mod:`analyses.decision_coverage`; (d) reliance:
+:mod:`analyses.reliance_coverage`.
 Squares are whole pixels: their intervals reach to the next larger square, and hold the truth more
 often where a pixel is much, as here.
 
@@ -42,6 +43,7 @@ from scipy.ndimage import gaussian_filter
 
 from analyses.decision_coverage import write_decision_coverage
 from analyses.programs import Output, Quick, kept, publish, run
+from analyses.reliance_coverage import write_reliance_coverage
 from analyses.timing import processor_time
 from erf_tools.erf.measures import MEASURES, Measures
 from erf_tools.erf.measures.frame import Frame
@@ -327,6 +329,7 @@ def main(
         {"samples": samples, "numbers": list(NUMBERS), "photographs": photographs is not None},
     )
     write_decision_coverage(output, samples)
+    write_reliance_coverage(output, samples)
 
 
 if __name__ == "__main__":

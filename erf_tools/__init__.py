@@ -1,7 +1,8 @@
 """erf-tools: what a vision network looks at.
 
-Effective receptive fields (ERF) by gradients, and shape bias on cue-conflict stimuli. Names below
-are loaded when they are first used: importing this package does not import torch.
+Effective receptive fields (ERF) by gradients, shape bias on cue-conflict stimuli, and reliance on
+cues that are suppressed. Names below are loaded when they are first used: importing this package
+does not import torch.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from erf_tools.perturbation.measuring import perturbation_erf as perturbation_erf
     from erf_tools.perturbation.result import PerturbationERF as PerturbationERF
     from erf_tools.preprocessing import Preprocessing as Preprocessing
+    from erf_tools.reliance.measuring import feature_reliance as feature_reliance
+    from erf_tools.reliance.result import SuppressedAnswers as SuppressedAnswers
 
 _HOMES = {
     "Comparison": "erf_tools.erf.notebook",
@@ -39,11 +42,13 @@ _HOMES = {
     "Model": "erf_tools.models.model",
     "PerturbationERF": "erf_tools.perturbation.result",
     "Preprocessing": "erf_tools.preprocessing",
+    "SuppressedAnswers": "erf_tools.reliance.result",
     "Tap": "erf_tools.features.taps",
     "UsageError": "erf_tools.errors",
     "as_model": "erf_tools.models.model",
     "compare": "erf_tools.erf.notebook",
     "effective_receptive_field": "erf_tools.erf.gradients",
+    "feature_reliance": "erf_tools.reliance.measuring",
     "load_model": "erf_tools.models.loading",
     "measure": "erf_tools.erf.measures",
     "merge": "erf_tools.erf.parts",

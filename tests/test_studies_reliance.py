@@ -6,13 +6,16 @@ import json
 import re
 import shlex
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from conftest import Command
 from PIL import Image
 
+import erf_tools
 from erf_tools.reliance.result import SuppressedAnswers
 from erf_tools.reliance.suppressions import SIDE
 
@@ -201,3 +204,51 @@ def test_shape_and_texture_are_counted_apart(
     row = pd.read_csv(tmp_path / "bias" / "shape_bias.csv").iloc[0]
     for counted in ("shape", "texture"):
         assert table["accuracy"][counted] * row["total"] == pytest.approx(row[counted])
+
+
+class Channel(torch.nn.Module):
+    """Names the brightest channel."""
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return images.mean(dim=(2, 3))
+
+
+def pictures() -> list[Image.Image]:
+    return [
+        Image.fromarray(
+            np.full((32, 32, 3), (90, 20, 20), np.uint8)[..., [*range(n, 3), *range(n)]]
+        )
+        for n in (0, 2, 1, 0, 1)
+    ]
+
+
+def test_a_function_gives_the_answers_of_a_network(tmp_path: Path) -> None:
+    found = erf_tools.feature_reliance(Channel(), pictures(), [0, 1, 2, 0, 2], cues="gray")
+    assert found.answers[:, 0].tolist() == [0, 1, 2, 0, 2]
+    (row,) = found.to_frame().to_dict("records")
+    assert row["accuracy"] == 1
+    # Of grey the last channel is the brightest, since ImageNet's mean of it is the smallest.
+    assert found.curves()["relative_accuracy"].tolist() == [1, 1, 1, 1, 3 / 5, 2 / 5]
+    assert row["area_gray"] == pytest.approx(4 / 5)
+    assert "Colour" in found._repr_html_()
+    found.save(tmp_path / "answers.npz")
+    again = erf_tools.SuppressedAnswers.load(tmp_path / "answers.npz")
+    pd.testing.assert_frame_equal(again.to_frame(), found.to_frame())
+
+
+@pytest.mark.parametrize(
+    ("labels", "choices", "why"),
+    [
+        ([0, 1], {}, "there are 2 labels for 5 images"),
+        ([0, 1, 2, 0, -1], {}, "a label is -1"),
+        ([0, 1, 2, 0, "cat"], {}, "a label is 'cat'; it is a whole number"),
+        ([0, 1, 2, 0, 3], {}, "image-4 is of class 3, but Channel has 3 classes"),
+        (None, {}, "none of the 5 images in 5 given images has a label"),
+        ("labels.csv", {}, "labels.csv"),
+        ([0, 1, 2, 0, 2], {"cues": "smell"}, "there is no cue 'smell'"),
+        ([0, 1, 2, 0, 2], {"num_images": 0}, "--num-images is 0"),
+    ],
+)
+def test_misuse_of_the_function(labels: Any, choices: dict[str, Any], why: str) -> None:
+    with pytest.raises(erf_tools.UsageError, match=why):
+        erf_tools.feature_reliance(Channel(), pictures(), labels, **{"cues": "gray", **choices})

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 from torch import Tensor
+from tqdm import tqdm
 
 from erf_tools.cue_conflict.categories import CATEGORIES, IMAGENET_CLASSES
 from erf_tools.cue_conflict.classify import category_scores, check_classes
@@ -23,10 +24,11 @@ from erf_tools.models.model import Model
 from erf_tools.preprocessing import warped
 from erf_tools.provenance import versions
 from erf_tools.reliance.changes import measure_changes
+from erf_tools.reliance.choices import Suppressing
 from erf_tools.reliance.filters import opencv
 from erf_tools.reliance.judged import JudgedImage, JudgedImages
 from erf_tools.reliance.result import SuppressedAnswers
-from erf_tools.reliance.suppressions import Suppression, needs_opencv, suppress
+from erf_tools.reliance.suppressions import Suppression, chosen, needs_opencv, suppress
 from erf_tools.text import dimensions
 
 #: Side and interpolation of what a network is shown.
@@ -221,3 +223,38 @@ def decider(
         batch = batch_size or fast_batch(target)
         done = [earlier] if earlier else []
         yield Decider(model.name, way, own_setting, judged, batch, classify, done)
+
+
+def answers(
+    model: Model,
+    judged: JudgedImages,
+    suppressing: Suppressing,
+    seed: int = 0,
+    batch_size: int | None = None,
+    device: str = "auto",
+    store: PixelStore | None = None,
+    progress: bool = False,
+) -> SuppressedAnswers:
+    """Let one network answer to all images under all suppressions.
+
+    Args:
+        model: the network.
+        judged: the images.
+        suppressing: what is suppressed.
+        seed: of random choices.
+        batch_size: versions of an image at once; by default what is fast on the device.
+        device: as in :func:`erf_tools.effective_receptive_field`.
+        store: see :func:`suppressed`.
+        progress: show a progress bar (in a terminal only).
+
+    Raises:
+        ErfToolsError: the network failed, or its answers cannot be judged.
+    """
+    rows = chosen(suppressing.cues)
+    own = setting(model, judged, rows, seed, suppressing.output_key)
+    hidden = None if progress else True
+    with decider(model, judged, own, batch_size, device) as ready:
+        made = suppressed(judged.images, rows, seed, {ready.way}, store)
+        for image in tqdm(made, "reliance", len(judged.images), unit="image", disable=hidden):
+            ready.answer(image)
+        return ready.result()

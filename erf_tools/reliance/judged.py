@@ -15,6 +15,7 @@ from erf_tools.cue_conflict.stimulus_sets import Stimulus, StimulusSet
 from erf_tools.errors import UsageError
 from erf_tools.folders import Remark
 from erf_tools.images import Selection, SourceImage
+from erf_tools.numbers import whole_number
 from erf_tools.preprocessing import Preprocessing, evaluation_view
 from erf_tools.reliance.suppressions import SIDE
 
@@ -101,10 +102,37 @@ def labelled_images(
                 answers[image.name] = classes[folders[-1]]
     else:
         answers = {name: (index,) for name, index in find_labels(selection.images, labels).items()}
+    files = {"labels": labels, "label_map": label_map}
+    return _judged(selection, [answers.get(image.name) for image in selection.images], **files)
+
+
+def with_labels(selection: Selection, labels: Sequence[int]) -> JudgedImages:
+    """Return images with the classes that are given, one each; accuracy is counted.
+
+    Raises:
+        UsageError: they are not as many, one is no class, or an image cannot be read.
+    """
+    for name, why in selection.unreadable:
+        raise UsageError(f"{name} cannot be read: {why}; leave it out, and its label")
+    if len(labels) != len(selection):
+        raise UsageError(
+            f"there are {len(labels)} labels for {len(selection)} images; give one each"
+        )
+    classes = [whole_number(label, "a label", 0) for label in labels]
+    return _judged(selection, [(index,) for index in classes])
+
+
+def _judged(
+    selection: Selection,
+    answers: Sequence[tuple[int, ...] | None],
+    labels: Path | None = None,
+    label_map: Path | None = None,
+) -> JudgedImages:
+    each = list(zip(selection.images, answers, strict=True))
     known = tuple(
-        JudgedImage(image.name, image.sha256, image, {"accuracy": answers[image.name]})
-        for image in selection.images
-        if image.name in answers
+        JudgedImage(image.name, image.sha256, image, {"accuracy": right})
+        for image, right in each
+        if right is not None
     )
     if not known:
         raise UsageError(
@@ -112,9 +140,7 @@ def labelled_images(
             "folders named by synsets (n01440764), name them in --labels FILE, or the folders' "
             "classes in --label-map FILE"
         )
-    left_out = tuple(
-        (image.name, "it has no label") for image in selection.images if image.name not in answers
-    )
+    left_out = tuple((image.name, "it has no label") for image, right in each if right is None)
     record = {
         "source": selection.source,
         "order": selection.order,

@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from erf_tools.errors import UsageError
 from erf_tools.files import canonical_json, read_archive, understood, write_archive
 from erf_tools.reliance.suppressions import Suppression, recorded
+from erf_tools.text import visible
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,6 +58,27 @@ class SuppressedAnswers:
     def weights(self) -> str:
         """Its weights in a word or two."""
         return str(self.setting["model"]["weights"]["label"])
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return accuracy, profile and areas with their intervals, a row per what is counted.
+
+        As :func:`~erf_tools.reliance.tables.reliance_table` has them.
+        """
+        from erf_tools.reliance.tables import reliance_table
+
+        return reliance_table([self], self.rows)
+
+    def curves(self) -> pd.DataFrame:
+        """Return every strength, as :func:`~erf_tools.reliance.tables.curves_table` has them."""
+        from erf_tools.reliance.tables import curves_table
+
+        return curves_table([self], self.rows)
+
+    def _repr_html_(self) -> str:
+        from erf_tools.reliance.tables import readable
+
+        shown = readable(self.to_frame(), self.rows).map(visible)
+        return str(shown.to_html(index=False, border=0))
 
     @classmethod
     def joined(cls, parts: Sequence[SuppressedAnswers]) -> SuppressedAnswers:

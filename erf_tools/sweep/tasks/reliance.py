@@ -125,14 +125,12 @@ class RelianceTask(_Choices):
 
     def measure(self, network: Model, share: Share, device: str, part: Path) -> None:
         """Write the answers to a share."""
-        from erf_tools.reliance.deciding import decider, setting, suppressed
+        from erf_tools.reliance.deciding import answers
 
-        rows, judged = chosen(self.cues), share.judged
-        own = setting(network, judged, rows, share.seed, self.output_key)
-        with decider(network, judged, own, None, device) as ready:
-            for image in suppressed(judged.images, rows, share.seed, {ready.way}, _suppressed):
-                ready.answer(image)
-        ready.result().save(part)
+        suppressing = Suppressing(self.cues, self.output_key)
+        answers(
+            network, share.judged, suppressing, share.seed, device=device, store=_suppressed
+        ).save(part)
 
     def join(self, measurement: Measurement, parts: Sequence[Path], output: Path) -> pd.DataFrame:
         """Write the answers to all images, as the single command does."""
