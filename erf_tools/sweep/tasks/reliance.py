@@ -35,7 +35,7 @@ _suppressed = PixelStore()  # the next network is shown the same images
 
 
 @dataclass(frozen=True)
-class Share:
+class JudgedShare:
     """What a unit measures.
 
     Attributes:
@@ -87,7 +87,7 @@ class RelianceTask(_Choices):
         """Return the images with a label, or the stimuli, in shares."""
         judged = self._judged(sources)
         shares = [
-            Share(replace(judged, images=judged.images[start:end]), sources.study.seed)
+            JudgedShare(replace(judged, images=judged.images[start:end]), sources.study.seed)
             for start, end in divided((1,) * len(judged.images), self.shard)
         ]
         identity = {
@@ -105,7 +105,7 @@ class RelianceTask(_Choices):
         labels = sources.study.images.labels
         return labelled_images(sources.selection(), Path(labels) if labels else None)
 
-    def names(self, share: Share) -> list[str]:
+    def names(self, share: JudgedShare) -> list[str]:
         """Return the names of the images of a share."""
         return [image.name for image in share.judged.images]
 
@@ -123,7 +123,7 @@ class RelianceTask(_Choices):
 
         return load_model(request.model, request.weights, seed, channels=request.channels)
 
-    def measure(self, network: Model, share: Share, device: str, part: Path) -> None:
+    def measure(self, network: Model, share: JudgedShare, device: str, part: Path) -> None:
         """Write the answers to a share."""
         from erf_tools.reliance.deciding import answers
 
