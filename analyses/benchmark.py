@@ -61,6 +61,10 @@ _WHOLE = (
     ("resnet152", 1024),
     ("replknet13_120e", 512),
     ("swin_b", 512),
+    ("unireplknet_t", 512),
+    ("slak_t", 512),
+    ("wtconvnext_t", 512),
+    ("van_b1", 512),
     ("replknet31b", 1024),
 )
 _KERNELS = (3, 7, 13, 21, 31, 51)
