@@ -20,8 +20,10 @@ import erf_tools
 from erf_tools.cue_conflict.categories import CATEGORIES, IMAGENET_CLASSES
 from erf_tools.cue_conflict.choices import Deciding
 from erf_tools.cue_conflict.classify import category_scores, decide
+from erf_tools.cue_conflict.makers import DecisionMaker
 from erf_tools.cue_conflict.stimuli import open_stimuli
 from erf_tools.cue_conflict.stimulus_sets import Stimulus, StimulusSet
+from erf_tools.cue_conflict.tables import notes, shape_bias_table
 from erf_tools.errors import ErfToolsError, UsageError
 from erf_tools.models.loading import load_model
 from erf_tools.models.model import as_model
@@ -286,6 +288,14 @@ def test_a_softmax_is_not_taken_twice(
     )
     is_log = bool((wrap(torch.zeros(1, 4)) < 0).any())
     assert made.provenance["head"] == ("logits" if is_log else "probabilities")
+
+
+def test_probabilities_are_said(stimuli: StimulusSet) -> None:
+    for wrap, expected in ((lambda x: x.softmax(1), 1), (lambda x: x, 0)):
+        made = decide(as_model(Wrapped(wrap), "softmaxed"), stimuli)
+        found = notes(shape_bias_table([DecisionMaker.from_decisions(made)]))
+        said = "softmaxed: gives probabilities, which are taken as they are."
+        assert found.count(said) == expected
 
 
 @pytest.mark.parametrize("aggregation", ["mean", "sum", "max"])

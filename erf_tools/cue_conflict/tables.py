@@ -82,6 +82,7 @@ def _row(maker: DecisionMaker) -> dict[str, object]:
             for name in MEASURES
             for column, value in maker.estimate(name).columns(name).items()
         },
+        "head": provenance.get("head", ""),
         "kind": provenance.get("kind", ""),
         "stimuli": maker.stimuli,
         "weights_source": model.get("weights", {}).get("source", ""),
@@ -220,6 +221,9 @@ def notes(table: pd.DataFrame) -> list[str]:
     if (table["weights"] == UNTRAINED).any():
         names = ", ".join(table.loc[table["weights"] == UNTRAINED, "model"])
         found.append(f"untrained: {names} has random weights, and its ratio means nothing.")
+    if (table["head"] == "probabilities").any():
+        names = ", ".join(table.loc[table["head"] == "probabilities", "model"])
+        found.append(f"{names}: gives probabilities, which are taken as they are.")
     for publication in PUBLICATIONS:
         shown = [row.name for row in publication.rows.values() if row.name in set(table["model"])]
         if shown:

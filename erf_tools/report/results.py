@@ -38,7 +38,7 @@ _COLUMNS = {
         *("kappa_human", "kappa_human_low", "kappa_human_high"),
         *("kind", "stimuli", "weights_sha256"),
         *(f"{name}{end}" for name in MEASURES for end in ("", "_low", "_high")),
-        *("cues", "categories"),
+        *("cues", "categories", "head"),
     ],
     "shape_bias_by_category.csv": ["model", "category", "shape", "texture", "shape_bias"],
 }
@@ -59,7 +59,7 @@ _LAYER_COLUMNS = [
     *(f"{name}{end}" for name in LAYER_MEASURES for end in ("", "_low", "_high")),
 ]
 _WORDS = (
-    *("model", "weights", "kind", "stimuli", "weights_sha256", "category", "cues"),
+    *("model", "weights", "kind", "stimuli", "weights_sha256", "category", "cues", "head"),
     *("counted", "suppression", "cue", "parameters", "layer", "similarity"),
 )
 
