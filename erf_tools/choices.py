@@ -95,7 +95,7 @@ def words(choices: Iterable[Choice], values: Mapping[str, Any]) -> list[str]:
         value = values[each.name]
         if isinstance(value, bool):
             found += [each.option] * value
-        elif isinstance(value, tuple):
+        elif isinstance(value, (tuple, list)):
             found += [word for item in value for word in (each.option, str(item))]
         elif value is not None:
             found += [each.option, str(value)]

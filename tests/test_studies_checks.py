@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import Command
 
 from erf_tools.erf.maps import ERF
 from erf_tools.erf.procedure import Procedure
@@ -21,6 +23,7 @@ from erf_tools.models.requests import requests
 from erf_tools.perturbation import measuring
 from erf_tools.perturbation.choices import Checking
 from erf_tools.perturbation.result import ARCHIVE, PerturbationERF
+from erf_tools.report.commands import erf_command
 from erf_tools.report.page import report
 from erf_tools.studies import erf as study
 
@@ -101,6 +104,38 @@ def test_another_check_is_replaced_only_where_that_is_asked_for(written: Path) -
             written,
             checking=CHECKING,
         )
+
+
+@pytest.mark.usefixtures("no_drawing")
+def test_the_command_on_the_page_checks_again(
+    written: Path, tmp_path: Path, run_command: Command
+) -> None:
+    page = tmp_path / "report.html"
+    assert not list(report([written], page))
+    data = json.loads(re.search(r'id="data">(.*?)</script>', page.read_text(), re.DOTALL)[1])  # type: ignore[index]
+    program, *arguments = shlex.split(data["erfs"][0]["command"])
+    assert program == "erf-tools"
+    assert arguments[-7:] == [
+        *("--check", "--cells", "4", "--replacement", "mean", "--replacement", "other")
+    ]
+    code, _, error = run_command(*arguments, "--output", tmp_path / "again")
+    assert code == 0, error
+    first, again = (
+        PerturbationERF.load(folder / "resnet18" / ARCHIVE)
+        for folder in (written, tmp_path / "again")
+    )
+    assert again.record() == first.record()
+    for name, array in vars(first.found).items():
+        np.testing.assert_array_equal(array, getattr(again.found, name))
+
+
+def test_a_check_of_something_else_is_not_taken_for_one(written: Path) -> None:
+    erf = ERF.load(written / "resnet18" / "erf.npz")
+    check = PerturbationERF.load(written / "resnet18" / ARCHIVE)
+    assert check.is_of(erf)
+    assert not check.is_of(replace(erf, setting={**erf.setting, "unit": "0,0"}))
+    assert not check.is_of(replace(erf, images=erf.images[::-1]))
+    assert "--check" not in str(erf_command(erf))
 
 
 def test_the_page_shows_the_check_beside_the_map(written: Path, tmp_path: Path) -> None:

@@ -17,6 +17,9 @@ from erf_tools.text import dimensions
 #: A pixel is dead that contributes no more than this share of what the median pixel does.
 DEAD = 0.1
 
+#: Contributions are drawn up to this many times that of the median pixel.
+BRIGHTEST = 3
+
 #: Groups of images that the interval is made of, at most: each takes a map.
 _GROUPS = 16
 
@@ -36,6 +39,12 @@ def dead_share(contribution: np.ndarray) -> float:
     if not np.isfinite(contribution).all() or not contribution.any():
         return nan
     return float(np.mean(contribution <= DEAD * np.median(contribution)))
+
+
+def relative(contribution: np.ndarray) -> np.ndarray:
+    """Return a map relative to the median of the pixels that contribute at all, to be drawn."""
+    live = contribution[contribution > 0]
+    return contribution / np.median(live) if live.size else contribution
 
 
 def groups(images: int) -> list[int]:
@@ -99,6 +108,11 @@ def dead_pixel_table(results: Sequence[PixelContributions]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def percentages(table: pd.DataFrame) -> list[str]:
+    """Return shares of dead pixels in per cent, with their intervals, as text."""
+    return with_intervals(table, "dead_pixels", lambda share: f"{100 * share:.2f}")
+
+
 def readable(table: pd.DataFrame) -> pd.DataFrame:
     """Return :func:`dead_pixel_table` as text for people."""
     return pd.DataFrame(
@@ -107,9 +121,7 @@ def readable(table: pd.DataFrame) -> pd.DataFrame:
             "Weights": table["weights"],
             "Resolution": table["resolution"],
             "Images": table["images"].map(str),
-            "Dead pixels, %": with_intervals(
-                table, "dead_pixels", lambda share: f"{100 * share:.2f}"
-            ),
+            "Dead pixels, %": percentages(table),
         }
     )
 

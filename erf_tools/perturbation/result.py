@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from erf_tools.erf.maps import MeasuredImage
+from erf_tools.erf.maps import ERF, MeasuredImage
 from erf_tools.errors import UsageError
 from erf_tools.fields.receptive_field import ReceptiveField
 from erf_tools.files import read_archive, understood, write_archive
@@ -146,6 +146,14 @@ class PerturbationERF:
         words += [weights["label"]] * (weights["kind"] == "file")
         words += [tap["name"]] * (not tap["default"])
         return labelled(" ".join(words), weights["kind"] != "random")
+
+    def is_of(self, result: ERF) -> bool:
+        """Tell whether an ERF is of the same network, layer, unit, protocol and images."""
+        setting = {name: value for name, value in self.setting.items() if name != "check"}
+        same = setting == {name: result.setting.get(name) for name in setting}
+        return same and [each.sha256 for each in self.images] == [
+            each.sha256 for each in result.images[: len(self.images)]
+        ]
 
     def each(self, quantity: Quantity, replacement: str) -> np.ndarray:
         """Return a quantity of each image that counts, per pixel, ``[images, rows, columns]``."""

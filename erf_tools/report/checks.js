@@ -42,3 +42,15 @@ function buildChecks() {
     ];
   }));
 }
+
+// --- Dead pixels: what each pixel contributes to all units --------------------------------------
+
+function buildDead() {
+  show("dead", "Dead pixels");
+  byId("dead-grid").append(...data.dead.map((map) => node("figure", {},
+    node("div", { class: "frame cells" }, node("img", { src: map.png,
+      alt: `Contribution of each pixel to all units of ${map.label}: ${map.share} are dead` })),
+    node("figcaption", {}, node("span", { class: "name" }, map.label),
+      node("span", {}, `dead: ${map.share}`), node("span", { class: "reading" }, map.details)))));
+  listNotes("dead-notes", data.dead[0].notes);
+}

@@ -14,6 +14,8 @@ from erf_tools.erf.procedure import PROCEDURE, Procedure
 from erf_tools.errors import UsageError
 from erf_tools.image_choices import ImageChoices
 from erf_tools.models.requests import Layers
+from erf_tools.perturbation.choices import CHECKING
+from erf_tools.perturbation.result import PerturbationERF
 from erf_tools.reliance.choices import Suppressing
 from erf_tools.reliance.suppressions import SUPPRESSIONS, recorded
 
@@ -21,12 +23,16 @@ _SEED = re.compile(r"initialised with seed (\d+)")
 _GIVEN_IMAGES = re.compile(r"\d+ given images")
 
 
-def erf_command(result: ERF) -> str | None:
-    """Return the ``erf-tools erf`` command that measures a result again.
+def erf_command(result: ERF, check: PerturbationERF | None = None) -> str | None:
+    """Return the ``erf-tools erf`` command that measures a result again, and checks it again.
 
     Paths are as they were given: it is to be run in the same folder. ``None`` where no single
     command does: merged results, networks, images and protocols handed over in Python, inputs that
     are not square.
+
+    Args:
+        result: the result.
+        check: of this result, where there is one.
     """
     setting = result.setting
     weights = _weights(setting["model"])
@@ -51,6 +57,7 @@ def erf_command(result: ERF) -> str | None:
             *words(PROCEDURE, procedure),
             *words(declared(Layers), vars(Layers.recorded(setting["tap"]))),
             *("--seed", str(drawn)),
+            *(["--check", *words(CHECKING, check.setting["check"])] if check else ()),
         ]
     )
 

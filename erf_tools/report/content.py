@@ -13,6 +13,7 @@ import numpy as np
 from erf_tools.cue_conflict.categories import CUES
 from erf_tools.erf import shown_tables
 from erf_tools.erf import tables as erf_tables
+from erf_tools.erf.dead_pixels import PixelContributions
 from erf_tools.erf.maps import ERF
 from erf_tools.erf.others import OthersMap
 from erf_tools.failures import Failures
@@ -23,6 +24,7 @@ from erf_tools.report.audit_content import audit_content
 from erf_tools.report.bias_content import bias_sets, layers_content, makers_content
 from erf_tools.report.check_content import checks_content
 from erf_tools.report.coded_maps import block_sides
+from erf_tools.report.dead_content import dead_content
 from erf_tools.report.map_content import (
     details,
     erf_content,
@@ -53,6 +55,7 @@ def collect(
     checks: Sequence[PerturbationERF] = (),
     reliances: Sequence[Reliance] = (),
     layers: Sequence[HeadFreeLayers] = (),
+    dead: Sequence[PixelContributions] = (),
 ) -> dict[str, Any]:
     """Return all that a page shows of results, as JSON values; what is missing is ``None``.
 
@@ -68,6 +71,7 @@ def collect(
         checks: of some of the results.
         reliances: results of reliance.
         layers: results of layers without a head.
+        dead: what pixels contribute to all units.
     """
     shown: list[_Shown] = []
     of_others: list[dict[str, Any]] = []
@@ -76,10 +80,11 @@ def collect(
     for name, result, block in zip(names, erfs, blocks, strict=False):
         with failures.alone(name), understood(Path(name)):
             (row,) = erf_tables.erf_table([result]).to_dict("records")
+            check = next((each for each in checks if each.is_of(result)), None)
             seen = {
                 "label": result.label,
                 "details": details(result),
-                **erf_content(result, block, row),
+                **erf_content(result, block, row, check),
             }
             shown.append(_Shown(result, row, plain(seen)))
     for map_, block in zip(others, blocks[len(erfs) :], strict=True):
@@ -100,6 +105,7 @@ def collect(
         "audit": lambda: audit_content([each.result for each in shown]),
         "published": lambda: published_content(table),
         "checks": lambda: checks_content(checks),
+        "dead": lambda: dead_content(dead),
         "growth": lambda: _growth(shown),
         "bias_sets": lambda: bias_sets(biases),
         "layers": lambda: layers_content(layers),

@@ -19,6 +19,7 @@ from erf_tools.erf.measures.squares import shares_held
 from erf_tools.erf.others import NOT_KNOWN, OthersMap
 from erf_tools.erf.published import MAPS_STANDING
 from erf_tools.labels import PUBLISHED, labelled
+from erf_tools.perturbation.result import PerturbationERF
 from erf_tools.report.coded_maps import coded_map
 from erf_tools.report.commands import erf_command
 from erf_tools.text import dimensions
@@ -41,13 +42,16 @@ def details(result: ERF) -> str:
     return f"{size}, {setting['protocol']['name']}, unit {setting['unit']}"
 
 
-def erf_content(result: ERF, block: int, row: Mapping[str, Any]) -> dict[str, Any]:
+def erf_content(
+    result: ERF, block: int, row: Mapping[str, Any], check: PerturbationERF | None
+) -> dict[str, Any]:
     """Return what is shown of a result.
 
     Args:
         result: measured here.
         block: side of the blocks of pixels in its picture.
         row: its row of the table.
+        check: of the result, where there is one.
 
     Raises:
         ValueError: it cannot be drawn.
@@ -72,7 +76,7 @@ def erf_content(result: ERF, block: int, row: Mapping[str, Any]) -> dict[str, An
         "measures": {name: row[name] for name in _MEASURES},
         "warnings": [each.sentence for each in cautions(result)],
         "provenance": _erf_provenance(result),
-        "command": erf_command(result),
+        "command": erf_command(result, check),
     }
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from matplotlib import colormaps
 
+from erf_tools.erf.dead_pixels import PixelContributions
 from erf_tools.erf.maps import ERF
 from erf_tools.erf.others import OthersMap
 from erf_tools.errors import UsageError
@@ -59,6 +60,7 @@ def report(places: Sequence[Path], output: Path) -> Failures:
     others: list[OthersMap] = []
     checks: list[PerturbationERF] = []
     reliances: list[Reliance] = []
+    dead: list[PixelContributions] = []
     for path in found.archives:
         with failures.alone(str(path)):
             erfs.append(ERF.load(path))
@@ -70,6 +72,9 @@ def report(places: Sequence[Path], output: Path) -> Failures:
     for path in found.maps:
         with failures.alone(str(path)):
             others.append(OthersMap.load(path))
+    for path in found.dead:
+        with failures.alone(str(path)):
+            dead.append(PixelContributions.load(path))
     for folder in found.folders:
         with failures.alone(str(folder)):
             biases.append(ShapeBias.read(folder))
@@ -80,9 +85,11 @@ def report(places: Sequence[Path], output: Path) -> Failures:
     for folder in found.layers:
         with failures.alone(str(folder)):
             layers.append(HeadFreeLayers.read(folder))
-    if not erfs and not others and not biases and not reliances and not layers:
+    if not any((erfs, others, biases, reliances, layers, dead)):
         raise FailuresError(list(failures), all_of_it=True)
-    write_report(output, failures, erfs, biases, read, others, True, checks, reliances, layers)
+    write_report(
+        output, failures, erfs, biases, read, others, True, checks, reliances, layers, dead
+    )
     return failures
 
 
@@ -97,6 +104,7 @@ def write_report(
     checks: Sequence[PerturbationERF] = (),
     reliances: Sequence[Reliance] = (),
     layers: Sequence[HeadFreeLayers] = (),
+    dead: Sequence[PixelContributions] = (),
 ) -> Path:
     """Write the page of some results, atomically, and return its path.
 
@@ -112,11 +120,14 @@ def write_report(
         checks: of some of the results.
         reliances: results of reliance.
         layers: results of layers without a head.
+        dead: what pixels contribute to all units.
 
     Raises:
         OutputError: it cannot be written.
     """
-    content = collect(erfs, biases, failures, names, others, reference, checks, reliances, layers)
+    content = collect(
+        erfs, biases, failures, names, others, reference, checks, reliances, layers, dead
+    )
     write_text(path, render(content))
     return path
 

@@ -122,6 +122,7 @@ if (data.erfs.length) {
   if (data.erfs.some(({ held }) => held)) attempt(buildProfiles);
 }
 if (data.checks.length) attempt(buildChecks);
+if (data.dead.length) attempt(buildDead);
 if (data.growth.length) attempt(buildGrowth);
 if (data.makers.length) attempt(buildShapeBias);
 if (data.layers.length) attempt(buildLayers);

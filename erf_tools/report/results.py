@@ -15,6 +15,7 @@ from PIL import Image
 
 from erf_tools.cue_conflict.absolute import MEASURES
 from erf_tools.cue_conflict.representation import MEASURES as LAYER_MEASURES
+from erf_tools.erf.dead_pixels import PixelContributions
 from erf_tools.errors import ErfToolsError, UsageError
 from erf_tools.failures import Failures
 from erf_tools.files import read_json
@@ -30,6 +31,8 @@ _LAYERS, _LAYERS_PROVENANCE = "head_free.csv", "head_free.json"
 
 #: The file that keeps a map of others, which `erf-tools measure` writes.
 MAP_OF_OTHERS = "map.npz"
+
+_ARCHIVES = (_ARCHIVE, MAP_OF_OTHERS, PixelContributions.ARCHIVE)
 
 _COLUMNS = {
     _TABLE: [
@@ -175,6 +178,7 @@ class Places:
         maps: of others, ``map.npz`` files.
         reliances: folders of ``erf-tools reliance``.
         layers: folders of ``erf-tools shape-bias --head-free``.
+        dead: of dead pixels, ``dead_pixels.npz`` files.
     """
 
     archives: tuple[Path, ...]
@@ -182,6 +186,7 @@ class Places:
     maps: tuple[Path, ...] = ()
     reliances: tuple[Path, ...] = ()
     layers: tuple[Path, ...] = ()
+    dead: tuple[Path, ...] = ()
 
     def hold(self, path: Path) -> bool:
         """Tell whether a file is one that results are read from."""
@@ -190,7 +195,7 @@ class Places:
         names = (*_RELIANCE_COLUMNS, _SHEET, _PROVENANCE)
         reliances = (folder / name for folder in self.reliances for name in names)
         layers = (folder / name for folder in self.layers for name in (_LAYERS, _LAYERS_PROVENANCE))
-        files = (*self.archives, *checks, *self.maps, *tables, *reliances, *layers)
+        files = (*self.archives, *checks, *self.maps, *self.dead, *tables, *reliances, *layers)
         return realpath(path) in {realpath(file) for file in files}
 
 
@@ -198,8 +203,9 @@ def find_results(places: Sequence[Path], failures: Failures) -> Places:
     """Find all results in files and folders, subfolders included, each once.
 
     Args:
-        places: ``erf.npz`` and ``map.npz`` files, folders of ``erf-tools erf``, ``measure``,
-            ``shape-bias`` and ``reliance``, or folders that hold such folders.
+        places: ``erf.npz``, ``map.npz`` and ``dead_pixels.npz`` files, folders of ``erf``,
+            ``measure``, ``dead-pixels``, ``shape-bias`` and ``reliance``, or folders that hold
+            such folders.
         failures: what of a folder cannot be searched is added here.
 
     Returns:
@@ -208,14 +214,13 @@ def find_results(places: Sequence[Path], failures: Failures) -> Places:
     Raises:
         UsageError: a place holds no results.
     """
-    archives: list[Path] = []
+    archives: dict[str, list[Path]] = {name: [] for name in _ARCHIVES}
     folders: list[Path] = []
-    maps: list[Path] = []
     reliances: list[Path] = []
     layers: list[Path] = []
     for place in places:
         if not place.is_dir():
-            (maps if place.name == MAP_OF_OTHERS else archives).append(_file(place))
+            archives.get(place.name, archives[_ARCHIVE]).append(_file(place))
             continue
         found = find_files(place)
         left_out = [(place / name, why) for name, why in found.left_out if _matters(place / name)]
@@ -223,28 +228,28 @@ def find_results(places: Sequence[Path], failures: Failures) -> Places:
             with failures.alone(str(path)):
                 raise ErfToolsError(f"{path} is left out: {why}")
         files = sorted((path for _, path in found.files), key=lambda path: by_numbers(str(path)))
-        own = [path for path in files if path.name == _ARCHIVE]
+        own = [path for path in files if path.name in _ARCHIVES]
         tables = [path.parent for path in files if path.name == _TABLE]
-        others = [path for path in files if path.name == MAP_OF_OTHERS]
         relied = [path.parent for path in files if path.name == _RELIANCE]
         head_free = [path.parent for path in files if path.name == _LAYERS]
-        if not any((own, tables, others, relied, head_free, left_out)):
+        if not any((own, tables, relied, head_free, left_out)):
             raise UsageError(
                 f"{place}: there is no {_ARCHIVE}, {_TABLE} or {_RELIANCE} in this folder; name "
                 "one that `erf-tools erf`, `shape-bias` or `reliance` has written"
             )
-        archives += own
+        for path in own:
+            archives[path.name].append(path)
         folders += tables
-        maps += others
         reliances += relied
         layers += head_free
-    found_in = (archives, folders, maps, reliances, layers)
+    erfs, others, dead = (archives[name] for name in _ARCHIVES)
+    found_in = (erfs, folders, others, reliances, layers, dead)
     return Places(*(_once(paths) for paths in found_in))
 
 
 def _matters(path: Path) -> bool:
     """Tell whether what is left out of a folder may be a result, or hold one."""
-    known = (_ARCHIVE, _TABLE, _RELIANCE, _LAYERS, MAP_OF_OTHERS)
+    known = (*_ARCHIVES, _TABLE, _RELIANCE, _LAYERS)
     if path.name in known or not path.exists():
         return True
     return path.is_dir() and not os.access(path, os.R_OK | os.X_OK)

@@ -17,7 +17,7 @@ def plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         # What is copied stays as it is.
         return {
-            key: item if key in ("codes", "command", "sheet") else plain(item)
+            key: item if key in ("codes", "command", "png", "sheet") else plain(item)
             for key, item in value.items()
         }
     if isinstance(value, (list, tuple)):
