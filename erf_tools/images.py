@@ -7,7 +7,6 @@ standard deviation travel beside them in :class:`~erf_tools.preprocessing.Prepro
 from __future__ import annotations
 
 import hashlib
-import os
 import random
 from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
@@ -21,6 +20,7 @@ from typing import Any, TypeVar, get_args
 import numpy as np
 from PIL import Image
 
+from erf_tools.cores import available_cores
 from erf_tools.decoding import decode_image, extensions, to_rgb
 from erf_tools.errors import ErfToolsError, UsageError
 from erf_tools.folders import (
@@ -41,7 +41,7 @@ _Item = TypeVar("_Item")
 _Made = TypeVar("_Made")
 
 #: Threads that make images ready, and images made ready ahead of those in use.
-_WORKERS = min(4, os.cpu_count() or 1)
+_WORKERS = min(4, available_cores())
 _AHEAD = 2 * _WORKERS
 
 #: How many of the files that are no images a result names; there may be one beside each image.

@@ -33,6 +33,7 @@ from erf_tools.cli import (
     weights,
 )
 from erf_tools.cli.outcomes import say
+from erf_tools.cores import share_cores
 from erf_tools.errors import ErfToolsError, UsageError
 from erf_tools.failures import FailuresError, reason
 from erf_tools.text import visible
@@ -92,6 +93,7 @@ app.add_typer(weights.app, name="weights")
 
 def main() -> None:
     """Run the command line; turn errors into one sentence each and an exit code."""
+    share_cores()
     os.environ["MPLBACKEND"] = "agg"  # nothing is shown in a window, whatever the user's choice
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):

@@ -7,7 +7,6 @@ used again exactly where measuring again would give the same.
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from typing import Any
 
 import msgspec
 
+from erf_tools.cores import available_cores
 from erf_tools.errors import ErfToolsError
 from erf_tools.files import canonical_json
 from erf_tools.images import Selection
@@ -145,7 +145,7 @@ def make_plan(study: StudyFile, threads: int | None = None, progress: bool = Fal
         UsageError: there are no such images or stimuli.
         ErfToolsError: the stimuli cannot be fetched.
     """
-    threads = study.threads or threads or os.cpu_count() or 1
+    threads = study.threads or threads or available_cores()
     wanted = study.requests
     # What cannot be fetched is the failure of its own measurement.
     with suppress(ErfToolsError):
