@@ -10,7 +10,14 @@ from PIL import Image
 
 from erf_tools.errors import UsageError
 from erf_tools.reliance import filters, suppressions
-from erf_tools.reliance.suppressions import SUPPRESSIONS, chosen, suppress, variants
+from erf_tools.reliance.suppressions import (
+    BANDS,
+    SUPPRESSIONS,
+    asking_for,
+    chosen,
+    suppress,
+    variants,
+)
 
 SHA = "0123456789abcdef" * 4
 
@@ -218,7 +225,8 @@ def test_every_row_is_whole() -> None:
         assert row.source
         labels = [strength.label for strength in row.strengths]
         assert len(set(labels)) == len(labels)
-    assert len(list(variants(list(SUPPRESSIONS.values())))) == 84
+    assert len(list(variants(chosen("all")))) == 84
+    assert len(list(variants(list(SUPPRESSIONS.values())))) == 84 + 1 + 7 * 4
 
 
 def test_strengths_are_those_of_the_paper() -> None:
@@ -244,15 +252,23 @@ def test_strengths_are_those_of_the_paper() -> None:
         ("color", ["gray", "channels"]),
         ("gray,patch-shuffle", ["patch-shuffle", "gray"]),
         (" high-frequencies , low-pass", ["low-pass"]),
-        ("all", list(SUPPRESSIONS)),
+        ("all", list(SUPPRESSIONS)[:12]),
+        ("critical-band", list(SUPPRESSIONS)[12:]),
+        ("critical-band,all", list(SUPPRESSIONS)),
     ],
 )
 def test_cues_and_suppressions_are_chosen_by_name(asked: str, names: list[str]) -> None:
     assert [row.name for row in chosen(asked)] == names
+    assert chosen(asking_for(chosen(asked))) == chosen(asked)
 
 
 @pytest.mark.parametrize(
-    ("asked", "why"), [("colour", "did you mean color"), (" , ", "--cues is empty")]
+    ("asked", "why"),
+    [
+        ("colour", "did you mean color"),
+        (" , ", "--cues is empty"),
+        ("noise-3", "noise-3 says nothing alone"),
+    ],
 )
 def test_what_is_no_cue_is_refused(asked: str, why: str) -> None:
     with pytest.raises(UsageError, match=why):
@@ -296,3 +312,30 @@ def test_a_step_is_done_once(monkeypatch: pytest.MonkeyPatch) -> None:
     suppress(noisy(), rows, SHA)
     assert len(done) == len(set(done)) + 8  # grey of eight different images
     assert len(done) == 8 + 8 + 5
+
+
+def test_low_contrast_is_about_a_mean() -> None:
+    pixels = noisy(8, 6)
+    found = filters.low_contrast(pixels, NONE, 0.2, 0.449)
+    luma = np.asarray(Image.fromarray(pixels).convert("L")) / 255
+    expected = np.rint(255 * (0.2 * luma + 0.8 * 0.449))
+    assert np.array_equal(found, np.repeat(expected[..., None], 3, axis=2))
+
+
+@pytest.mark.parametrize("band", BANDS)
+@pytest.mark.parametrize("deviation", [0.02, 0.16])
+def test_noise_is_of_one_octave(band: tuple[float, float], deviation: float) -> None:
+    gray = np.full((224, 224, 3), 114, dtype=np.uint8)
+    found = filters.band_noise(gray, np.random.default_rng(1), *band, deviation)
+    assert np.array_equal(found[..., 0], found[..., 2])
+    noise = found[..., 0] / 255 - 114 / 255
+    assert noise.std() == pytest.approx(deviation, rel=0.05)  # rounding, and what is clipped
+    frequencies = np.fft.fftfreq(224, 1 / 224)
+    cycles = np.hypot(frequencies[:, None], frequencies)
+    energy = np.abs(np.fft.fft2(noise)) ** 2
+    inside = (cycles >= band[0]) & (cycles < band[1])
+    assert energy[inside].sum() / (energy.sum() - energy[0, 0]) > 0.97
+
+
+def test_bands_are_octaves_that_meet() -> None:
+    assert BANDS == ((0.875, 1.75), (1.75, 3.5), (3.5, 7), (7, 14), (14, 28), (28, 56), (56, 112))

@@ -18,9 +18,9 @@ class Suppressing:
 
     cues: str = choice(
         "all",
-        "all, or with commas: cues (global-shape, texture, color, high-frequencies, ...) and "
-        "suppressions (patch-shuffle, bilateral, gray, low-pass, ...). non-local-means takes most "
-        "of the filters' time.",
+        "all (but critical-band), or with commas: cues (global-shape, texture, color, "
+        "high-frequencies, ...) and suppressions (patch-shuffle, bilateral, gray, low-pass, ...). "
+        "non-local-means takes most of the filters' time.",
         metavar="NAME,...",
     )
     output_key: str | None = choice(

@@ -23,7 +23,7 @@ from erf_tools.labels import UNTRAINED, labelled
 from erf_tools.reliance.changes import CHANGES
 from erf_tools.reliance.measures import areas, profile
 from erf_tools.reliance.sheet import sheet
-from erf_tools.reliance.suppressions import Suppression
+from erf_tools.reliance.suppressions import BANDS, Suppression
 
 _MARKERS = "os^Dv<>"
 
@@ -152,6 +152,34 @@ def changes_plot(curves: pd.DataFrame, rows: Sequence[Suppression]) -> Figure:
         panel.figure.axes[0].set_ylabel("relative accuracy")
         handles, labels = panel.get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=2)
+        return figure
+
+
+def critical_band_plot(table: pd.DataFrame) -> Figure:
+    """Draw the loss by noise of each octave, a line per network, with 95 % intervals.
+
+    Args:
+        table: of :func:`~erf_tools.reliance.critical_band.critical_band_table`.
+    """
+    groups = _groups(table[~table["low_accuracy"]])
+    middles = [(low * high) ** 0.5 for low, high in BANDS]
+    with own_style():
+        figure = Figure(figsize=(COLUMN, 2.4 + 0.13 * len(groups)), layout="constrained")
+        axes = figure.add_subplot()
+        draw_grid(axes)
+        for (label, own), style in zip(groups, line_styles(len(groups)), strict=True):
+            losses, lows, highs = (
+                [float(own[f"loss_{number}{end}"].iloc[0]) for number in range(1, len(BANDS) + 1)]
+                for end in ("", "_low", "_high")
+            )
+            axes.plot(middles, losses, marker="o", markersize=3, label=label, **style)
+            axes.fill_between(middles, lows, highs, color=style["color"], alpha=0.15, linewidth=0)
+        axes.set_xscale("log", base=2)
+        axes.set_xticks(middles, [f"{low:g}\u2013{high:g}" for low, high in BANDS], fontsize=5.5)
+        axes.set_xlabel("octave of the noise, cycles per image")
+        axes.set_ylim(0, 1.05)
+        axes.set_ylabel("accuracy lost, 95 % interval")
+        label_lines(figure, axes)
         return figure
 
 

@@ -140,6 +140,33 @@ def high_pass(pixels: np.ndarray, _generator: np.random.Generator, cutoff: float
     return _masked(pixels, lambda frequency: frequency > cutoff)
 
 
+def low_contrast(
+    pixels: np.ndarray, _generator: np.random.Generator, contrast: float, mean: float
+) -> np.ndarray:
+    """Return luma of ``contrast`` about ``mean``, which is a share of white."""
+    return _gray(mean + contrast * (_luma(pixels) / 255 - mean))
+
+
+def band_noise(
+    pixels: np.ndarray, generator: np.random.Generator, low: float, high: float, deviation: float
+) -> np.ndarray:
+    """Add grey noise of a band of frequencies to luma; what leaves the range of pixels is clipped.
+
+    Gaussian noise of which the frequencies of at least ``low`` and less than ``high`` cycles per
+    image are kept, in any direction; then scaled to ``deviation``, in shares of white.
+    """
+    height, width = pixels.shape[:2]
+    spectrum = np.fft.rfft2(generator.standard_normal((height, width)))
+    cycles = np.hypot(height * np.fft.fftfreq(height)[:, None], width * np.fft.rfftfreq(width))
+    noise = np.fft.irfft2(spectrum * ((cycles >= low) & (cycles < high)), (height, width))
+    return _gray(_luma(pixels) / 255 + noise * (deviation / noise.std()))
+
+
+def _gray(values: np.ndarray) -> np.ndarray:
+    """Return shares of white as pixels of three equal channels."""
+    return np.repeat(_rounded(255 * values)[..., None], 3, axis=2)
+
+
 def _masked(pixels: np.ndarray, kept: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
     """Apply a square mask in the Fourier plane; what leaves the range of pixels is clipped."""
     height, width = pixels.shape[:2]

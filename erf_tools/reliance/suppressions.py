@@ -24,6 +24,10 @@ BURGERT = (
     "reliance through controlled suppression, NeurIPS 2025 (arXiv 2509.20234)"
 )
 GAVRIKOV = "Gavrikov et al., Can we talk models into seeing the world differently?, ICLR 2025"
+SUBRAMANIAN = (
+    "Subramanian et al., Spatial-frequency channels, shape bias, and adversarial robustness, "
+    "NeurIPS 2023 (arXiv 2309.13190)"
+)
 
 
 @dataclass(frozen=True)
@@ -117,7 +121,20 @@ _GRAY = _each(filters.blend_with_gray, "{0:.0%} grey", (0.2,), (0.4,), (0.6,), (
 _CUTOFFS = (0.01, *(index / 10 for index in range(1, 10)), 0.99)
 _LOW = _each(filters.low_pass, "below {0}", *((each,) for each in reversed(_CUTOFFS)))
 _HIGH = _each(filters.high_pass, "above {0}", *((each,) for each in _CUTOFFS))
-_DEVIATIONS = (0, 0.02, 0.04, 0.08, 0.16)
+
+#: The cue of what is measured on images of low contrast only; no part of ``all``.
+CRITICAL_BAND = "critical-band"
+#: Of that: the images without noise, and the edges of octaves, in cycles per image.
+LOW_CONTRAST = "low-contrast"
+BANDS = tuple((SIDE / 2 ** (8 - place), SIDE / 2 ** (7 - place)) for place in range(7))
+
+_CONTRAST = Step(filters.low_contrast, (0.2, 0.449))
+_DEVIATIONS = (0.02, 0.04, 0.08, 0.16)
+
+
+def _noise(low: float, high: float) -> tuple[Strength, ...]:
+    own = _each(filters.band_noise, "SD {2}", *((low, high, each) for each in _DEVIATIONS))
+    return _with(own, before=(_CONTRAST,))
 
 
 def _named(*rows: Suppression) -> dict[str, Suppression]:
@@ -154,6 +171,23 @@ SUPPRESSIONS = _named(
     ),
     Suppression("low-pass", "high-frequencies", "low-pass", _LOW, GAVRIKOV),
     Suppression("high-pass", "low-frequencies", "high-pass", _HIGH, GAVRIKOV),
+    Suppression(
+        LOW_CONTRAST,
+        CRITICAL_BAND,
+        "grey, contrast .2",
+        (Strength("no noise", (_CONTRAST,)),),
+        SUBRAMANIAN,
+    ),
+    *(
+        Suppression(
+            f"noise-{place}",
+            CRITICAL_BAND,
+            f"noise, {low:g} to {high:g} cycles",
+            _noise(low, high),
+            SUBRAMANIAN,
+        )
+        for place, (low, high) in enumerate(BANDS, 1)
+    ),
 )
 
 
@@ -161,7 +195,8 @@ def chosen(cues: str) -> tuple[Suppression, ...]:
     """Return the suppressions that are asked for, in the order of the table.
 
     Args:
-        cues: ``all``; or names of cues and of suppressions, with commas.
+        cues: ``all``, which is all but :data:`CRITICAL_BAND`; or names of cues and of
+            suppressions, with commas.
 
     Raises:
         UsageError: there is no such cue or suppression.
@@ -171,12 +206,30 @@ def chosen(cues: str) -> tuple[Suppression, ...]:
     for name in wanted:
         if name not in known:
             raise UsageError(f"--cues: there is no cue {name!r}: {suggestion(name, known)}")
-    rows = tuple(row for row in SUPPRESSIONS.values() if {"all", row.name, row.cue} & set(wanted))
+    rows = tuple(
+        row
+        for row in SUPPRESSIONS.values()
+        if {row.name, row.cue} & set(wanted) or ("all" in wanted and row.cue != CRITICAL_BAND)
+    )
+    of_bands = [row for row in rows if row.cue == CRITICAL_BAND]
+    if of_bands and len(of_bands) < 1 + len(BANDS):
+        raise UsageError(
+            f"--cues: {of_bands[0].name} says nothing alone; bands are measured together, by "
+            f"{CRITICAL_BAND}"
+        )
     if not rows:
         raise UsageError(f"--cues is empty; it is all, or some of {', '.join(known[1:])}")
     if any(needs_opencv(row) for row in rows):
         filters.opencv()
     return rows
+
+
+def asking_for(rows: Sequence[Suppression]) -> str:
+    """Return what :func:`chosen` has to be asked for these rows."""
+    others = [row.name for row in rows if row.cue != CRITICAL_BAND]
+    everything = sum(row.cue != CRITICAL_BAND for row in SUPPRESSIONS.values())
+    asked = ["all"] if len(others) == everything else others
+    return ",".join(asked if len(others) == len(rows) else [*asked, CRITICAL_BAND])
 
 
 def recorded(setting: Mapping[str, Any]) -> tuple[Suppression, ...]:

@@ -17,7 +17,7 @@ from erf_tools.models.requests import Layers
 from erf_tools.perturbation.choices import CHECKING
 from erf_tools.perturbation.result import PerturbationERF
 from erf_tools.reliance.choices import Suppressing
-from erf_tools.reliance.suppressions import SUPPRESSIONS, recorded
+from erf_tools.reliance.suppressions import asking_for, recorded
 
 _SEED = re.compile(r"initialised with seed (\d+)")
 _GIVEN_IMAGES = re.compile(r"\d+ given images")
@@ -142,9 +142,7 @@ def reliance_command(setting: Mapping[str, Any], images: Mapping[str, Any]) -> s
         shown = ["--images", images["source"], "--num-images", str(images["selected"])]
         options = {"--labels": images["labels"], "--label-map": images["label_map"]}
         shown += [word for option, file in options.items() if file for word in (option, file)]
-    names = [row.name for row in recorded(setting)]
-    cues = ",".join(names) if len(names) < len(SUPPRESSIONS) else "all"
-    suppressing = Suppressing(cues, setting["output_key"])
+    suppressing = Suppressing(asking_for(recorded(setting)), setting["output_key"])
     return shlex.join(
         [
             *("erf-tools", "reliance", "--model", model["name"], "--weights", weights),

@@ -20,7 +20,7 @@ from erf_tools.files import locked, write_json
 from erf_tools.models.loading import load_model
 from erf_tools.models.model import Model
 from erf_tools.models.requests import Request, folder_name
-from erf_tools.reliance import figures, tables
+from erf_tools.reliance import critical_band, figures, tables
 from erf_tools.reliance.choices import Suppressing
 from erf_tools.reliance.deciding import Decider, decider, setting, suppressed
 from erf_tools.reliance.judged import JudgedImages
@@ -266,6 +266,13 @@ def write_reliance(
     for name, draw in drawn.items():
         with failures.alone(f"{name}.png"):
             files += save_figure(draw(), output / name, provenance)
+    if critical_band.is_measured(rows):
+        with failures.alone("critical_band"):
+            bands = critical_band.critical_band_table(results, rows)
+            said, below = critical_band.readable(bands), critical_band.notes(bands)
+            files += write_tables(output / "critical_band", bands, said, below)
+            drawing = figures.critical_band_plot(bands)
+            files += save_figure(drawing, output / "critical_band", provenance)
     with failures.alone("provenance.json"):
         write_json(output / "provenance.json", provenance)
         files.append(output / "provenance.json")
