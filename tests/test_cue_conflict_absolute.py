@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 import torch
 from reference import slow_two_way_variance
+from scipy.optimize import brentq
 from scipy.stats import t
 from torch import Tensor, nn
 
@@ -138,9 +139,21 @@ def test_each_measure_and_its_interval_by_another_way(
             [(of(weights) - of(even)) / step for weights in even + step * np.eye(len(names))]
         )
         variance = slow_two_way_variance(influence, *zip(*images, strict=True))
-        half = t.ppf(0.975, 47) * math.sqrt(variance)
+        quantile = t.ppf(0.975, 47)
+        half = quantile * math.sqrt(variance)
         expected = (found.value - half, found.value + half)
+        if measure == "both_cues":  # a share: where the score equals the quantile, either side
+            trials = found.value * (1 - found.value) / variance
+            expected = tuple(
+                brentq(score, *ends, args=(found.value, trials, quantile))
+                for ends in ((0, found.value), (found.value, 1))
+            )
         assert (found.low, found.high) == pytest.approx(expected, abs=2e-4), measure
+
+
+def score(share: float, found: float, trials: float, quantile: float) -> float:
+    """Return how far a true share is from what would give the one found at the interval's end."""
+    return (found - share) ** 2 * trials - quantile**2 * share * (1 - share)
 
 
 # --- laws on invented scores ------------------------------------------------------------------
@@ -190,6 +203,18 @@ def test_the_largest_share_is_the_decision_and_ranks_first() -> None:
         assert ((values[f"margin_{cue}"] > 0) == chosen).all()
     assert (values["runner_up"].isna() == values["underconfidence"].isna()).all()
     assert (values["overconfidence"].isna() != values["underconfidence"].isna()).all()
+
+
+def test_intervals_stay_in_the_measures_range_and_none_is_sure_of_nothing() -> None:
+    made = invented(4, size=12)
+    for measure, values in absolute_values(made).items():
+        found = absolute.estimate_of(values)
+        lowest, highest = (-0.7072, 0.7072) if "margin" in measure else (0, 1)
+        assert lowest <= found.low <= found.value <= found.high <= highest
+    never = pd.Series(0.0, index=made.frame.index, name="both_cues")
+    found = absolute.estimate_of(never)
+    assert found.value == found.low == 0
+    assert 0.1 < found.high < 0.6
 
 
 def test_what_is_said_of_all_alike_has_no_error_of_confidence() -> None:

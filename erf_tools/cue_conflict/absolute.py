@@ -17,8 +17,8 @@ import numpy as np
 import pandas as pd
 
 from erf_tools.cue_conflict.decisions import Decisions
-from erf_tools.cue_conflict.measures import Influenced
-from erf_tools.statistics import Estimate, mean_interval
+from erf_tools.cue_conflict.measures import Influenced, image_variance
+from erf_tools.statistics import Estimate, clustered_share, mean_interval
 
 #: Name of each measure, as a column, and what it is called where it is shown.
 MEASURES = {
@@ -35,6 +35,9 @@ MEASURES = {
     "overconfidence": "Overconfidence",
     "underconfidence": "Underconfidence",
 }
+
+#: Range of each measure, but for those in [0, 1].
+_RANGES = dict.fromkeys(("margin_shape", "margin_texture"), (-1 / sqrt(2), 1 / sqrt(2)))
 
 #: Of equal width, over the confidences from 0 to 1.
 CALIBRATION_BINS = 15
@@ -96,7 +99,8 @@ def single_cue_estimates(made: Decisions) -> dict[str, Estimate]:
     ranks = ranks_of(shares_of(scores.to_numpy(dtype=float)))
     own = ranks[np.arange(len(frame)), scores.columns.get_indexer(frame["shape"])]
     of_classes = made.scores.ranks.loc[frame.index, "shape"].to_numpy()
-    return {"mrr": mean_interval(1 / own), "mrr_classes": mean_interval(1 / of_classes)}
+    found = {"mrr": mean_interval(1 / own), "mrr_classes": mean_interval(1 / of_classes)}
+    return {name: _within(estimate, 0, 1) for name, estimate in found.items()}
 
 
 def shares_of(scores: np.ndarray) -> np.ndarray:
@@ -138,6 +142,26 @@ def _of_confidence(confidence: np.ndarray, named: np.ndarray) -> dict[str, np.nd
         "overconfidence": np.where(named, nan, confidence),
         "underconfidence": np.where(named, 1 - confidence, nan),
     }
+
+
+def estimate_of(values: pd.Series) -> Estimate:
+    """Return the mean of a measure with its interval, within the measure's range.
+
+    That of a share of stimuli is Wilson's, which holds near both ends.
+
+    Args:
+        values: a column of :func:`absolute_values`.
+    """
+    found = mean(values)
+    if values.name == "both_cues":
+        variance = image_variance(found.influence, found.stimuli)
+        return clustered_share(found.value, int(values.notna().sum()), variance)
+    return _within(found.estimate, *_RANGES.get(str(values.name), (0, 1)))
+
+
+def _within(estimate: Estimate, lowest: float, highest: float) -> Estimate:
+    low, high = np.clip((estimate.low, estimate.high), lowest, highest).tolist()
+    return Estimate(estimate.value, low, high)
 
 
 def mean(values: pd.Series) -> Influenced:

@@ -99,7 +99,7 @@ class DecisionMaker:
     def estimate(self, measure: str) -> Estimate:
         """Return one of :data:`~erf_tools.cue_conflict.absolute.MEASURES`; NaN if not known."""
         known = measure in self.absolute
-        return absolute.mean(self.absolute[measure]).estimate if known else _NOT_KNOWN
+        return absolute.estimate_of(self.absolute[measure]) if known else _NOT_KNOWN
 
     def to_frame(self) -> pd.DataFrame:
         """Return a row of :func:`~erf_tools.cue_conflict.tables.shape_bias_table`."""
