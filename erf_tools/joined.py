@@ -1,23 +1,27 @@
-"""Joining the two halves: ERF measures beside shape bias, one row per model."""
+"""Joining what is measured of models: ERFs beside shape bias and reliance, one row per model."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import ceil, nan
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from erf_tools.cue_conflict.categories import worded
 from erf_tools.cue_conflict.tables import caution, cues_of
 from erf_tools.errors import UsageError
-from erf_tools.figures import COLUMN, literal, own_style, save_figure
+from erf_tools.figures import COLUMN, PAGE, draw_grid, literal, own_style, save_figure
 from erf_tools.files import file_sha256
 from erf_tools.labels import OTHERS, PUBLISHED, UNTRAINED, labelled
 from erf_tools.provenance import versions
-from erf_tools.tables import NONE, intervals, read_csv, write_tables
+from erf_tools.reliance.measures import profile
+from erf_tools.reliance.suppressions import SUPPRESSIONS
+from erf_tools.tables import NONE, intervals, read_csv, with_intervals, write_tables
 
 _ERF_COLUMNS = [
     "model",
@@ -47,24 +51,30 @@ _BIAS_COLUMNS = [
     "weights_sha256",
     "cues",
 ]
-
+_RELIANCE_COLUMNS = [
+    *("model", "weights_sha256", "counted"),
+    *("accuracy", "accuracy_low", "accuracy_high", "low_accuracy"),
+]
+#: The reliances that a folder may have, with names for people.
+_RELIANCES = {each.name: each.label for each in profile(tuple(SUPPRESSIONS.values()))}
 
 _WORDS = (
     *("model", "weights", "weights_sha256", "layer", "protocol", "resolution", "preset"),
-    *("aggregation", "stimuli", "cues"),
+    *("aggregation", "stimuli", "cues", "counted"),
 )
 
 
 @dataclass(frozen=True)
 class Joined:
-    """Models for which both halves are known.
+    """Models of which all that was asked for is known.
 
     Attributes:
         table: a row per model; several only for a model of which only layers other than its default
             one were measured.
         remarks: what a reader has to know.
-        left_out: models of one half only, or with several checkpoints of which none decided.
-        other_weights: models whose two halves were measured with other weights.
+        left_out: models that are not in all tables, or with several checkpoints of which none
+            decided.
+        other_weights: models that were measured with different weights.
         files: what was written.
     """
 
@@ -75,8 +85,8 @@ class Joined:
     files: tuple[Path, ...]
 
 
-def join(erf: Path, shape_bias: Path, output: Path) -> Joined:
-    """Join ``erf_table.csv`` and ``shape_bias.csv`` by model, and draw the one against the other.
+def join(erf: Path, shape_bias: Path | None, output: Path, reliance: Path | None = None) -> Joined:
+    """Join ``erf_table.csv`` with ``shape_bias.csv``, ``reliance.csv`` or both, and draw them.
 
     Of several layers of a model the default one counts, of several checkpoints the one that
     decided.
@@ -85,43 +95,83 @@ def join(erf: Path, shape_bias: Path, output: Path) -> Joined:
         erf: output folder of ``erf-tools erf``.
         shape_bias: output folder of ``erf-tools shape-bias``.
         output: where ``comparison.csv|md|tex|png|pdf`` go.
+        reliance: output folder of ``erf-tools reliance``, of labelled images.
 
     Raises:
-        UsageError: a table is missing or is none, or no model is in both.
+        UsageError: neither is given, a table is missing or is none, or no model is in all.
     """
-    sources = {"erf": erf / "erf_table.csv", "shape_bias": shape_bias / "shape_bias.csv"}
-    left = _read(sources["erf"], _ERF_COLUMNS, "--erf")
-    left = left[~left["weights"].isin([OTHERS, PUBLISHED])]
-    right = _read(sources["shape_bias"], _BIAS_COLUMNS, "--shape-bias")
-    decided = right.drop_duplicates()
-    joined = _chosen(left, decided).merge(decided, on="model", suffixes=("", "_shape_bias"))
+    sources, tables = {"erf": erf / "erf_table.csv"}, {}
+    if shape_bias:
+        sources["shape_bias"] = shape_bias / "shape_bias.csv"
+        found = _read(sources["shape_bias"], _BIAS_COLUMNS, "--shape-bias")
+        tables["shape_bias"] = found.drop_duplicates()
+    if reliance:
+        sources["reliance"] = reliance / "reliance.csv"
+        tables["reliance"] = _relied(sources["reliance"])
+    if not tables:
+        raise UsageError("give --shape-bias or --reliance, or both: what ERFs are compared with")
+    measured = _read(sources["erf"], _ERF_COLUMNS, "--erf")
+    measured = measured[~measured["weights"].isin([OTHERS, PUBLISHED])]
+    joined = measured
+    for name, table in tables.items():
+        joined = _chosen(joined, table).merge(table, on="model", suffixes=("", f"_{name}"))
+    names = {
+        "erf": measured["model"].unique().tolist(),
+        **{name: table["model"].tolist() for name, table in tables.items()},
+    }
     if joined.empty:
-        raise UsageError(
-            f"no model is in both: {sources['erf']} has {', '.join(left['model'].unique())}, and "
-            f"{sources['shape_bias']} has {', '.join(right['model'])}"
-        )
+        listed = (f"{path} has {', '.join(names[name])}" for name, path in sources.items())
+        of = "both" if len(sources) == 2 else "all three"
+        raise UsageError(f"no model is in {of}: {', and '.join(listed)}")
     both = set(joined["model"])
-    left_out = [
-        name for name in dict.fromkeys([*left["model"], *right["model"]]) if name not in both
-    ]
-    cues = cues_of(joined)
-    differ = joined["weights_sha256"] != joined["weights_sha256_shape_bias"]
-    other = joined.loc[differ, "model"].unique()
-    ratio = "Shape bias: S / (S + T), with its 95 % interval over shape and texture images."
-    remarks = [
-        "Effective side: of the smallest centred square with half of the linear ERF, input pixels. "
-        + worded(ratio, cues),
-        caution(cues),
-        *(f"Stimuli: {label}." for label in sorted(set(joined["stimuli"]) - {""})),
-        *(f"{name}: the two halves were measured with different weights." for name in other),
-    ]
+    known = dict.fromkeys(model for own in names.values() for model in own)
+    differ = [joined["weights_sha256"] != joined[f"weights_sha256_{name}"] for name in tables]
+    other = joined.loc[pd.concat(differ, axis=1).any(axis=1), "model"].unique()
+    remarks = [*_remarks(joined), *(f"{name}: measured with different weights." for name in other)]
     files = write_tables(output / "comparison", joined, _readable(joined), remarks)
     provenance: Mapping[str, Any] = {
         "versions": versions(),
         "sources": {str(path): file_sha256(path) for path in sources.values()},
     }
     files += save_figure(scatter(joined), output / "comparison", provenance)
-    return Joined(joined, tuple(remarks), tuple(left_out), tuple(other), tuple(files))
+    left_out = tuple(name for name in known if name not in both)
+    return Joined(joined, tuple(remarks), left_out, tuple(other), tuple(files))
+
+
+def _relied(path: Path) -> pd.DataFrame:
+    """Read reliances; those relative to an accuracy that is too low are missing."""
+    table = _read(path, _RELIANCE_COLUMNS, "--reliance", list(_RELIANCES))
+    if set(table["counted"]) != {"accuracy"}:
+        raise UsageError(
+            f"{path} counts shape and texture of stimuli apart; compare the reliance that was "
+            "measured of labelled images (erf-tools reliance --images)"
+        )
+    relative = [name for name in table if str(name).startswith(tuple(_RELIANCES))]
+    if not relative:
+        raise UsageError(
+            f"{path} has no profile; measure with --cues global-shape, texture, color or all"
+        )
+    table.loc[table["low_accuracy"], relative] = nan
+    return table.drop(columns="counted")
+
+
+def _remarks(table: pd.DataFrame) -> list[str]:
+    """Return what a reader has to know of a joined table."""
+    said = [
+        "Effective side: of the smallest centred square with half of the linear ERF, input pixels."
+    ]
+    if "shape_bias" in table:
+        cues = cues_of(table)
+        ratio = "Shape bias: S / (S + T), with its 95 % interval over shape and texture images."
+        said = [f"{said[0]} {worded(ratio, cues)}", caution(cues)]
+        said += [f"Stimuli: {label}." for label in sorted(set(table["stimuli"]) - {""})]
+    if "accuracy" in table:
+        said.append(
+            "Reliance, 0 to 1: what of the accuracy is lost where a cue is suppressed, with its "
+            "95 % interval over images; none where the accuracy is LOW. Which network loses more "
+            "does not say which is better."
+        )
+    return said
 
 
 def _chosen(left: pd.DataFrame, decided: pd.DataFrame) -> pd.DataFrame:
@@ -146,53 +196,75 @@ def _label(row: Any) -> str:
 
 
 def scatter(table: pd.DataFrame) -> Figure:
-    """Draw effective side against shape bias, with the intervals that are known."""
+    """Draw effective side against all else, with the intervals that are known: a panel each."""
+    drawn = {name: f"reliance on {label}" for name, label in _RELIANCES.items() if name in table}
+    if "shape_bias" in table:
+        ratio = literal(worded("shape bias, S / (S + T)", cues_of(table)))
+        drawn = {"shape_bias": ratio, **drawn}
+    columns = min(3, len(drawn))
+    rows = ceil(len(drawn) / columns)
+    width = COLUMN if columns == 1 else PAGE
     with own_style():
-        figure = Figure(figsize=(COLUMN, COLUMN * 0.85), layout="constrained")
-        axes = figure.add_subplot()
-        for row in table.itertuples():
-            untrained = row.weights == UNTRAINED
-            below, above = row.shape_bias - row.shape_bias_low, row.shape_bias_high - row.shape_bias
-            axes.errorbar(
-                row.effective_side,
-                row.shape_bias,
-                yerr=None if pd.isna(below) else [[below], [above]],
-                marker="o",
-                color="#0072B2",
-                markerfacecolor="white" if untrained else "#0072B2",
-                markersize=4,
-                elinewidth=0.8,
-                linestyle="none",
-            )
+        figure = Figure(
+            figsize=(width, rows * 0.85 * max(COLUMN / 1.3, width / columns)), layout="constrained"
+        )
+        panels = figure.subplots(rows, columns, squeeze=False).ravel()
+        resolutions = ", ".join(sorted(set(table["resolution"])))
+        for axes, (name, label) in zip(panels, drawn.items(), strict=False):
+            _scatter(axes, table, name)
+            axes.set_xlabel(f"effective side of the ERF, pixels at {resolutions}")
+            axes.set_ylabel(label)
+        for axes in panels[len(drawn) :]:
+            axes.set_visible(False)
+        return figure
+
+
+def _scatter(axes: Axes, table: pd.DataFrame, name: str) -> None:
+    """Draw one measure against the effective side; untrained networks are hollow."""
+    for row in table.itertuples():
+        untrained = row.weights == UNTRAINED
+        value, low, high = (getattr(row, f"{name}{end}") for end in ("", "_low", "_high"))
+        axes.errorbar(
+            row.effective_side,
+            value,
+            yerr=None if pd.isna(low) else [[value - low], [high - value]],
+            marker="o",
+            color="#0072B2",
+            markerfacecolor="white" if untrained else "#0072B2",
+            markersize=4,
+            elinewidth=0.8,
+            linestyle="none",
+        )
+        if not pd.isna(value):
             axes.annotate(
                 literal(_label(row)),
-                (row.effective_side, row.shape_bias),
+                (row.effective_side, value),
                 xytext=(4, 4),
                 textcoords="offset points",
                 fontsize=7,
             )
-        axes.set_ylim(0, 1)
-        axes.margins(x=0.25)
-        resolutions = ", ".join(sorted(set(table["resolution"])))
-        axes.set_xlabel(f"effective side of the ERF, pixels at {resolutions}")
-        axes.set_ylabel(literal(worded("shape bias, S / (S + T)", cues_of(table))))
-        axes.grid(color="#DDDDDD", linewidth=0.5)
-        axes.set_axisbelow(True)
-        return figure
+    axes.set_ylim(min(0, table[f"{name}_low"].min() - 0.03), 1)
+    axes.margins(x=0.25)
+    draw_grid(axes)
 
 
-def _read(path: Path, columns: list[str], option: str) -> pd.DataFrame:
+def _read(
+    path: Path, columns: Sequence[str], option: str, estimates: Sequence[str] = ()
+) -> pd.DataFrame:
+    """Read columns of a table, and those estimates that it has."""
     if not path.is_file():
         raise UsageError(f"{option} {path.parent}: there is no {path.name} in this folder")
     table = read_csv(path, _WORDS)
     absent = [column for column in columns if column not in table.columns]
     if absent:
         raise UsageError(f"{path} lacks the columns {', '.join(absent)}; measure again")
-    return table[columns]
+    known = [name for name in estimates if {name, f"{name}_low", f"{name}_high"} <= {*table}]
+    ends = [f"{name}{end}" for name in known for end in ("", "_low", "_high")]
+    return table[[*columns, *ends]].copy()
 
 
 def _readable(table: pd.DataFrame) -> pd.DataFrame:
-    return pd.DataFrame(
+    shown = pd.DataFrame(
         {
             "Model": table["model"],
             "Weights": table["weights"],
@@ -201,13 +273,22 @@ def _readable(table: pd.DataFrame) -> pd.DataFrame:
             "Effective side, px": table["effective_side"].map("{:.0f}".format),
             "linear r at 50 %, %": (100 * table["linear_50"]).map("{:.2f}".format),
             "linear r at 99 %, %": (100 * table["linear_99"]).map("{:.2f}".format),
-            worded("Shape bias", cues_of(table)): table["shape_bias"].map(
-                lambda v: f"{v:.4f}" if v == v else NONE
-            ),
-            "95 %": intervals(table, "shape_bias", "{:.3f}".format),
-            "Coverage": [
-                f"{value:.3f}{' LOW' if low else ''}"
-                for value, low in zip(table["coverage"], table["low_coverage"], strict=True)
-            ],
         }
     )
+    if "shape_bias" in table:
+        shown[worded("Shape bias", cues_of(table))] = table["shape_bias"].map(
+            lambda v: f"{v:.4f}" if v == v else NONE
+        )
+        shown["95 %"] = intervals(table, "shape_bias", "{:.3f}".format)
+        shown["Coverage"] = _marked(table["coverage"], table["low_coverage"])
+    if "accuracy" in table:
+        shown["Accuracy"] = _marked(table["accuracy"], table["low_accuracy"])
+        for name in (name for name in _RELIANCES if name in table):
+            shown[_RELIANCES[name].capitalize()] = with_intervals(table, name, "{:.2f}".format)
+    return shown
+
+
+def _marked(values: pd.Series, low: pd.Series) -> list[str]:
+    return [
+        f"{value:.3f}{' LOW' if is_low else ''}" for value, is_low in zip(values, low, strict=True)
+    ]

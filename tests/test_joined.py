@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import synthetic
 
+from erf_tools.errors import UsageError
 from erf_tools.joined import join
 
 ERF = {
@@ -77,3 +79,78 @@ def test_checkpoints_of_which_none_decided_are_left_out(tmp_path: Path) -> None:
     assert sides([*others, *second], [BIAS], tmp_path) == [20]
     with pytest.raises(Exception, match="no model is in both"):
         sides(others, [BIAS], tmp_path)
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> dict[str, Path]:
+    """An ERF, a shape bias and a reliance, each of one network more."""
+    named = {name: tmp_path / name for name in ("erf", "bias", "reliance", "out")}
+    for name, file, row in (("erf", "erf_table.csv", ERF), ("bias", "shape_bias.csv", BIAS)):
+        named[name].mkdir()
+        rows = [row, {**row, "model": f"only {name}"}]
+        pd.DataFrame(rows).to_csv(named[name] / file, index=False)
+    synthetic.reliance_folder(named["reliance"], "net", "only reliance")
+    return named
+
+
+def changed(folders: dict[str, Path], **columns: object) -> None:
+    file = folders["reliance"] / "reliance.csv"
+    pd.read_csv(file).assign(**columns).to_csv(file, index=False)
+
+
+def test_reliance_stands_beside_erf_and_shape_bias(folders: dict[str, Path]) -> None:
+    found = join(folders["erf"], folders["bias"], folders["out"], folders["reliance"])
+    assert found.table["model"].tolist() == ["net"]
+    (row,) = found.table.to_dict("records")
+    measured = pd.read_csv(folders["reliance"] / "reliance.csv").iloc[0]
+    assert (row["effective_side"], row["shape_bias"]) == (20, 0.3)
+    for name in ("global_shape", "local_shape_low", "color_high", "accuracy"):
+        assert row[name] == measured[name]
+    assert set(found.left_out) == {"only erf", "only bias", "only reliance"}
+    assert found.other_weights == ("net",)  # "a" and zeros
+    shown = (folders["out"] / "comparison.md").read_text()
+    assert "Global shape" in shown
+    assert "Shape bias" in shown
+    assert (folders["out"] / "comparison.png").is_file()
+
+    alone = join(folders["erf"], None, folders["out"], folders["reliance"])
+    assert "shape_bias" not in alone.table
+    assert alone.table["global_shape"].tolist() == [measured["global_shape"]]
+
+
+def test_what_is_relative_to_a_low_accuracy_is_not_joined(folders: dict[str, Path]) -> None:
+    changed(folders, low_accuracy=True)
+    found = join(folders["erf"], None, folders["out"], folders["reliance"])
+    assert found.table[["global_shape", "color_low"]].isna().all(axis=None)
+    assert found.table["accuracy"].notna().all()
+    assert " LOW" in (folders["out"] / "comparison.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("columns", "asked", "why"),
+    [
+        ({}, {"bias": None, "reliance": None}, "give --shape-bias or --reliance"),
+        ({"counted": "shape"}, {}, "counts shape and texture of stimuli apart"),
+        ({"model": "another"}, {}, "no model is in all three"),
+        ({"model": "another"}, {"bias": None}, "no model is in both"),
+        ({}, {"reliance": "bias"}, r"--reliance .*bias: there is no reliance\.csv"),
+        ({}, {"bias": "reliance"}, r"--shape-bias .*reliance: there is no shape_bias\.csv"),
+    ],
+)
+def test_what_cannot_be_joined_is_said(
+    columns: dict[str, str], asked: dict[str, str | None], why: str, folders: dict[str, Path]
+) -> None:
+    changed(folders, **columns)
+    given = {name: folders[own] if own else None for name, own in asked.items()}
+    given = {"bias": folders["bias"], "reliance": folders["reliance"], **given}
+    with pytest.raises(UsageError, match=why):
+        join(folders["erf"], given["bias"], folders["out"], given["reliance"])
+    assert not folders["out"].exists()
+
+
+def test_a_reliance_without_a_profile_is_refused(folders: dict[str, Path]) -> None:
+    file = folders["reliance"] / "reliance.csv"
+    table = pd.read_csv(file)
+    table.drop(columns=table.filter(regex="shape|color")).to_csv(file, index=False)
+    with pytest.raises(UsageError, match="has no profile; measure with --cues"):
+        join(folders["erf"], None, folders["out"], folders["reliance"])

@@ -175,7 +175,7 @@ def test_both_halves_joined(
     assert code == 0, err
     for said in (out, (output / "comparison.md").read_text()):
         assert "neither more robustness (arXiv 2406.05006) nor better generalisation" in said
-    assert "resnet34" in out.split("In one of the two only, or there of other checkpoints: ")[1]
+    assert "resnet34" in out.split("Not in all of them, or there of other checkpoints: ")[1]
     assert "different weights" in err  # another seed
     table = pd.read_csv(output / "comparison.csv")
     assert table["model"].tolist() == ["resnet18"]
