@@ -2,9 +2,10 @@
 
 ``erf_table``, ``shape_bias_figure``, ``erf_scaling``, ``kernel_cost``, ``small_maps``,
 ``identity_shortcut``, ``training_study`` and ``downstream`` examine what the RepLKNet paper says,
-``large_kernels`` what the networks after it gain; ``coverage`` simulates how often intervals hold
-the truth; ``sweep_cost`` plans the ERFs of all of timm, ``sweep_overhead`` and ``benchmark`` time
-the library, and ``gpu`` does all that needs a card.
+``large_kernels`` what the networks after it gain; ``perturbation`` whether maps of gradients show
+what real changes do; ``coverage`` simulates how often intervals hold the truth; ``sweep_cost``
+plans the ERFs of all of timm, ``sweep_overhead`` and ``benchmark`` time the library, and ``gpu``
+does all that needs a card.
 Each writes a table, a figure and provenance below ``results/``. ``fuzz`` compares random networks
 with the literal loop, and prints.
 
@@ -28,6 +29,7 @@ CLAIMS = (
 PROGRAMS = (
     *CLAIMS,
     "large_kernels",
+    "perturbation",
     "coverage",
     "sweep_cost",
     "sweep_overhead",

@@ -19,6 +19,7 @@ from analyses import (
     erf_table,
     identity_shortcut,
     kernel_cost,
+    perturbation,
     shape_bias_figure,
     small_maps,
 )
@@ -26,11 +27,13 @@ from analyses.narrow_replknet import narrow, settle, untrained
 from erf_tools.cue_conflict.decisions import read_decisions
 from erf_tools.cue_conflict.makers import decision_makers
 from erf_tools.erf.maps import ERF
+from erf_tools.erf.procedure import Procedure
 from erf_tools.erf.published import PUBLISHED
 from erf_tools.errors import ErfToolsError
 from erf_tools.figures import save_figure
 from erf_tools.images import select
 from erf_tools.models.replknet import VARIANTS
+from erf_tools.perturbation.choices import Checking
 
 # --- erf_scaling ---
 
@@ -439,3 +442,27 @@ def test_kernels_are_read_from_the_backbones_name() -> None:
         for kernels in ("3-3-3-3", "13-13-13-13")
     )
     assert small < large
+
+
+# --- perturbation ---
+
+
+@pytest.mark.usefixtures("no_drawing")
+def test_checks_are_gone_on_with_and_only_of_the_same_images(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(perturbation, "_NETWORKS", {"resnet18": "random"})
+    monkeypatch.setattr(perturbation, "_PROCEDURE", Procedure(resolution=32))
+    monkeypatch.setattr(perturbation, "_CHECKING", Checking(2, ("mean",)))
+    perturbation.main(quick=True, output=tmp_path)
+    table = pd.read_csv(tmp_path / "perturbation.csv")
+    assert table["images"].tolist() == [2, 2, 2]
+    said = (tmp_path / "perturbation.md").read_text()
+    assert "by gradients resnet18; by real changes resnet18" in said
+    selection = select("builtin", 2)
+    before = perturbation.check("resnet18", selection, tmp_path)
+    monkeypatch.setattr(perturbation, "check_layer", lambda *_, **more: more["earlier"])
+    again = perturbation.check("resnet18", selection, tmp_path)
+    assert again is not None
+    assert again.record() == before.record()
+    assert perturbation.check("resnet18", select("builtin", 2, seed=1), tmp_path) is None

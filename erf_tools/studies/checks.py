@@ -74,9 +74,9 @@ def check_all(
         found: list[PerturbationERF] = []
         others: list[str] = []
         for folder, tap in zip(folders, taps, strict=True):
-            result = _there(folder)
+            result = earlier_check(folder / ARCHIVE)
             if result:
-                others += _differing(result, expected(model, tap), selection, fast)
+                others += differing(result, expected(model, tap), selection, fast)
                 found += [result] * result.done
         whole = len(found) == len(taps) and not others
         return Earlier(found if whole else None, list(dict.fromkeys(others)))
@@ -87,8 +87,8 @@ def check_all(
         folders = layers.folders(output / request.folder, [tap.name for tap in taps])
         results = []
         for folder, tap in zip(folders, taps, strict=True):
-            there = _there(folder)
-            if there and _differing(there, expected(model, tap), selection, fast):
+            there = earlier_check(folder / ARCHIVE)
+            if there and differing(there, expected(model, tap), selection, fast):
                 there = None  # it is to be replaced
             path = folder / ARCHIVE
             results.append(
@@ -120,18 +120,25 @@ def check_all(
     return [result for own in course.results.values() for result in own]
 
 
-def _there(folder: Path) -> PerturbationERF | None:
-    """Return what lies in a folder; of what is damaged there is nothing to lose."""
+def earlier_check(path: Path) -> PerturbationERF | None:
+    """Return what an earlier run has left; where it is damaged there is nothing to lose."""
     try:
-        return PerturbationERF.load(folder / ARCHIVE)
+        return PerturbationERF.load(path)
     except UsageError:
         return None
 
 
-def _differing(
+def differing(
     there: PerturbationERF, expected: Mapping[str, Any], selection: Selection, fast: bool
 ) -> list[str]:
-    """Return in what a check differs from the one that is asked for."""
+    """Return in what a check, whole or begun, differs from the one that is asked for.
+
+    Args:
+        there: the check.
+        expected: what its setting has to say.
+        selection: the images.
+        fast: whether faster ways of computing may have been taken.
+    """
     others = [f"check: {each}" for each in differences(there.setting, expected)]
     now = [(image.name, image.sha256) for image in selection.images]
     if [(image.name, image.sha256) for image in there.images] != now[: len(there.images)]:
