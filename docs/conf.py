@@ -1,17 +1,193 @@
-"""How the site is built: `sphinx-build -W -n docs docs/_build/html`."""
+"""How the site is built: ``sphinx-build -W -n docs docs/_build/html``.
+
+Recipes are scripts in ``recipes/``. sphinx-gallery runs them all in one process, so that torch is
+imported once, and anybody can run one alone. Reference pages are written here from the package:
+modules from their docstrings, commands from their own help.
+"""
 
 from __future__ import annotations
 
+import pkgutil
+import sys
+from collections.abc import Mapping
 from importlib.metadata import version as installed_version
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+from matplotlib.figure import Figure
+from sphinx.application import Sphinx
+from sphinx_gallery.scrapers import figure_rst
+from typer.testing import CliRunner
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # for the analyses, which are not installed
+
+import erf_tools
+from analyses import PROGRAMS
+from erf_tools.cli import app
 
 project = "erf-tools"
 author = "The authors of erf-tools"
 version = release = installed_version("erf-tools")
 
-extensions = ["myst_parser"]
-exclude_patterns = ["_build"]
-myst_enable_extensions = ["colon_fence"]
+extensions = [
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+    "sphinx_gallery.gen_gallery",
+]
+exclude_patterns = ["_build", "gallery/**/*.ipynb", "gallery/**/*.md5"]
 myst_heading_anchors = 3
 
 html_theme = "furo"
 html_title = "erf-tools"
+html_static_path = ["static"]
+html_css_files = ["site.css"]
+
+autodoc_member_order = "bysource"
+autodoc_default_options = {"members": True, "show-inheritance": True}
+napoleon_use_rtype = False
+napoleon_use_ivar = True
+# What other projects document; there is no network to look it up in a build.
+nitpick_ignore_regex = [
+    ("py:.*", r"(numpy|np|torch|nn|pandas|pd|matplotlib|PIL|Image|msgspec)\..*"),
+    ("py:.*", r"(pathlib|collections|typing|functools|concurrent|contextlib|socket|abc)\..*"),
+    ("py:.*", "Path"),
+    ("py:.*", r"erf_tools\.(.*\._\w+|studies\.one_by_one\.Result)"),  # variables of types
+]
+
+matplotlib.use("agg")
+
+
+def library_figures(
+    _block: object, variables: Mapping[str, Any], configuration: Mapping[str, Any]
+) -> str:
+    """Show figures of the library, which are no pyplot's: those that a block has made."""
+    made = [
+        figure
+        for figure in variables["example_globals"].values()
+        if isinstance(figure, Figure)
+        and getattr(figure, "number", None) is None
+        and figure not in _SHOWN
+    ]
+    _SHOWN.extend(made)
+    paths = [next(variables["image_path_iterator"]) for _ in made]
+    for figure, path in zip(made, paths, strict=True):
+        figure.savefig(path, dpi=200)
+    return figure_rst(paths, configuration["src_dir"]) if paths else ""
+
+
+_SHOWN: list[Figure] = []
+
+suppress_warnings = ["config.cache"]  # of the function above
+sphinx_gallery_conf = {
+    "image_scrapers": (library_figures, "matplotlib"),
+    "examples_dirs": "../recipes",
+    "gallery_dirs": "gallery",
+    "filename_pattern": r"\.py",
+    "abort_on_example_error": True,
+    "within_subsection_order": "FileNameSortKey",
+    "download_all_examples": False,
+    "remove_config_comments": True,
+    "min_reported_time": 1000,
+    "show_memory": False,
+    "image_srcset": ["2x"],
+}
+
+_HERE = Path(__file__).parent
+_GENERATED = _HERE / "reference" / "generated"
+
+
+def _write(name: str, *paragraphs: str) -> None:
+    """Write a page, unless it is there as it is: Sphinx reads what has changed."""
+    path, text = _GENERATED / f"{name}.rst", "\n\n".join(paragraphs) + "\n"
+    path.parent.mkdir(exist_ok=True)
+    if not path.is_file() or path.read_text() != text:
+        path.write_text(text)
+
+
+def _titled(title: str, line: str) -> str:
+    return f"{title}\n{line * len(title)}"
+
+
+def _write_library() -> None:
+    """Write a page for the names of ``erf_tools`` itself, and one for each of its packages."""
+    names = [
+        f".. auto{'class' if isinstance(thing, type) else 'function'}:: erf_tools.{name}"
+        for name, thing in ((name, getattr(erf_tools, name)) for name in erf_tools.__all__)
+    ]
+    _write("erf_tools", _titled("erf_tools", "="), *names)
+    single = []
+    for module in pkgutil.iter_modules(erf_tools.__path__, "erf_tools."):
+        if module.name == "erf_tools.cli":
+            continue  # the commands
+        if not module.ispkg:
+            single.append(module.name)
+            continue
+        path = [str(_HERE.parent / "erf_tools" / module.name.rpartition(".")[2])]
+        below = pkgutil.walk_packages(path, f"{module.name}.")
+        _write_modules(module.name, module.name, [module.name, *(each.name for each in below)])
+    _write_modules("modules", "Modules of their own", single)
+
+
+def _write_modules(page: str, title: str, modules: list[str]) -> None:
+    parts = []
+    for name in modules:
+        public = [each for each, home in erf_tools._HOMES.items() if home == name]
+        there = f"\n   :exclude-members: {', '.join(public)}" if public else ""  # on the first page
+        parts += [_titled(name, "-"), f".. automodule:: {name}{there}"]
+    _write(page, _titled(title, "="), *parts)
+
+
+def _write_analyses() -> None:
+    """Write what each program of the paper's claims says of itself, its findings among it."""
+    _write_modules("analyses", "Methods and findings", [f"analyses.{name}" for name in PROGRAMS])
+
+
+def _write_commands() -> None:
+    """Write the help of every command, as the command itself prints it."""
+    parts = []
+    for words in [(), *_commands()]:
+        name = " ".join(["erf-tools", *words])
+        shown = CliRunner().invoke(app, [*words, "--help"], prog_name="erf-tools").output
+        indented = "\n".join(f"   {line}".rstrip() for line in shown.splitlines())
+        parts += [_titled(name, "-"), f".. code-block:: text\n\n{indented}"]
+    _write("commands", _titled("Commands", "="), *parts)
+
+
+def _commands() -> list[tuple[str, ...]]:
+    names = [
+        (str(each.name or each.callback.__name__),)  # type: ignore[union-attr]
+        for each in app.registered_commands
+    ]
+    for group in app.registered_groups:
+        below = group.typer_instance.registered_commands
+        names += [
+            (str(group.name), str(each.name or each.callback.__name__))  # type: ignore[union-attr]
+            for each in below
+        ]
+    return names
+
+
+def _first_line_is_no_type(
+    _app: Sphinx, what: str, _name: str, _thing: object, _options: object, lines: list[str]
+) -> None:
+    """Keep napoleon from taking what stands before a colon for the type of an attribute."""
+    if what in ("attribute", "data", "property"):
+        lines[:0] = ["..", ""]  # a comment, which has no colon
+
+
+def _is_field_of_tuple(
+    _app: Sphinx, _what: str, _name: str, thing: object, _skip: bool, _options: object
+) -> bool | None:
+    """Leave out what Python says of the fields of named tuples."""
+    return True if str(thing.__doc__).startswith("Alias for field number") else None
+
+
+def setup(app: Sphinx) -> None:
+    """Write the pages of the package; called by Sphinx."""
+    _write_library()
+    _write_analyses()
+    _write_commands()
+    app.connect("autodoc-process-docstring", _first_line_is_no_type, priority=400)
+    app.connect("autodoc-skip-member", _is_field_of_tuple)

@@ -58,7 +58,7 @@ def fetch_web_file(address: str, path: Path, progress: bool) -> None:
 
     Raises:
         ErfToolsError: the server cannot be reached, answers with something else than a file, or
-            redirects to an address that :func:`check_address` refuses.
+            redirects to an address that :func:`~erf_tools.addresses.check_address` refuses.
         OSError: the file cannot be written.
     """
     import requests
@@ -108,7 +108,7 @@ def download(
     wait for it.
 
     Args:
-        address: see :func:`check_address`.
+        address: see :func:`~erf_tools.addresses.check_address`.
         target: the file; its folder is made.
         sha256_prefix: what the digest has to begin with.
         progress: show a bar with rate and time left, where the output is a terminal.

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from conftest import Command
 
+from erf_tools.cli import app
 from erf_tools.cue_conflict.category_files import read_categories
 from erf_tools.sweep.study import read_study
 
@@ -73,6 +74,17 @@ def test_the_readme_has_two_commands_and_ci_runs_them() -> None:
     assert 'eval "$(readme_command 1)"' in script
     assert 'eval "$(readme_command 2)"' in script
     assert {block.content for block in shown} == {install, test}  # the others are the same
+
+
+def test_every_command_is_on_a_page() -> None:
+    commands = [each.name or each.callback.__name__ for each in app.registered_commands]
+    written = "".join(page.read_text() for page in PAGES)
+    assert [name for name in commands if f"erf-tools {name}" not in written] == []
+
+
+def test_what_is_cited_is_this_version() -> None:
+    (cited,) = re.findall(r"^version: (.*)$", (ROOT / "CITATION.cff").read_text(), re.MULTILINE)
+    assert f'version = "{cited}"' in (ROOT / "pyproject.toml").read_text()
 
 
 @pytest.fixture

@@ -78,7 +78,7 @@ def decide(
     progress: bool = False,
     fast: bool = True,
 ) -> Decisions:
-    """Let a network decide on every stimulus; the arguments are those of :func:`shape_bias`.
+    """Let a network decide on every stimulus; for the arguments see :func:`erf_tools.shape_bias`.
 
     With ``fast``, what can be is folded into the weights first; see
     :func:`erf_tools.kernels.folding.folded`.

@@ -174,8 +174,9 @@ def wilson(counts: ConflictCounts) -> Estimate:
 def clustered_bias(counts: ConflictCounts) -> Estimate:
     """Return the shape bias with its 95 % interval over shape images and texture images.
 
-    Stimuli that share either image are not independent (:func:`two_way_variance`); the interval is
-    Wilson's at the effective number of decisions.
+    Stimuli that share either image are not independent
+    (:func:`~erf_tools.statistics.two_way_variance`); the interval is Wilson's at the effective
+    number of decisions.
     """
     variance = image_variance(_influenced_bias(counts).influence, counts.by_stimulus.index)
     return clustered_share(shape_bias(counts), counts.shape + counts.texture, variance)
@@ -276,7 +277,8 @@ def image_variance(influence: np.ndarray, stimuli: pd.Index) -> TwoWayVariance:
     """Return the variance of an estimate from stimuli, clustered by both of their images.
 
     Args:
-        influence: of each stimulus on the estimate, of sum 0; see :func:`two_way_variance`.
+        influence: of each stimulus on the estimate, of sum 0; see
+            :func:`~erf_tools.statistics.two_way_variance`.
         stimuli: their names.
     """
     return two_way_variance(influence, *source_images(stimuli))

@@ -31,6 +31,7 @@ MEASURES = {
     "residual_dimensions": "Dimensions, neither",
 }
 
+#: Of pooled features.
 SIMILARITIES = ("cosine", "dot", "euclidean")
 
 

@@ -46,6 +46,7 @@ class Preset:
     imagenet_statistics: bool = False
 
 
+#: By name.
 PRESETS: dict[str, Preset] = {
     preset.name: preset
     for preset in (

@@ -110,11 +110,11 @@ def measure_layers(
         procedure: what is measured.
         taps: the layers.
         labels: class indices by image name; labelled images are classified as well.
-        batch_size: see :func:`effective_receptive_field`.
-        device: see :func:`effective_receptive_field`.
+        batch_size: see :func:`erf_tools.effective_receptive_field`.
+        device: see :func:`erf_tools.effective_receptive_field`.
         progress: show a progress bar (in a terminal only).
         store: keeps the images that are made ready, for the next network.
-        fast: see :func:`effective_receptive_field`.
+        fast: see :func:`erf_tools.effective_receptive_field`.
 
     Returns:
         A result per tap, each equal to that of a run of its own.

@@ -37,7 +37,7 @@ class Procedure:
             with a protocol that uses its evaluation transform.
         precision: of the arithmetic. ``fp32`` is that of the weights; ``tf32`` lets CUDA round the
             factors of products to 10 bits, ``bf16`` is automatic mixed precision. Both change the
-            map; see the README for how much.
+            map; see docs/guide/layers.md for how much.
     """
 
     protocol: Protocol = PROTOCOLS["ding2022"]

@@ -77,6 +77,7 @@ class Protocol:
         return asdict(self)
 
 
+#: As published, by name.
 PROTOCOLS: dict[str, Protocol] = {
     protocol.name: protocol
     for protocol in (

@@ -18,12 +18,12 @@ from erf_tools.text import dimensions
 
 
 def compact(table: pd.DataFrame) -> str:
-    """Return the main columns of :func:`erf_table` as text for a terminal."""
+    """Return the main columns of :func:`~erf_tools.erf.tables.erf_table` as text for a terminal."""
     return as_text(main_columns(table))
 
 
 def main_columns(table: pd.DataFrame) -> pd.DataFrame:
-    """Return the main columns of :func:`erf_table`, as text for people."""
+    """Return the main columns of :func:`~erf_tools.erf.tables.erf_table`, as text for people."""
     thresholds = " / ".join(PERCENT)
     shown = pd.DataFrame(
         {
@@ -62,7 +62,7 @@ def _ratios(table: pd.DataFrame, kind: str, percent: str) -> list[str]:
 
 
 def readable(table: pd.DataFrame) -> pd.DataFrame:
-    """Return :func:`erf_table` as text for a paper: per cent, pixels, marks."""
+    """Return :func:`~erf_tools.erf.tables.erf_table` as text for a paper: per cent, pixels."""
     shown = pd.DataFrame(
         {
             "Model": table["model"],

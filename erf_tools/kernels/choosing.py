@@ -3,30 +3,30 @@
 On a CPU the algorithm depends on nothing but the shapes, the precision and the memory format, so
 that results are reproducible. The rule rests on these times of one AVX-512 core, in ms, batch 1 in
 channels_last (transposed: torch's transposed convolution with the flipped kernel; chunked: the FFT
-of a few channels at a time):
+of a few channels at a time)::
 
-| channels, side | kernel | NCHW | channels_last | transposed | FFT, chunked |
-|---|---|---|---|---|---|
-| 128, 128 | 7 / 9 / 13 | 5.9 / 15 / 14 | 3.9 / 6.1 / 29 | 5.4 / 6.0 / 12 | - |
-| 1024, 32 | 7 / 9 / 13 | 2.2 / 2.9 / 5.2 | 2.6 / 6.7 / 24 | 2.6 / 3.6 / 9.7 | - |
-| 1024, 16 | 9 / 13 / 15 | .6 / 1.0 / 29 | 1.1 / 7.7 / 1.4 | 1.0 / 2.4 / 3.6 | - |
-| 128, 128 | 31 | 800 | 49 | 68 | 19 |
-| 128, 256 | 31 | - | 240 | - | 99 |
-| 256, 64 | 29 | 266 | 21 | 29 | 11 |
-| 512, 32 | 27 | 83 | 9.5 | 18 | 10 |
-| 1024, 16 | 31 | 116 | 5.7 | 8.5 | 6 |
-| 256, 128 | 41 | - | 206 | - | 48 |
+    | channels, side | kernel | NCHW | channels_last | transposed | FFT, chunked |
+    |---|---|---|---|---|---|
+    | 128, 128 | 7 / 9 / 13 | 5.9 / 15 / 14 | 3.9 / 6.1 / 29 | 5.4 / 6.0 / 12 | - |
+    | 1024, 32 | 7 / 9 / 13 | 2.2 / 2.9 / 5.2 | 2.6 / 6.7 / 24 | 2.6 / 3.6 / 9.7 | - |
+    | 1024, 16 | 9 / 13 / 15 | .6 / 1.0 / 29 | 1.1 / 7.7 / 1.4 | 1.0 / 2.4 / 3.6 | - |
+    | 128, 128 | 31 | 800 | 49 | 68 | 19 |
+    | 128, 256 | 31 | - | 240 | - | 99 |
+    | 256, 64 | 29 | 266 | 21 | 29 | 11 |
+    | 512, 32 | 27 | 83 | 9.5 | 18 | 10 |
+    | 1024, 16 | 31 | 116 | 5.7 | 8.5 | 6 |
+    | 256, 128 | 41 | - | 206 | - | 48 |
 
-Strips, as SLaK has them (nor are 124, 249 or 499 channels multiples of 16):
+Strips, as SLaK has them (nor are 124, 249 or 499 channels multiples of 16)::
 
-| channels, side | kernel | NCHW | there and back | its FFT | channels_last | transposed | FFT |
-|---|---|---|---|---|---|---|---|
-| 124, 128 | 51x5 / 5x51 | - | 59 / 55 | 34 / 25 | 44 / 39 | 36 / 33 | 51 / 42 |
-| 249, 64 | 49x5 / 5x49 | - | 30 / 29 | 15 / 15 | 22 / 21 | 16 / 23 | 21 / 21 |
-| 499, 32 | 47x5 / 5x47 | - | 13 / 14 | 9.6 / 9.8 | 9.5 / 9.7 | 6.5 / 11 | 12 / 12 |
-| 499, 14 | 27x5 / 5x27 | - | 1.2 / 1.3 | 2.3 / 2.8 | 1.1 / 1.1 | .7 / 1.0 | 2.7 / 2.9 |
-| 124, 128 | 31x5 / 5x31 | - | 43 / 40 | 30 / 24 | 28 / 23 | 22 / 18 | 42 / 38 |
-| 124, 128 | 13x5 / 5x13 | 9.3 / 72 | 27 / 26 | 33 / 32 | 12 / 10 | 11 / 8.9 | 46 / 45 |
+    | channels, side | kernel | NCHW | there and back | its FFT | channels_last | transposed | FFT |
+    |---|---|---|---|---|---|---|---|
+    | 124, 128 | 51x5 / 5x51 | - | 59 / 55 | 34 / 25 | 44 / 39 | 36 / 33 | 51 / 42 |
+    | 249, 64 | 49x5 / 5x49 | - | 30 / 29 | 15 / 15 | 22 / 21 | 16 / 23 | 21 / 21 |
+    | 499, 32 | 47x5 / 5x47 | - | 13 / 14 | 9.6 / 9.8 | 9.5 / 9.7 | 6.5 / 11 | 12 / 12 |
+    | 499, 14 | 27x5 / 5x27 | - | 1.2 / 1.3 | 2.3 / 2.8 | 1.1 / 1.1 | .7 / 1.0 | 2.7 / 2.9 |
+    | 124, 128 | 31x5 / 5x31 | - | 43 / 40 | 30 / 24 | 28 / 23 | 22 / 18 | 42 / 38 |
+    | 124, 128 | 13x5 / 5x13 | 9.3 / 72 | 27 / 26 | 33 / 32 | 12 / 10 | 11 / 8.9 | 46 / 45 |
 
 A cross merged of two strips and a square takes the FFT of a dense kernel: 44 in NCHW and 56 in
 channels_last at [124, 128, 128], 27 and 38 at [249, 64, 64], where its parts take 75 and 43 in

@@ -50,7 +50,8 @@ class DepthwiseConv2d(nn.Conv2d):
     They apply to depthwise convolutions with odd kernels, stride 1, any dilation, one kernel per
     channel and zeros as ``same`` padding; in all else it is ``nn.Conv2d``. Results are the same to
     within rounding, relative to the largest of a map, except that with large kernels one NaN or
-    infinity can fill a channel (see :func:`exact_dependency`). Gradients are of first order only.
+    infinity can fill a channel (see :func:`~erf_tools.kernels.depthwise.exact_dependency`).
+    Gradients are of first order only.
 
     The kernel's spectrum is kept for one map size, until the weight changes. A change through
     ``weight.data`` goes unnoticed, as torch does not count it.

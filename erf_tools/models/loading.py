@@ -71,7 +71,7 @@ def without_values(name: str, size: tuple[int, int] | None) -> nn.Module:
     """Build a network on torch's ``meta`` device: shapes without values, and so without memory.
 
     Args:
-        name: as for :func:`load_model`, but no factory.
+        name: as for :func:`erf_tools.load_model`, but no factory.
         size: height and width of the input, for networks that are built for one; ``None`` is their
             own.
 
@@ -84,7 +84,7 @@ def without_values(name: str, size: tuple[int, int] | None) -> nn.Module:
 
 
 def own_preprocessing(name: str) -> Preprocessing:
-    """Return how a network of :func:`load_model` wants its images, without its weights.
+    """Return how a network of :func:`erf_tools.load_model` wants its images, without its weights.
 
     Raises:
         ErfToolsError: there is no such model, or it cannot be built.

@@ -54,7 +54,7 @@ def source_of(name: str, weights: str | Path) -> WeightSource | None:
     """Return where the weights asked for come from.
 
     Args:
-        name: of a model, as for :func:`erf_tools.models.loading.load_model`.
+        name: of a model, as for :func:`erf_tools.load_model`.
         weights: ``pretrained``, ``random``, a file or an address.
 
     Returns:

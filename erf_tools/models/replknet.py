@@ -40,6 +40,7 @@ class Variant:
     layers: tuple[int, int, int, int] = (2, 2, 18, 2)
 
 
+#: As published, by name.
 VARIANTS: dict[str, Variant] = {
     "31b": Variant((31, 29, 27, 13)),
     "31l": Variant((31, 29, 27, 13), (192, 384, 768, 1536)),
@@ -259,7 +260,7 @@ class RepLKNet(StagedNetwork):
         self.head = nn.Linear(channels[-1], num_classes)
 
     def run_stages(self, images: Tensor) -> Iterator[Tensor]:
-        """Yield the output of each stage; see :class:`StagedNetwork`."""
+        """Yield the output of each stage; see :class:`~erf_tools.models.staged.StagedNetwork`."""
         features = images
         for layer in self.stem:
             features = layer(features)

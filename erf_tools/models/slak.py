@@ -47,6 +47,7 @@ class SLaKVariant:
 
 _TINY = SLaKVariant((124, 249, 499, 998), (3, 3, 9, 3))
 
+#: As published, by name.
 VARIANTS: dict[str, SLaKVariant] = {
     "t": _TINY,
     "s": replace(_TINY, layers=(3, 3, 27, 3)),

@@ -83,7 +83,7 @@ class WeightSource(ABC):
 
 @dataclass(frozen=True)
 class PublishedFile(WeightSource):
-    """A file behind an https address, kept in :func:`weights_folder`.
+    """A file behind an https address, kept in the folder of weights.
 
     Attributes:
         address: where it is published.

@@ -52,6 +52,7 @@ class UniRepLKNetVariant:
 
 _DEEP = (3, 3, 27, 3)
 
+#: As published, by name.
 VARIANTS: dict[str, UniRepLKNetVariant] = {
     "a": UniRepLKNetVariant(40, (2, 2, 6, 2)),
     "f": UniRepLKNetVariant(48, (2, 2, 6, 2)),

@@ -33,6 +33,7 @@ class VANVariant:
     expansions: tuple[int, int, int, int] = (8, 8, 4, 4)
 
 
+#: As published, by name.
 VARIANTS: dict[str, VANVariant] = {
     "b0": VANVariant((32, 64, 160, 256), (3, 3, 5, 2)),
     "b1": VANVariant((64, 128, 320, 512), (2, 2, 4, 2)),
@@ -173,7 +174,7 @@ class VAN(StagedNetwork):
         return norm(features.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
 
     def run_stages(self, images: Tensor) -> Iterator[Tensor]:
-        """Yield the output of each stage; see :class:`StagedNetwork`."""
+        """Yield the output of each stage; see :class:`~erf_tools.models.staged.StagedNetwork`."""
         features = images
         for stage in range(1, 5):
             if stage > 1:

@@ -42,6 +42,7 @@ class WTConvNeXtVariant:
     kernel_size: int = 5
 
 
+#: As published, by name.
 VARIANTS: dict[str, WTConvNeXtVariant] = {
     "t": WTConvNeXtVariant((96, 192, 384, 768), (3, 3, 9, 3)),
     "s": WTConvNeXtVariant((96, 192, 384, 768), (3, 3, 27, 3)),
@@ -189,7 +190,7 @@ class WTConvNeXt(StagedNetwork):
         self.apply(truncated_normal)
 
     def run_stages(self, images: Tensor) -> Iterator[Tensor]:
-        """Yield the output of each stage; see :class:`StagedNetwork`."""
+        """Yield the output of each stage; see :class:`~erf_tools.models.staged.StagedNetwork`."""
         features = self.stem(images)
         for stage in self.stages:
             features = stage(features)

@@ -96,7 +96,7 @@ def check_layer(
     earlier: PerturbationERF | None = None,
     keep: Callable[[PerturbationERF], object] = lambda result: None,
 ) -> PerturbationERF:
-    """Check one layer; for the arguments see :func:`perturbation_erf`.
+    """Check one layer; for the arguments see :func:`erf_tools.perturbation_erf`.
 
     Args:
         model: the network.

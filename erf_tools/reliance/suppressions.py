@@ -141,6 +141,7 @@ def _named(*rows: Suppression) -> dict[str, Suppression]:
     return {row.name: row for row in rows}
 
 
+#: All there are, by name.
 SUPPRESSIONS = _named(
     Suppression("patch-shuffle", "global-shape", "patch shuffle", _SHUFFLE),
     Suppression("patch-rotation", "global-shape", "patch rotation", _ROTATION),

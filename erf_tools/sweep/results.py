@@ -18,6 +18,7 @@ from erf_tools.sweep.plan import Measurement, Plan
 from erf_tools.sweep.study import StudyFile
 from erf_tools.tables import write_csv
 
+#: Of ``sweep.csv``.
 COLUMNS = (
     *("model", "weights", "weights_sha256", "protocol", "layer", "resolution", "images"),
     *("measure", "value", "value_low", "value_high", "status", "reason", "file"),

@@ -1,7 +1,8 @@
 """Measures of a contribution map ``A``, float64 ``[height, width]``, not negative.
 
-:data:`FAMILIES` lists all there are, a module each; tables, records, intervals and documentation
-follow from it. A map without mass (zero everywhere, or not finite) has no measures: they are NaN.
+:data:`~erf_tools.erf.measures.registry.FAMILIES` lists all there are, a module each; tables,
+records, intervals and documentation follow from it. A map without mass (zero everywhere, or not
+finite) has no measures: they are NaN.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ from erf_tools.statistics import Estimate, percentile_interval
 class Measures:
     """All measures of a map, each computed when it is first asked for.
 
-    ``measures.NAME`` is the value of the measure with that name in :data:`MEASURES`. It is that of
+    ``measures.NAME`` is the value of the measure with that name in
+    :data:`~erf_tools.erf.measures.registry.MEASURES`. It is that of
     the map. Measures that are *corrected* are the exception: theirs is the estimate for infinitely
     many images, where the images are known and enough for an interval.
     """

@@ -12,6 +12,7 @@ from erf_tools.erf.measures.moments import Moments
 from erf_tools.erf.measures.participation import Participation
 from erf_tools.erf.measures.squares import Squares
 
+#: Measures that are found together, in the order of tables.
 FAMILIES: tuple[Family, ...] = (
     Legacy(),
     Squares(),
