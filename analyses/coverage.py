@@ -72,7 +72,7 @@ COLUMNS = ("source", "what", "measure", "images", "coverage", "standard_error", 
 
 
 def profiles() -> dict[str, np.ndarray]:
-    """Return the simulated maps' expectations, each of sum :data:`_SCALE`, ``[side, side]``."""
+    """Return the simulated maps' expectations, each of sum ``_SCALE``, ``[side, side]``."""
     y, x = np.mgrid[:_SIDE, :_SIDE] - _SIDE // 2
     round_one = np.exp(-np.hypot(y, x) / 6)
     cross = np.exp(-np.abs(y) / 3 - np.abs(x) / 12) + np.exp(-np.abs(x) / 3 - np.abs(y) / 8) + 0.01

@@ -22,8 +22,8 @@ from typer.testing import CliRunner
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # for the analyses, which are not installed
 
+import analyses
 import erf_tools
-from analyses import PROGRAMS
 from erf_tools.cli import app
 
 project = "erf-tools"
@@ -50,10 +50,12 @@ napoleon_use_rtype = False
 napoleon_use_ivar = True
 # What other projects document; there is no network to look it up in a build.
 nitpick_ignore_regex = [
-    ("py:.*", r"(numpy|np|torch|nn|pandas|pd|matplotlib|PIL|Image|msgspec)\..*"),
+    ("py:.*", r"(numpy|np|torch|nn|pandas|pd|matplotlib|PIL|Image|msgspec|timm)\..*"),
     ("py:.*", r"(pathlib|collections|typing|functools|concurrent|contextlib|socket|abc)\..*"),
-    ("py:.*", "Path"),
-    ("py:.*", r"erf_tools\.(.*\._\w+|studies\.one_by_one\.Result)"),  # variables of types
+    ("py:class", r"Path|Figure|ExitStack|.*\[.*"),  # the last: halves of a type with a comma
+    # Variables of types, and what lies in analyses, of which only the docstrings are shown.
+    ("py:.*", r"erf_tools\.(.*\._\w+|studies\.\w+\.Result|sweep\.task\.Table)"),
+    ("py:(func|class|data)", r"analyses\..*"),
 ]
 
 matplotlib.use("agg")
@@ -130,18 +132,22 @@ def _write_library() -> None:
     _write_modules("modules", "Modules of their own", single)
 
 
-def _write_modules(page: str, title: str, modules: list[str]) -> None:
+def _write_modules(page: str, title: str, modules: list[str], option: str = "") -> None:
     parts = []
     for name in modules:
         public = [each for each, home in erf_tools._HOMES.items() if home == name]
-        there = f"\n   :exclude-members: {', '.join(public)}" if public else ""  # on the first page
-        parts += [_titled(name, "-"), f".. automodule:: {name}{there}"]
+        there = f"   :exclude-members: {', '.join(public)}" if public else ""  # on the first page
+        parts += [
+            _titled(name, "-"),
+            "\n".join(filter(None, [f".. automodule:: {name}", there, option])),
+        ]
     _write(page, _titled(title, "="), *parts)
 
 
 def _write_analyses() -> None:
-    """Write what each program of the paper's claims says of itself, its findings among it."""
-    _write_modules("analyses", "Methods and findings", [f"analyses.{name}" for name in PROGRAMS])
+    """Write what each program says of itself: its claim, its method and what was found."""
+    found = [f"analyses.{each.name}" for each in pkgutil.iter_modules(analyses.__path__)]
+    _write_modules("analyses", "Methods and findings", found, "   :no-members:")
 
 
 def _write_commands() -> None:

@@ -21,7 +21,9 @@ erf_tools.effective_receptive_field(vit, num_images=4, resolution=128)
 # Half of the side of the image is what attention to all patches alike comes to, nearly. In trained
 # networks some heads of the first layers stay close (Dosovitskiy et al. 2021).
 distances = attention_distances(vit, select("builtin", 4), Procedure(resolution=128))
-figure = attention_figure(distances, "vit_tiny_patch16_224, untrained")
+figure = attention_figure([distances])
 
 # %%
-distances.groupby("layer", sort=False)["distance"].agg(["min", "mean", "max"]).round(1)
+# The command ``erf-tools attention`` does the same, for several networks. Each layer, over images and heads:
+for name, distance in distances.layers():
+    print(f"{name}: {distance.mean():.1f} pixels")

@@ -52,7 +52,7 @@ class Recorded:
         return {"format": self._format(), "images": [list(image) for image in self.images], **own}
 
     def save(self, folder: Path) -> None:
-        """Write the arrays and the record as :attr:`ARCHIVE`."""
+        """Write the arrays and the record as ``ARCHIVE``."""
         write_archive(folder / self.ARCHIVE, self.arrays, self.record())
 
     @classmethod

@@ -193,7 +193,7 @@ class PerturbationERF:
         )
 
     def save(self, path: str | Path) -> None:
-        """Write ``.npz``: the arrays of :class:`ImageCheck`, and the record."""
+        """Write ``.npz``: the arrays of ``found``, and the record."""
         write_archive(Path(path), vars(self.found), self.record())
 
     @classmethod

@@ -157,5 +157,5 @@ class Measures:
 
 
 def measure(contribution: np.ndarray, center: Center | None = None) -> Measures:
-    """Return all measures of a map ``[height, width]``; see :class:`Measures`."""
+    """Return all :class:`~erf_tools.erf.measures.Measures` of a map ``[height, width]``."""
     return Measures(contribution, center)

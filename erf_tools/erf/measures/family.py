@@ -31,7 +31,8 @@ class Measure:
         corrected: whether the table has the estimate for infinitely many images, where there are
             enough images for one, and not the value of the mean map.
         fewest: images, or groups of them, below which its interval does not hold.
-        lowest, highest: its range.
+        lowest: end of its range.
+        highest: the other end.
     """
 
     name: str

@@ -42,8 +42,10 @@ class Frame:
         number: ``[numbers]``: 0, 1, 2, ... Along an axis, the square of this number is the first to
             hold a pixel that is this far from the centre.
         sides: ``[numbers]``: roots of the areas of the squares, in pixels; 0 for number 0.
-        down, across: ``[numbers]``: the distance in half pixels, along each axis, of such a pixel.
-        powers_y, powers_x: ``[3, height]`` and ``[3, width]``: 1, y, y ** 2 about the middle pixel.
+        down: ``[numbers]``, the distance of such a pixel along the rows' axis, in half pixels.
+        across: the same along the columns' axis.
+        powers_y: ``[3, height]``: 1, y, y ** 2 about the middle pixel.
+        powers_x: ``[3, width]``, the same of x.
     """
 
     def __init__(

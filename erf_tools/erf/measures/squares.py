@@ -31,7 +31,10 @@ class CenteredSquare:
     """A centred square, cut off at the rim of the map.
 
     Attributes:
-        top, bottom, left, right: pixel ranges ``[top, bottom)`` and ``[left, right)``.
+        top: first row; the rows are ``[top, bottom)``.
+        bottom: the row behind the last.
+        left: first column; the columns are ``[left, right)``.
+        right: the column behind the last.
         ratio: its share of the map's area, in (0, 1].
     """
 

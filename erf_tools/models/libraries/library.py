@@ -59,7 +59,7 @@ class Built:
         head: names of its classifier's layers.
         renamings: for files with names of others, to be tried in turn.
         whole: what the network is a part of, if files hold all of that.
-        with_head: makes of what was loaded the network with a head of :attr:`Form.texts`.
+        with_head: makes of what was loaded the network with a head of ``Form.texts``.
     """
 
     module: nn.Module
