@@ -54,7 +54,7 @@ nitpick_ignore_regex = [
     ("py:.*", r"(pathlib|collections|typing|functools|concurrent|contextlib|socket|abc)\..*"),
     ("py:class", r"Path|Figure|ExitStack|.*\[.*"),  # the last: halves of a type with a comma
     # Variables of types, and what lies in analyses, of which only the docstrings are shown.
-    ("py:.*", r"erf_tools\.(.*\._\w+|studies\.\w+\.Result|sweep\.task\.Table)"),
+    ("py:.*", r"erf_tools\.(.*\._\w+|studies\.\w+\.\w*Result|sweep\.task\.Table)"),
     ("py:(func|class|data)", r"analyses\..*"),
 ]
 

@@ -17,11 +17,11 @@ from erf_tools.models.requests import Request
 from erf_tools.provenance import versions
 from erf_tools.studies.one_by_one import Earlier, clear, differences, measure_one_by_one
 
-Result = TypeVar("Result", bound=Recorded)
+RecordedResult = TypeVar("RecordedResult", bound=Recorded)
 
 
 @dataclass(frozen=True)
-class RecordedStudy(Generic[Result]):
+class RecordedStudy(Generic[RecordedResult]):
     """What a study gave.
 
     Attributes:
@@ -31,23 +31,23 @@ class RecordedStudy(Generic[Result]):
         files: those of all networks together.
     """
 
-    results: tuple[Result, ...]
+    results: tuple[RecordedResult, ...]
     reused: tuple[str, ...]
     failures: tuple[ErfToolsError, ...]
     files: tuple[Path, ...]
 
 
 def measure_recorded(
-    kind: type[Result],
+    kind: type[RecordedResult],
     wanted: Sequence[Request],
     selection: Selection,
     output: Path,
     overwrite: bool,
     load: Callable[[Request], Model],
     setting: Callable[[Model], Mapping[str, Any]],
-    measure: Callable[[Model], Result],
-    write: Callable[[Sequence[Result], Failures], list[Path]],
-) -> RecordedStudy[Result]:
+    measure: Callable[[Model], RecordedResult],
+    write: Callable[[Sequence[RecordedResult], Failures], list[Path]],
+) -> RecordedStudy[RecordedResult]:
     """Measure each network whose result is not there, and write what shows them together.
 
     Args:
@@ -67,7 +67,7 @@ def measure_recorded(
         ErfToolsError: another process is at work in the folder, or no network could be measured.
     """
 
-    def earlier(request: Request) -> Earlier[Result]:
+    def earlier(request: Request) -> Earlier[RecordedResult]:
         try:
             found = kind.load(output / request.folder / kind.ARCHIVE)
         except UsageError:
@@ -78,7 +78,7 @@ def measure_recorded(
             others.append("images")
         return Earlier(differences=others) if others else Earlier(found)
 
-    def measured(request: Request) -> Result:
+    def measured(request: Request) -> RecordedResult:
         folder = output / request.folder
         measure(load(request)).save(folder)
         return kind.load(folder / kind.ARCHIVE)
