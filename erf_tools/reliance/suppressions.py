@@ -124,8 +124,9 @@ _HIGH = _each(filters.high_pass, "above {0}", *((each,) for each in _CUTOFFS))
 
 #: The cue of what is measured on images of low contrast only; no part of ``all``.
 CRITICAL_BAND = "critical-band"
-#: Of that: the images without noise, and the edges of octaves, in cycles per image.
+#: Of that: the images without noise.
 LOW_CONTRAST = "low-contrast"
+#: Edges of its octaves, in cycles per image.
 BANDS = tuple((SIDE / 2 ** (8 - place), SIDE / 2 ** (7 - place)) for place in range(7))
 
 _CONTRAST = Step(filters.low_contrast, (0.2, 0.449))
