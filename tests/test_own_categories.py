@@ -153,6 +153,10 @@ def test_single_cue_folders_have_mean_reciprocal_ranks(folder: Path, run_command
     code, out, err = run_command(*command, "--preset", "model")
     assert code == 0, err
     assert "guessing gives 0.611" in out
+    assert Path("out/accuracy.png").stat().st_size > 1000
+    assert '"single_cue":[{"label":"network.py:build"' in Path("out/report.html").read_text()
+    code, _, err = run_command("report", "out", "--output", "page")
+    assert code == 0, err
     (row,) = pd.read_csv("out/accuracy.csv").to_dict("records")
     scores = pd.read_parquet("out/decisions/network.py_build.scores.parquet")
     ranks = [
@@ -193,7 +197,7 @@ def test_a_ranking_by_classes_sorts_all_of_them(folder: Path) -> None:
     ("text", "said"),
     [
         ("", "is empty; it names cues, categories or both"),
-        ("cues = [", "declares no categories"),
+        ("cues = [", "is no declaration of categories"),
         ("cue = ['a', 'b']", "unknown field `cue`"),
         ("cues = []", "cues has 0 names; it has two, or one"),
         ("cues = ['a', 'b', 'c']", "cues has 3 names"),
@@ -201,7 +205,7 @@ def test_a_ranking_by_classes_sorts_all_of_them(folder: Path) -> None:
         ("cues = ['', 'b']", "a cue is called ''"),
         ("cues = ['a, b', 'c']", "a cue is called 'a, b'; a comma"),
         ("[categories.cat]", "cat is the only category"),
-        ("[categories.cat]\n[categories.cat]", "declares no categories"),
+        ("[categories.cat]\n[categories.cat]", "is no declaration of categories"),
         ("[categories.cat]\n[categories.Cat]", "cat and Cat differ in capital letters only"),
         ("[categories.cat]\n[categories.na]", "no category can be called na"),
         ("[categories.cat]\n[categories.'a/b']", "a/b cannot be a folder"),

@@ -63,7 +63,9 @@ def read_categories(path: Path | str) -> Categories:
     except UnicodeDecodeError as error:
         raise UsageError(f"{place} is not in TOML: it is no text in UTF-8") from error
     except (msgspec.DecodeError, RecursionError) as error:
-        raise UsageError(f"{place} declares no categories: {visible(str(error))}") from error
+        raise UsageError(
+            f"{place} is no declaration of categories: {visible(str(error))}"
+        ) from error
     if not text.strip():
         raise UsageError(f"{place} is empty; it names cues, categories or both")
     try:

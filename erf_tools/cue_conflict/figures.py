@@ -161,6 +161,40 @@ def sensitivity_plot(makers: Sequence[DecisionMaker]) -> Figure:
         return figure
 
 
+def accuracy_plot(table: pd.DataFrame) -> Figure:
+    """Draw accuracy and mean reciprocal ranks on single-cue stimuli, with 95 % intervals.
+
+    Args:
+        table: :func:`erf_tools.cue_conflict.tables.accuracy_table`.
+    """
+    shown = {"accuracy": "accuracy", "mrr": "MRR", "mrr_classes": "MRR, all classes"}
+    with own_style():
+        figure = Figure(figsize=(COLUMN, 1.0 + 0.3 * len(table)), layout="constrained")
+        axes = figure.add_subplot()
+        for place, (name, label) in enumerate(shown.items()):
+            rows = np.arange(len(table)) + 0.22 * (place - 1)
+            axes.hlines(rows, table[f"{name}_low"], table[f"{name}_high"], _COLOURS[place], lw=1.2)
+            axes.plot(
+                table[name],
+                rows,
+                linestyle="none",
+                marker=_MARKERS[place],
+                markersize=4,
+                color=_COLOURS[place],
+                label=label,
+            )
+        names = [
+            literal(labelled(row.model, row.weights != UNTRAINED)) for row in table.itertuples()
+        ]
+        axes.set_yticks(range(len(names)), names)
+        axes.set_ylim(len(names) - 0.5, -0.5)
+        axes.set_xlim(0, 1)
+        axes.set_xlabel("95 % intervals")
+        draw_grid(axes)
+        figure.legend(loc="outside lower center", ncols=3, frameon=False)
+        return figure
+
+
 def depth_plot(table: pd.DataFrame) -> Figure:
     """Draw how shape and texture grow through the layers of networks, with 95 % intervals.
 

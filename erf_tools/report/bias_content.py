@@ -20,7 +20,7 @@ from erf_tools.files import understood
 from erf_tools.labels import UNTRAINED, labelled
 from erf_tools.report.commands import head_free_command, shape_bias_command
 from erf_tools.report.map_content import versions_text
-from erf_tools.report.results import HeadFreeLayers, ShapeBias
+from erf_tools.report.results import HeadFreeLayers, ShapeBias, SingleCue
 from erf_tools.report.values import plain, set_distinct, value_columns
 from erf_tools.statistics import Estimate
 from erf_tools.tables import estimate_text
@@ -105,6 +105,29 @@ def layers_content(layers: Sequence[HeadFreeLayers]) -> list[dict[str, Any]]:
         own["notes"] = list(own["notes"])
         set_distinct(own["networks"])
     return list(found.values())
+
+
+def single_cue_content(results: Sequence[SingleCue]) -> list[dict[str, Any]]:
+    """Return what networks recognise of single-cue stimuli, a row per network and set."""
+    found = []
+    for each in results:
+        for row in each.table.to_dict("records"):
+            record = each.records.get(row["model"], {})
+            found.append(
+                {
+                    "label": maker_label(row["model"], row["weights"], record),
+                    "stimuli": row["stimuli"],
+                    "total": int(row["total"]),
+                    **{
+                        column: value
+                        for name in ("accuracy", "mrr", "mrr_classes")
+                        for column, value in value_columns(row, name).items()
+                    },
+                    "provenance": maker_provenance(row, record),
+                    "command": shape_bias_command(record),
+                }
+            )
+    return found
 
 
 def _names(categories: pd.DataFrame) -> tuple[str, ...]:

@@ -21,7 +21,12 @@ from erf_tools.files import understood
 from erf_tools.perturbation.result import PerturbationERF
 from erf_tools.provenance import versions
 from erf_tools.report.audit_content import audit_content
-from erf_tools.report.bias_content import bias_sets, layers_content, makers_content
+from erf_tools.report.bias_content import (
+    bias_sets,
+    layers_content,
+    makers_content,
+    single_cue_content,
+)
 from erf_tools.report.check_content import checks_content
 from erf_tools.report.coded_maps import block_sides
 from erf_tools.report.dead_content import dead_content
@@ -32,7 +37,7 @@ from erf_tools.report.map_content import (
     published_content,
 )
 from erf_tools.report.reliance_content import reliance_content
-from erf_tools.report.results import HeadFreeLayers, Reliance, ShapeBias
+from erf_tools.report.results import HeadFreeLayers, Reliance, ShapeBias, SingleCue
 from erf_tools.report.values import distinct, plain, set_distinct, value_columns
 
 
@@ -56,6 +61,7 @@ def collect(
     reliances: Sequence[Reliance] = (),
     layers: Sequence[HeadFreeLayers] = (),
     dead: Sequence[PixelContributions] = (),
+    single_cue: Sequence[SingleCue] = (),
 ) -> dict[str, Any]:
     """Return all that a page shows of results, as JSON values; what is missing is ``None``.
 
@@ -72,6 +78,7 @@ def collect(
         reliances: results of reliance.
         layers: results of layers without a head.
         dead: what pixels contribute to all units.
+        single_cue: results on single-cue stimuli.
     """
     shown: list[_Shown] = []
     of_others: list[dict[str, Any]] = []
@@ -109,6 +116,7 @@ def collect(
         "growth": lambda: _growth(shown),
         "bias_sets": lambda: bias_sets(biases),
         "layers": lambda: layers_content(layers),
+        "single_cue": lambda: single_cue_content(single_cue),
         "reliances": lambda: _reliances(reliances, failures),
         "scatter": lambda: _scatter(shown, makers),
     }

@@ -135,6 +135,17 @@ function buildShapeBias() {
   });
 }
 
+function buildSingleCue() {
+  show("single-cue", "Single cues");
+  const number = (name) => (row) => `${fixed(row[name], 3)}${range(row[`${name}_low`], row[`${name}_high`], 3)}`;
+  const measure = (name, title) => ({ title, value: (row) => row[name], text: number(name) });
+  byId("single-cue-table").append(table([
+    { title: "Model", value: (row) => row.label },
+    { title: "Stimuli", value: (row) => row.stimuli, word: true },
+    measure("accuracy", "Accuracy"), measure("mrr", "MRR"), measure("mrr_classes", "MRR, all classes"),
+  ], data.single_cue, "Recognised by one cue alone", true));
+}
+
 // One chart of how numbers grow through the layers; each of `kinds` is {name, symbol, said}.
 function growthOfLayers(id, networks, kinds, { title, low, high, neither }, label) {
   const longest = Math.max(...networks.map(({ points }) => points.length), 2);

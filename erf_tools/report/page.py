@@ -22,7 +22,7 @@ from erf_tools.files import check_writable, write_text
 from erf_tools.perturbation.result import ARCHIVE as CHECK
 from erf_tools.perturbation.result import PerturbationERF
 from erf_tools.report.content import collect
-from erf_tools.report.results import HeadFreeLayers, Reliance, ShapeBias, find_results
+from erf_tools.report.results import HeadFreeLayers, Reliance, ShapeBias, SingleCue, find_results
 
 #: For maps (as in the figures) and for differences; colour-blind readers can read both.
 _COLOUR_MAPS = {"map": "magma", "difference": "PuOr"}
@@ -85,11 +85,14 @@ def report(places: Sequence[Path], output: Path) -> Failures:
     for folder in found.layers:
         with failures.alone(str(folder)):
             layers.append(HeadFreeLayers.read(folder))
-    if not any((erfs, others, biases, reliances, layers, dead)):
+    single: list[SingleCue] = []
+    for folder in found.single_cue:
+        with failures.alone(str(folder)):
+            single.append(SingleCue.read(folder))
+    if not any((erfs, others, biases, reliances, layers, dead, single)):
         raise FailuresError(list(failures), all_of_it=True)
-    write_report(
-        output, failures, erfs, biases, read, others, True, checks, reliances, layers, dead
-    )
+    shown = (erfs, biases, read, others, True, checks, reliances, layers, dead, single)
+    write_report(output, failures, *shown)
     return failures
 
 
@@ -105,6 +108,7 @@ def write_report(
     reliances: Sequence[Reliance] = (),
     layers: Sequence[HeadFreeLayers] = (),
     dead: Sequence[PixelContributions] = (),
+    single_cue: Sequence[SingleCue] = (),
 ) -> Path:
     """Write the page of some results, atomically, and return its path.
 
@@ -121,13 +125,13 @@ def write_report(
         reliances: results of reliance.
         layers: results of layers without a head.
         dead: what pixels contribute to all units.
+        single_cue: results on single-cue stimuli.
 
     Raises:
         OutputError: it cannot be written.
     """
-    content = collect(
-        erfs, biases, failures, names, others, reference, checks, reliances, layers, dead
-    )
+    measured = (checks, reliances, layers, dead, single_cue)
+    content = collect(erfs, biases, failures, names, others, reference, *measured)
     write_text(path, render(content))
     return path
 

@@ -93,6 +93,7 @@ function buildProvenance() {
   byId("provenance-list").append(
     ...data.erfs.map(({ label, provenance, command }) => entry(`ERF: ${label}`, provenance, command)),
     ...data.makers.map(({ label, cues, provenance, command }) => entry(`${worded("Shape bias", cues)}: ${label}`, provenance, command)),
+    ...data.single_cue.map(({ label, stimuli, provenance, command }) => entry(`${stimuli}: ${label}`, provenance, command)),
     ...data.layers.flatMap(({ networks }) => networks)
       .map(({ label, provenance, command }) => entry(`Layers: ${label}`, provenance, command)),
     ...data.reliances.flatMap(({ networks }) => networks)
@@ -125,6 +126,7 @@ if (data.checks.length) attempt(buildChecks);
 if (data.dead.length) attempt(buildDead);
 if (data.growth.length) attempt(buildGrowth);
 if (data.makers.length) attempt(buildShapeBias);
+if (data.single_cue.length) attempt(buildSingleCue);
 if (data.layers.length) attempt(buildLayers);
 if (data.reliances.length) attempt(buildReliance);
 if (data.scatter.length) attempt(buildScatter);

@@ -28,6 +28,15 @@ from erf_tools.tables import read_csv
 
 _ARCHIVE, _TABLE, _PROVENANCE = "erf.npz", "shape_bias.csv", "provenance.json"
 _LAYERS, _LAYERS_PROVENANCE = "head_free.csv", "head_free.json"
+_SINGLE = "accuracy.csv"
+_SINGLE_COLUMNS = [
+    *("model", "weights", "total", "preset", "stimuli", "cues"),
+    *(
+        f"{name}{end}"
+        for name in ("accuracy", "mrr", "mrr_classes")
+        for end in ("", "_low", "_high")
+    ),
+]
 
 #: The file that keeps a map of others, which `erf-tools measure` writes.
 MAP_OF_OTHERS = "map.npz"
@@ -168,6 +177,31 @@ class HeadFreeLayers:
         return cls(folder, table, read_json(folder / _LAYERS_PROVENANCE))
 
 
+@dataclass(frozen=True, eq=False)
+class SingleCue:
+    """The table of a folder of ``erf-tools shape-bias`` on single-cue stimuli.
+
+    Attributes:
+        folder: where it lies.
+        table: ``accuracy.csv``, a row per network.
+        records: provenance by the name of the network, as JSON values.
+    """
+
+    folder: Path
+    table: pd.DataFrame
+    records: dict[str, Any]
+
+    @classmethod
+    def read(cls, folder: Path) -> SingleCue:
+        """Read a folder.
+
+        Raises:
+            UsageError: a file is missing, damaged, or of another version.
+        """
+        table = _read_table(folder / _SINGLE, _SINGLE_COLUMNS)
+        return cls(folder, table, read_json(folder / _PROVENANCE))
+
+
 @dataclass(frozen=True)
 class Places:
     """Where results lie.
@@ -179,6 +213,7 @@ class Places:
         reliances: folders of ``erf-tools reliance``.
         layers: folders of ``erf-tools shape-bias --head-free``.
         dead: of dead pixels, ``dead_pixels.npz`` files.
+        single_cue: folders of ``erf-tools shape-bias`` on single-cue stimuli.
     """
 
     archives: tuple[Path, ...]
@@ -187,6 +222,7 @@ class Places:
     reliances: tuple[Path, ...] = ()
     layers: tuple[Path, ...] = ()
     dead: tuple[Path, ...] = ()
+    single_cue: tuple[Path, ...] = ()
 
     def hold(self, path: Path) -> bool:
         """Tell whether a file is one that results are read from."""
@@ -195,7 +231,9 @@ class Places:
         names = (*_RELIANCE_COLUMNS, _SHEET, _PROVENANCE)
         reliances = (folder / name for folder in self.reliances for name in names)
         layers = (folder / name for folder in self.layers for name in (_LAYERS, _LAYERS_PROVENANCE))
+        single = (folder / name for folder in self.single_cue for name in (_SINGLE, _PROVENANCE))
         files = (*self.archives, *checks, *self.maps, *self.dead, *tables, *reliances, *layers)
+        files += tuple(single)
         return realpath(path) in {realpath(file) for file in files}
 
 
@@ -218,6 +256,7 @@ def find_results(places: Sequence[Path], failures: Failures) -> Places:
     folders: list[Path] = []
     reliances: list[Path] = []
     layers: list[Path] = []
+    single_cue: list[Path] = []
     for place in places:
         if not place.is_dir():
             archives.get(place.name, archives[_ARCHIVE]).append(_file(place))
@@ -232,7 +271,8 @@ def find_results(places: Sequence[Path], failures: Failures) -> Places:
         tables = [path.parent for path in files if path.name == _TABLE]
         relied = [path.parent for path in files if path.name == _RELIANCE]
         head_free = [path.parent for path in files if path.name == _LAYERS]
-        if not any((own, tables, relied, head_free, left_out)):
+        single = [path.parent for path in files if path.name == _SINGLE]
+        if not any((own, tables, relied, head_free, single, left_out)):
             raise UsageError(
                 f"{place}: there is no {_ARCHIVE}, {_TABLE} or {_RELIANCE} in this folder; name "
                 "one that `erf-tools erf`, `shape-bias` or `reliance` has written"
@@ -242,14 +282,15 @@ def find_results(places: Sequence[Path], failures: Failures) -> Places:
         folders += tables
         reliances += relied
         layers += head_free
+        single_cue += single
     erfs, others, dead = (archives[name] for name in _ARCHIVES)
-    found_in = (erfs, folders, others, reliances, layers, dead)
+    found_in = (erfs, folders, others, reliances, layers, dead, single_cue)
     return Places(*(_once(paths) for paths in found_in))
 
 
 def _matters(path: Path) -> bool:
     """Tell whether what is left out of a folder may be a result, or hold one."""
-    known = (*_ARCHIVES, _TABLE, _RELIANCE, _LAYERS)
+    known = (*_ARCHIVES, _TABLE, _RELIANCE, _LAYERS, _SINGLE)
     if path.name in known or not path.exists():
         return True
     return path.is_dir() and not os.access(path, os.R_OK | os.X_OK)

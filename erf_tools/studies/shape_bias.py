@@ -35,7 +35,7 @@ from erf_tools.models.requests import Request, folder_name
 from erf_tools.models.zero_shot import ClassTexts, read_templates
 from erf_tools.provenance import versions
 from erf_tools.report.page import write_report
-from erf_tools.report.results import ShapeBias
+from erf_tools.report.results import ShapeBias, SingleCue
 from erf_tools.studies.one_by_one import Earlier, clear, differences, measure_one_by_one
 from erf_tools.tables import write_csv, write_tables
 
@@ -121,6 +121,10 @@ def measure_decisions(
         makers: list[DecisionMaker] = []
         if stimuli is not None and not stimuli.conflict:
             written = _write_accuracy(made, stimuli, output, failures)
+            with failures.alone("report.html"):
+                single = [SingleCue.read(output)]
+                page = write_report(output / "report.html", failures, single_cue=single)
+                written.files.append(page)
         else:
             makers = decision_makers([*published, *made], reference)
             written = write_shape_bias(makers, output, failures)
@@ -309,6 +313,8 @@ def _write_accuracy(
     with failures.alone("accuracy"):
         written.files += write_tables(output / "accuracy", table, written.shown, remarks)
     provenance = {each.name: dict(each.provenance) for each in made}
+    with failures.alone("accuracy.png"):
+        written.files += save_figure(figures.accuracy_plot(table), output / "accuracy", provenance)
     _write_provenance(provenance, written, output, failures)
     return written
 
