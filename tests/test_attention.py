@@ -132,12 +132,12 @@ def test_the_command_writes_a_table_and_a_figure_and_uses_them_again(
     assert "transform (model there, warp now)" in error
     code, _, error = run_command(*asked[:2], "resnet10t", "--weights", "random", *asked[3:])
     assert code == 2
-    assert "choose a ViT" in error
+    assert "plain transformers, as vit_small_patch16_224 is" in error
 
 
 def test_a_network_without_global_attention_is_refused() -> None:
     model = erf_tools.as_model(timm.create_model("resnet10t"))
-    with pytest.raises(UsageError, match="choose a ViT"):
+    with pytest.raises(UsageError, match="plain transformers, as vit_small_patch16_224 is"):
         attention_distances(model, select("builtin", 1), Procedure(resolution=32), "cpu")
 
 

@@ -113,13 +113,14 @@ def _listen(
     known = hasattr(network, "patch_embed") and hasattr(network, "num_prefix_tokens")
     if not layers or not known:
         raise UsageError(
-            f"{name} has no attention over all patches that timm lays open; choose a ViT"
+            f"{name} has no attention over all patches that timm lays open; choose one of timm's "
+            "plain transformers, as vit_small_patch16_224 is"
         )
     others = {type(each).__name__ for each in network.modules()} - {Attention.__name__}
     if unknown := sorted(each for each in others if each.endswith("Attention")):
         raise UsageError(
             f"{name} has layers of other attention too ({', '.join(unknown)}), of which no "
-            "distances are known; choose a plain ViT"
+            "distances are known; choose a plain one, as vit_small_patch16_224 is"
         )
     patch = tuple(declared.patch_embed.patch_size)
     grid = tuple(length // side for length, side in zip(size, patch, strict=True))
