@@ -22,8 +22,9 @@ float32 rate of 51 TFLOP/s, so that 10 times is out of reach), in TF32 45 agains
 (2.9 times); ResNet-101 and Swin-B gain nothing. Whole calls of 50 images were slower than the
 published loop, 0.5 to 1.1 times: why, was not profiled (preparing images, fields and proofs of a
 call are not the card's work). In bfloat16 RepLKNet-31B did not fit with 50 images, since what a
-failed batch held was not let go of; that, and the refusal of all faster ways for networks with
-large kernels, were mended after the run, and have not been on a card since.
+failed batch held was not let go of; that, the refusal of all faster ways for networks with large
+kernels, and timings of algorithms for each size of batch were mended after the run, and have not
+been on a card since.
 """
 
 from __future__ import annotations

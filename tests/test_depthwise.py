@@ -456,6 +456,22 @@ def test_what_a_gpu_would_try(tf32: bool) -> None:
         _assert_close(candidates[name](), expected.double(), 1e-6)
 
 
+def test_batches_take_what_was_chosen_for_one_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    timed: list[torch.Size] = []
+
+    def fastest(candidates: dict[str, Callable[[], Tensor]]) -> str:
+        timed.append(candidates["plain"]().shape)
+        return "plain"
+
+    monkeypatch.setattr(choosing, "_chosen", {})
+    monkeypatch.setattr(choosing, "_fastest", fastest)
+    monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: False)
+    conv, features = _make((3, 2, 20, 20, 15, 15))
+    for images in (features, features[:1], features[:2].contiguous()):
+        assert choosing.cuda_algorithm(images, conv.weight) == "plain"
+    assert timed == [(1, 2, 20, 20)]
+
+
 def test_a_choice_by_time_is_none_by_the_values_of_an_image() -> None:
     conv, features = _make((1, 2, 20, 20, 15, 15))
     behaviour = Behaviour()
