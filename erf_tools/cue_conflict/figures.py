@@ -182,6 +182,7 @@ def accuracy_plot(table: pd.DataFrame) -> Figure:
                 markersize=4,
                 color=_COLOURS[place],
                 label=label,
+                clip_on=False,
             )
         names = [
             literal(labelled(row.model, row.weights != UNTRAINED)) for row in table.itertuples()
