@@ -40,7 +40,8 @@ def test_shared_options_have_one_text_one_form_and_one_order() -> None:
 
 
 def test_what_runs_networks_can_be_told_where_and_without_fetching() -> None:
-    for command in ("erf", "audit", "dead-pixels", "shape-bias", "reliance", "sweep", "app"):
+    running = ("erf", "audit", "dead-pixels", "attention", "shape-bias", "reliance", "sweep", "app")
+    for command in running:
         assert {"--device", "--offline"} <= {*options(command)}, command
 
 
@@ -49,6 +50,7 @@ def test_the_output_is_a_folder_everywhere() -> None:
     assert {
         "audit",
         "dead-pixels",
+        "attention",
         "erf",
         "measure",
         "shape-bias",
