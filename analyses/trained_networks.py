@@ -29,13 +29,13 @@ class Design:
 
     Attributes:
         mixing: how positions exchange values: depthwise kernels, the dense 3x3 pairs of a ResNet,
-            or attention within windows that shift from block to block (Swin).
+            attention within windows that shift from block to block (Swin), or nothing (patches).
         kernel_size: side of the depthwise kernels.
         shortcut: whether a depthwise block adds its input to its output.
         small_kernel: side of a parallel depthwise kernel with a norm of its own.
     """
 
-    mixing: Literal["depthwise", "residual", "windows"]
+    mixing: Literal["depthwise", "residual", "windows", "patches"]
     kernel_size: int = 3
     shortcut: bool = True
     small_kernel: int | None = None
@@ -44,13 +44,17 @@ class Design:
     def name(self) -> str:
         """The design in a few words."""
         if self.mixing != "depthwise":
-            return {"residual": "ResNet", "windows": "Swin"}[self.mixing]
+            return {"residual": "ResNet", "windows": "Swin", "patches": "patches"}[self.mixing]
         parallel = f" + {self.small_kernel}x{self.small_kernel}" if self.small_kernel else ""
         shortcut = "" if self.shortcut else ", no shortcut"
         return f"{self.kernel_size}x{self.kernel_size}{parallel}{shortcut}"
 
 
 RESNET, SWIN = Design("residual"), Design("windows")
+
+#: Knows of each patch of 8x8 pixels by itself and of no patch's place, so that it can use texture
+#: (and what else a patch shows) but no shape; it is not among the networks that a claim is about.
+PATCHES, PATCH = Design("patches", 1), 8
 
 
 def kernel(side: int, shortcut: bool = True, small_kernel: int | None = None) -> Design:
@@ -194,10 +198,9 @@ class Network(nn.Module):
 
     def __init__(self, design: Design, side: int, width: int, depth: int) -> None:
         super().__init__()
+        window = (PATCH, PATCH, 0) if design == PATCHES else (2 * STRIDE - 1, STRIDE, STRIDE - 1)
         stem = nn.Sequential(
-            nn.Conv2d(3, width, 2 * STRIDE - 1, STRIDE, STRIDE - 1, bias=False),
-            nn.BatchNorm2d(width),
-            nn.ReLU(),
+            nn.Conv2d(3, width, *window, bias=False), nn.BatchNorm2d(width), nn.ReLU()
         )
         blocks = (_block(design, side // STRIDE, width, index) for index in range(depth))
         self.features = nn.Sequential(stem, *blocks)

@@ -48,14 +48,19 @@ def draw(runs: pd.DataFrame, designs: Sequence[Design]) -> Figure:
         both.set_ylabel("shape bias")
         biases.set_xlim(-0.03, 1.03)
         both.set_ylim(-0.03, 1.03)
-        handles = {label: marker(design) for design in designs for label in [_family(design)]}
-        figure.legend(
-            [Line2D([], [], linestyle="", markersize=5, **style) for style in handles.values()],
-            handles,
-            loc="outside lower center",
-            ncols=len(handles),
-        )
+        draw_legend(figure, designs)
         return figure
+
+
+def draw_legend(figure: Figure, designs: Sequence[Design]) -> None:
+    """Say below a figure what the marks of designs are."""
+    handles = {label: marker(design) for design in designs for label in [_family(design)]}
+    figure.legend(
+        [Line2D([], [], linestyle="", markersize=5, **style) for style in handles.values()],
+        handles,
+        loc="outside lower center",
+        ncols=len(handles),
+    )
 
 
 def _draw_rows(axes: Axes, runs: pd.DataFrame, designs: Sequence[Design], measure: str) -> None:

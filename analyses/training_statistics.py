@@ -24,6 +24,9 @@ MEASURES = {
     "effective_side": ("{:.1f}", "effective side"),
     "coverage": ("{:.2f}", "coverage"),
     "shape_bias": ("{:.2f}", "shape bias"),
+    "global_shape": ("{:.2f}", "global shape"),
+    "local_shape": ("{:.2f}", "local shape"),
+    "texture": ("{:.2f}", "texture"),
 }
 
 
@@ -89,13 +92,13 @@ def compare(runs: pd.DataFrame, designs: Sequence[Design]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns)
 
 
-def rank_correlation(runs: pd.DataFrame) -> Estimate:
-    """Return Spearman's correlation of effective side and shape bias over networks.
+def rank_correlation(runs: pd.DataFrame, measure: str = "shape_bias") -> Estimate:
+    """Return Spearman's correlation of effective side and a measure over networks.
 
     It is computed for each seed, and its interval is over the seeds.
     """
     return over_seeds(
-        float(spearmanr(own["effective_side"], own["shape_bias"]).statistic)
+        float(spearmanr(own["effective_side"], own[measure], nan_policy="omit").statistic)
         for _, own in runs.groupby("seed")
     )
 
@@ -113,10 +116,14 @@ def findings(runs: pd.DataFrame, differences: pd.DataFrame) -> list[str]:
         said.append(
             f"What {what} adds ({larger} minus {smaller}, label from {cue}): {', '.join(parts)}."
         )
+    form = "{:+.2f}".format
     for cue, own in runs.groupby("cue", sort=False):
+        found = [
+            f"{MEASURES[measure][1]} {estimate_text(rank_correlation(own, measure), form)}"
+            for measure in ("shape_bias", "global_shape", "local_shape", "texture")
+        ]
         said.append(
-            f"Rank correlation of effective side and shape bias over the {own['design'].nunique()} "
-            f"networks (label from {cue}): "
-            f"{estimate_text(rank_correlation(own), '{:+.2f}'.format)}."
+            f"Rank correlation of effective side over the {own['design'].nunique()} networks "
+            f"(label from {cue}) with {', '.join(found)}."
         )
     return said

@@ -13,7 +13,9 @@ differences are paired by seed; intervals are Student's over seeds. Measured on 
 accuracy in the own setting, on shapes without a texture and on textures without a shape; where both
 cues disagree, decisions by shape (S), by texture (T), S / (S + T) and the coverage (S + T) / N; the
 ERF of the last block's central unit on the same images. Where one cue alone is the label, the shape
-bias is what was trained; the setting ``either`` asks what a network prefers.
+bias is what was trained; the setting ``either`` asks what a network prefers. What networks rely on,
+on images of the own setting, and a check of it with a known answer: see
+:mod:`analyses.training_reliance`.
 
 Refuted by: no larger effective side, or no larger shape bias, at 31x31 than at 3x3; without the
 shortcut no lower accuracy at 31x31 than with it, or one lower by no more than at 3x3; no higher
@@ -35,6 +37,11 @@ nothing to it after 400, nor to ERF and shape bias.
 With one cue as the label (100 steps, two seeds) 3x3 reaches an accuracy of 0.80 by shape and 0.88
 by texture, 31x31 0.89 and 0.24, the ResNet 0.80 and 0.98 by shape, 0.86 and 0.19 by texture: which
 cue a network can learn at all in so short a training decides much of its preference.
+
+The check with a known answer (``--quick``, two seeds): a network of patches is right on .95 and .96
+of textures; of 512 answers to each of three shuffles none changes, and without the patterns'
+frequencies .12 and .15 are left (guessing: .125). Shuffles whose cells cut its patches leave it .29
+at the least: what is lost to small cells is not shape alone.
 """
 
 from __future__ import annotations
@@ -74,6 +81,7 @@ from analyses.trained_networks import (
     train,
 )
 from analyses.training_figure import draw
+from analyses.training_reliance import finding, known_answer, reliance
 from analyses.training_statistics import MEASURES, as_text, compare, findings, summarise
 from erf_tools import Preprocessing, Tap, as_model, effective_receptive_field
 from erf_tools.kernels.devices import choose_device, device_name
@@ -113,6 +121,8 @@ def measure_run(
         for kind in (*_MEASURED, cue):
             images = make_images(plan.test_images, kind, plan.side, generator, device)
             decisions = decide(network, images.pixels)
+            if kind == cue:
+                found |= reliance(network, images)
             if kind == "conflict":
                 found |= count_cues(decisions, images.shapes, images.textures)
                 seen = images.pixels[: plan.erf_images]
@@ -173,9 +183,8 @@ def _kept_run(
 ) -> dict[str, Any]:
     cue, seed, design = task
     setting = {"design": asdict(design), "cue": cue, "seed": seed, "device": device.type}
-    for field in fields(plan):
-        if field.name not in ("designs", "cues", "seeds"):
-            setting[field.name] = getattr(plan, field.name)
+    setting["measures"] = list(MEASURES)
+    setting |= _sizes(plan)
     name = re.sub(r"\W+", "-", design.name.lower())
     found = programs.kept(
         output / "runs" / f"{cue}-{seed}-{name}.json",
@@ -183,6 +192,12 @@ def _kept_run(
         lambda: measure_run(design, cue, seed, plan, device),
     )
     return {"design": design.name, "cue": cue, "seed": seed, **found}
+
+
+def _sizes(plan: Plan) -> dict[str, Any]:
+    """Return what each run of a plan depends on, but for the network, the setting and the seed."""
+    several = ("designs", "cues", "seeds")
+    return {f.name: getattr(plan, f.name) for f in fields(plan) if f.name not in several}
 
 
 def main(
@@ -203,11 +218,20 @@ def main(
     table = summarise(runs)
     write_csv(runs, output / f"{NAME}_runs.csv")
     write_csv(differences, output / f"{NAME}_differences.csv")
+    checked = [
+        programs.kept(
+            output / "known_answers" / f"{seed}.json",
+            {**_sizes(plan), "seed": seed, "device": target.type},
+            partial(known_answer, seed, plan, target),
+        )
+        for seed in range(plan.seeds)
+    ]
     remarks = [
         f"{device_name(target)}; {plan.steps} steps of {plan.batch_size} images, {plan.seeds} "
         "seeds; mean [95 % interval over seeds, Student's t]; S, T and N are sums over seeds. "
         f"Guessing: accuracy {1 / CLASSES:.3f}, shape bias 0.5, coverage {2 / CLASSES:.2f}.",
         *findings(runs, differences),
+        finding(checked),
     ]
     setting = {**asdict(plan), "device": device_name(target)}
     figure = draw(runs[runs["cue"] == "either"], plan.designs)

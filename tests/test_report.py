@@ -23,6 +23,7 @@ from erf_tools.errors import ErfToolsError
 from erf_tools.failures import Failures
 from erf_tools.images import select
 from erf_tools.models.requests import requests
+from erf_tools.reliance.suppressions import chosen
 from erf_tools.report import page
 from erf_tools.report.coded_maps import block_means, block_sides, coded_map
 from erf_tools.report.commands import erf_command, reliance_command, shape_bias_command
@@ -218,6 +219,13 @@ def test_what_no_command_makes_has_none() -> None:
     assert "--model mine:network --weights pretrained" in command
     assert shape_bias_command({"kind": "published counts"}) is None
     answers = synthetic.answers("net")
+    for cues in ("all", "gray,patch-shuffle", "critical-band"):
+        command = reliance_command(synthetic.answers("net", cues).setting, answers.source)
+        assert command is not None
+        words = shlex.split(command)
+        asked = words[words.index("--cues") + 1]
+        assert chosen(asked) == chosen(cues)
+        assert (asked == "all") == (cues == "all")
     assert reliance_command(answers.setting, answers.source) is not None
     for change in ({"source": "3 given images"}, {"order": "sequential"}, {"seed": 1}):
         assert reliance_command(answers.setting, {**answers.source, **change}) is None

@@ -241,6 +241,8 @@ def test_a_function_gives_the_answers_of_a_network(tmp_path: Path) -> None:
     [
         ([0, 1], {}, "there are 2 labels for 5 images"),
         ([0, 1, 2, 0, -1], {}, "a label is -1"),
+        (5, {}, "labels are 5; give the index of a class for each image"),
+        ([0, 1, 2, 0, 2], {"batch_size": 0}, "--batch-size is 0"),
         ([0, 1, 2, 0, "cat"], {}, "a label is 'cat'; it is a whole number"),
         ([0, 1, 2, 0, 3], {}, "image-4 is of class 3, but Channel has 3 classes"),
         (None, {}, "none of the 5 images in 5 given images has a label"),

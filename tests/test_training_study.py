@@ -18,6 +18,7 @@ from analyses import (
     shape_texture_images,
     trained_networks,
     training_figure,
+    training_reliance,
     training_statistics,
     training_study,
 )
@@ -275,6 +276,31 @@ def test_a_run_measures_what_the_network_decides(monkeypatch: pytest.MonkeyPatch
     assert 0 < found["effective_side"] <= 32
 
 
+def test_a_network_of_textures_loses_nothing_by_shuffling_and_all_without_texture() -> None:
+    found = training_reliance.known_answer(0, replace(QUICK, depth=1, steps=60), CPU)
+    assert found["accuracy"] > 0.6
+    assert found["changed"] == 0  # of 256 answers to each of three shuffles
+    assert found["left_low"] < 1 / CLASSES < found["left_high"]
+    assert training_reliance.whole_grids(64) == [2, 4, 8]
+    assert "change 0 of its answers" in training_reliance.finding([found])
+
+
+def test_reliance_is_what_answers_lose(monkeypatch: pytest.MonkeyPatch) -> None:
+    images = images_of("either", 16, 32)
+    strengths = iter(range(16))  # unchanged, eight shuffles, seven blurs
+
+    def decide(*_: object) -> np.ndarray:
+        """Be right on all unchanged images, half of the shuffled ones, and all blurred ones."""
+        shuffled = 0 < next(strengths) < 9
+        return np.where(np.arange(16) < (8 if shuffled else 16), images.labels, -1)
+
+    monkeypatch.setattr(training_reliance, "decide", decide)
+    found = training_reliance.reliance(nn.Identity(), images)
+    assert found == {"global_shape": 0.5, "local_shape": 0, "texture": 0}
+    monkeypatch.setattr(training_reliance, "decide", lambda *_: np.full(16, -1))
+    assert np.isnan(training_reliance.reliance(nn.Identity(), images)["texture"])
+
+
 def test_effective_side_is_within_the_theoretical_field() -> None:
     torch.manual_seed(0)
     sides = [
@@ -344,6 +370,8 @@ def runs() -> pd.DataFrame:
                     "coverage": 0.4 + 0.01 * seed,
                     "shape_bias": biases.get(design.name, 0.2) + 0.2 * larger,
                     "effective_side": sides.get(design.name, 12.0) + 4 * larger,
+                    **{"global_shape": 0.3 + 0.01 * len(rows), "local_shape": 0.01 * len(rows)},
+                    "texture": 0.3 - 0.01 * len(rows),
                 }
             )
     return pd.DataFrame(rows)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -106,7 +106,7 @@ def labelled_images(
     return _judged(selection, [answers.get(image.name) for image in selection.images], **files)
 
 
-def with_labels(selection: Selection, labels: Sequence[int]) -> JudgedImages:
+def with_labels(selection: Selection, labels: Iterable[int]) -> JudgedImages:
     """Return images with the classes that are given, one each; accuracy is counted.
 
     Raises:
@@ -114,6 +114,12 @@ def with_labels(selection: Selection, labels: Sequence[int]) -> JudgedImages:
     """
     for name, why in selection.unreadable:
         raise UsageError(f"{name} cannot be read: {why}; leave it out, and its label")
+    try:
+        labels = list(labels)
+    except TypeError:
+        raise UsageError(
+            f"labels are {labels!r}; give the index of a class for each image"
+        ) from None
     if len(labels) != len(selection):
         raise UsageError(
             f"there are {len(labels)} labels for {len(selection)} images; give one each"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from torch import nn
 from erf_tools.choices import declared, spelled_out
 from erf_tools.images import select
 from erf_tools.models.model import Model, as_model
-from erf_tools.numbers import LARGEST
+from erf_tools.numbers import LARGEST, LARGEST_BATCH, whole_number
 from erf_tools.reliance.choices import Suppressing
 from erf_tools.reliance.deciding import answers
 from erf_tools.reliance.judged import JudgedImages, labelled_images, with_labels
@@ -25,7 +25,7 @@ from erf_tools.reliance.suppressions import chosen
 def feature_reliance(
     model: Model | nn.Module,
     images: str | Path | Sequence[str | Path | Image.Image] | JudgedImages,
-    labels: str | Path | Sequence[int] | None = None,
+    labels: str | Path | Iterable[int] | None = None,
     num_images: int | None = None,
     batch_size: int | None = None,
     device: str = "auto",
@@ -60,6 +60,8 @@ def feature_reliance(
     """
     suppressing = replace(suppressing or Suppressing(), **choices)
     chosen(suppressing.cues)  # before anything is read
+    if batch_size is not None:
+        whole_number(batch_size, "--batch-size", 1, LARGEST_BATCH)
     if not isinstance(images, JudgedImages):
         most = LARGEST if num_images is None else num_images
         if labels is None or isinstance(labels, (str, Path)):
