@@ -201,7 +201,7 @@ def scatter(table: pd.DataFrame) -> Figure:
     if "shape_bias" in table:
         ratio = literal(worded("shape bias, S / (S + T)", cues_of(table)))
         drawn = {"shape_bias": ratio, **drawn}
-    columns = min(3, len(drawn))
+    columns = 2 if len(drawn) == 4 else min(3, len(drawn))
     rows = ceil(len(drawn) / columns)
     width = COLUMN if columns == 1 else PAGE
     with own_style():
@@ -212,10 +212,10 @@ def scatter(table: pd.DataFrame) -> Figure:
         resolutions = ", ".join(sorted(set(table["resolution"])))
         for axes, (name, label) in zip(panels, drawn.items(), strict=False):
             _scatter(axes, table, name)
-            axes.set_xlabel(f"effective side of the ERF, pixels at {resolutions}")
             axes.set_ylabel(label)
         for axes in panels[len(drawn) :]:
             axes.set_visible(False)
+        figure.supxlabel(f"effective side of the ERF, pixels at {resolutions}", fontsize="medium")
         return figure
 
 
