@@ -8,6 +8,7 @@ modules from their docstrings, commands from their own help.
 from __future__ import annotations
 
 import pkgutil
+import re
 import sys
 from collections.abc import Mapping
 from importlib.metadata import version as installed_version
@@ -41,6 +42,7 @@ myst_heading_anchors = 3
 
 html_theme = "furo"
 html_title = "erf-tools"
+html_show_copyright = False  # the licence is said in the README
 html_static_path = ["static"]
 html_css_files = ["site.css"]
 
@@ -190,6 +192,20 @@ def _is_field_of_tuple(
     return True if str(thing.__doc__).startswith("Alias for field number") else None
 
 
+def _short_defaults(
+    _app: Sphinx,
+    _what: str,
+    _name: str,
+    _thing: object,
+    _options: object,
+    signature: str | None,
+    returned: str | None,
+) -> tuple[str | None, str | None]:
+    """Leave out what default values consist of, where that is long."""
+    long = r"= (\w+)\((?:[^()]|\([^()]*\)){60,}\)"
+    return re.sub(long, r"= \1(...)", signature) if signature else signature, returned
+
+
 def setup(app: Sphinx) -> None:
     """Write the pages of the package; called by Sphinx."""
     _write_library()
@@ -197,3 +213,4 @@ def setup(app: Sphinx) -> None:
     _write_commands()
     app.connect("autodoc-process-docstring", _first_line_is_no_type, priority=400)
     app.connect("autodoc-skip-member", _is_field_of_tuple)
+    app.connect("autodoc-process-signature", _short_defaults)

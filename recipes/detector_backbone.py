@@ -10,6 +10,7 @@ dictionary of maps, one a level.
 # ``layer`` says which module, ``output_key`` which of its maps. On the command line this is
 # ``erf-tools erf --model torchvision:retinanet_resnet50_fpn --layer fpn --output-key 1``.
 import erf_tools
+from erf_tools.erf.figures import comparison
 
 detector = erf_tools.load_model("torchvision:retinanet_resnet50_fpn", weights="random")
 levels = [
@@ -21,4 +22,7 @@ levels = [
 
 # %%
 # Fine levels see far, too: the pyramid's way down passes on what the deepest stage has seen.
-erf_tools.compare(levels)
+figure = comparison(levels)
+
+# %%
+erf_tools.compare(levels).table[["layer", "effective_side", "linear_50", "theoretical_height"]]

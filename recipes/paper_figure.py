@@ -28,7 +28,8 @@ with plt.rc_context(style):
         image = axes.imshow(
             result.map / result.map.mean(), norm="log", vmin=0.01, vmax=100, cmap="inferno"
         )
-        axes.set_title(f"{result.label}\nside {result.measures.effective_side:.0f} px")
+        weights = "trained" if result.trained else "untrained"
+        axes.set_title(f"{weights}\nside {result.measures.effective_side:.0f} px")
     figure.colorbar(image, ax=panels, label="uniform map = 1")
     plt.show()
 

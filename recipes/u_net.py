@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 import erf_tools
+from erf_tools.erf.figures import comparison
 
 
 class UNet(nn.Module):
@@ -37,4 +38,7 @@ for skip in (True, False):
 
 # %%
 # With the skip connection most of the contribution comes from close by.
-erf_tools.compare(results)
+figure = comparison(results)
+
+# %%
+erf_tools.compare(results).table[["model", "effective_side", "linear_99"]]
