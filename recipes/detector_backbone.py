@@ -25,4 +25,4 @@ levels = [
 figure = comparison(levels)
 
 # %%
-erf_tools.compare(levels).table[["layer", "effective_side", "linear_50", "theoretical_height"]]
+erf_tools.compare(levels).table[["layer", "effective_side", "linear_50"]]

@@ -94,14 +94,16 @@ def comparison(results: Sequence[Drawn]) -> Figure:
         down = ceil(len(results) / across)
         width = PAGE if across > 1 else COLUMN
         panel = (width - 0.9) / across
-        figure = Figure(figsize=(width, down * (panel + 0.62) + 0.45), layout="constrained")
+        names = [in_lines(literal(result.label)) for result in results]
+        above = 0.75 + 0.2 * max((name.count("\n") - 1 for name in names), default=0)
+        figure = Figure(figsize=(width, down * (panel + above) + 0.45), layout="constrained")
         grid = figure.subplots(down, across, squeeze=False)
         densities = [density(result.map) for result in results]
         peak = max((float(shown.max()) for shown in densities), default=1.0)
         scale = LogNorm(_FLOOR, max(peak, 10 * _FLOOR))
         image = None
         handles: dict[object, Line2D] = {}
-        for axes, result, shown in zip(grid.flat, results, densities, strict=False):
+        for axes, name, result, shown in zip(grid.flat, names, results, densities, strict=False):
             image = axes.imshow(
                 np.maximum(shown, _FLOOR),
                 cmap=_COLOUR_MAP,
@@ -114,7 +116,6 @@ def comparison(results: Sequence[Drawn]) -> Figure:
             lines = [
                 f"{threshold * 100:g} %: r = {_per_cent(r)}" for threshold, r in ratios.items()
             ]
-            name = in_lines(literal(result.label))
             axes.set_title("\n".join([name, *lines]), fontsize=7)
             _label_pixels(axes)
         for axes in grid.flat[len(results) :]:
