@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pandas as pd
@@ -200,3 +202,20 @@ def test_a_series_of_checkpoints_is_refused(
     )
     assert code == 2
     assert "resnet18 has a series of checkpoints" in err
+
+
+def test_decisions_of_others_need_no_torch(published_decisions: Path, tmp_path: Path) -> None:
+    code = f"""
+import sys
+from erf_tools.cli import main
+sys.argv = ["erf-tools", "shape-bias", "--decisions", {str(published_decisions)!r}]
+sys.argv += ["--output", {str(tmp_path)!r}]
+try:
+    main()
+except SystemExit as end:
+    assert not end.code
+assert not {{"torch", "timm", "torchvision"}} & sys.modules.keys()
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr.decode()
+    assert (tmp_path / "report.html").exists()

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import msgspec
 from msgspec import Struct
-from timm.data import ImageNetInfo
 
 from erf_tools.csv_files import read_index, read_rows
 from erf_tools.cue_conflict.categories import (
@@ -19,7 +18,6 @@ from erf_tools.cue_conflict.categories import (
 )
 from erf_tools.errors import UsageError, suggestion
 from erf_tools.folders import given_path, listed, read_file, why_unreadable
-from erf_tools.models.heads import IMAGENET_HEAD
 from erf_tools.text import visible
 
 #: Bytes of a file of categories, and signs of a word in it.
@@ -135,6 +133,11 @@ def _prompts(name: str, own: _Category) -> tuple[str, ...]:
 
 def _classes(categories: Mapping[str, _Category]) -> dict[str, list[int]]:
     """Return the classes of the categories that say them, by index."""
+    # These take seconds, and few commands need them.
+    from timm.data import ImageNetInfo
+
+    from erf_tools.models.heads import IMAGENET_HEAD
+
     synsets = {synset: index for index, synset in enumerate(ImageNetInfo().label_names())}
     owners: dict[int, str] = {}
     found: dict[str, list[int]] = {}

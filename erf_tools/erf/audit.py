@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.stats import kendalltau
 
 from erf_tools.erf.maps import ERF
 from erf_tools.tables import DIFFERENCES, difference_row
@@ -61,6 +60,8 @@ def agreement_table(results: Sequence[ERF]) -> pd.DataFrame:
 
 def kendall(pairs: Sequence[tuple[float, float]]) -> float:
     """Return Kendall's tau-b of pairs (Kendall 1945), in [-1, 1]; those with NaN are left out."""
+    from scipy.stats import kendalltau  # which takes a second that few pages need
+
     known = np.array([pair for pair in pairs if np.isfinite(pair).all()]).reshape(-1, 2)
     return float(kendalltau(known[:, 0], known[:, 1]).statistic) if len(known) > 1 else nan
 

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from math import exp, log, nan, sqrt
 
 import numpy as np
-from scipy.stats import rankdata
 
 from erf_tools.erf.intervals import FEWEST, Spread, effective_number, jackknife, t_interval
 from erf_tools.erf.measures.frame import Frame
@@ -159,6 +158,8 @@ def _rank_correlation(ours: np.ndarray, theirs: np.ndarray, effective: float) ->
 
 def _spearman(one: np.ndarray, two: np.ndarray) -> np.ndarray:
     """Return rank correlations over the last axis; NaN where a map is the same everywhere."""
+    from scipy.stats import rankdata  # which takes a second that few pages need
+
     ranks = [rankdata(each, axis=-1) - (each.shape[-1] + 1) / 2 for each in (one, two)]
     sizes = np.sqrt(np.prod([np.square(each).sum(axis=-1) for each in ranks], axis=0))
     with np.errstate(invalid="ignore"):

@@ -1,18 +1,20 @@
-"""A study of decisions: several networks and published decision makers, written to one folder."""
+"""A study of decisions: several networks and published decision makers, written to one folder.
+
+torch is imported where a network is measured: published decisions need none.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from erf_tools.cue_conflict import figures, tables
 from erf_tools.cue_conflict.categories import Categories, guessing_mrr
 from erf_tools.cue_conflict.choices import Deciding
-from erf_tools.cue_conflict.classify import decide, settings
 from erf_tools.cue_conflict.decisions import Decisions, load_frame
 from erf_tools.cue_conflict.makers import DecisionMaker, decision_makers, paired_differences
 from erf_tools.cue_conflict.scores import SCORES, Scores
@@ -28,16 +30,16 @@ from erf_tools.files import (
     understood,
     write_json,
 )
-from erf_tools.models.loading import load_model
-from erf_tools.models.model import Model
 from erf_tools.models.prefixes import is_zero_shot
 from erf_tools.models.requests import Request, folder_name
-from erf_tools.models.zero_shot import ClassTexts, read_templates
 from erf_tools.provenance import versions
 from erf_tools.report.page import write_report
 from erf_tools.report.results import ShapeBias, SingleCue
 from erf_tools.studies.one_by_one import Earlier, clear, differences, measure_one_by_one
 from erf_tools.tables import write_csv, write_tables
+
+if TYPE_CHECKING:
+    from erf_tools.models.model import Model
 
 _DECISIONS = "decisions"
 
@@ -101,6 +103,8 @@ def measure_decisions(
             found = load_decisions(path)
         except UsageError:
             return Earlier()
+        from erf_tools.cue_conflict.classify import settings
+
         assert stimuli
         model = load_deciding(request, deciding, seed, stimuli.categories)
         expected = settings(model, stimuli, deciding, label_map)
@@ -109,6 +113,8 @@ def measure_decisions(
         return Earlier(differences=others) if others else Earlier(found)
 
     def measure(request: Request) -> Decisions:
+        from erf_tools.cue_conflict.classify import decide
+
         assert stimuli
         model = load_deciding(request, deciding, seed, stimuli.categories)
         made = decide(model, stimuli, deciding, label_map, batch_size, device, progress)
@@ -190,6 +196,9 @@ def load_deciding(
     Raises:
         ErfToolsError: see :func:`erf_tools.load_model`.
     """
+    from erf_tools.models.loading import load_model
+    from erf_tools.models.zero_shot import ClassTexts, read_templates
+
     size = SIDE if deciding.preset == "mvh" else None
     texts = None
     if categories and is_zero_shot(request.model):
