@@ -65,7 +65,5 @@ def test_the_wheel_measures_outside_of_the_repository(
     (packages / "borrowed.pth").write_text("\n".join(borrowed))
     where = _run(python, "-c", "import erf_tools; print(erf_tools.__file__)", folder=tmp_path)
     assert Path(where.strip()).is_relative_to(packages)
-    command = [tmp_path / "env" / "bin" / "erf-tools", "erf", "--model", "resnet18"]
-    command += ["--weights", "random", "--num-images", "1", "--resolution", "64"]
-    assert "report.html" in _run(*command, folder=tmp_path)
-    assert (tmp_path / "results" / "erf" / "report.html").is_file()
+    assert "report.html" in _run(tmp_path / "env" / "bin" / "erf-tools", "demo", folder=tmp_path)
+    assert (tmp_path / "results" / "demo" / "report.html").is_file()
