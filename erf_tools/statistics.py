@@ -25,6 +25,11 @@ class Estimate:
         """Return it as columns of a table: ``name``, ``name_low`` and ``name_high``."""
         return {name: self.value, f"{name}_low": self.low, f"{name}_high": self.high}
 
+    def within(self, lowest: float, highest: float) -> Estimate:
+        """Return it with an interval that ends where the range of the value does."""
+        low, high = np.clip((self.low, self.high), lowest, highest).tolist()
+        return Estimate(self.value, low, high)
+
 
 def wilson_interval(successes: int, trials: int) -> Estimate:
     """Return a proportion with Wilson's score interval (Wilson 1927), all in [0, 1].

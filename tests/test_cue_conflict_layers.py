@@ -16,10 +16,12 @@ from torch import Tensor, nn
 
 from erf_tools.cue_conflict.categories import CATEGORIES
 from erf_tools.cue_conflict.choices import HeadFree
+from erf_tools.cue_conflict.layer_tables import layer_table
 from erf_tools.cue_conflict.layers import head_free
 from erf_tools.cue_conflict.representation import (
     MEASURES,
     SIMILARITIES,
+    LayerCues,
     Layered,
     Sharing,
     representation,
@@ -155,6 +157,25 @@ def test_scale_changes_nothing_and_differences_of_the_same_vanish() -> None:
         assert other[name].value == pytest.approx(one[name].value)
         nothing = (one[name] - one[name]).estimate
         assert (nothing.value, nothing.low, nothing.high) == (0, 0, 0)
+
+
+def test_intervals_of_shares_stay_within_their_range(tmp_path: Path) -> None:
+    """Of few stimuli, Student's would end below 0 where texture wins nearly always."""
+    names = NAMES[::2]
+    frame = frame_of(names)
+    codes = np.eye(len(CATEGORIES))[[CATEGORIES.index(value) for value in frame["texture"]]]
+    features = codes + 0.4 * features_of(names, len(CATEGORIES))
+    found = representation(features, Sharing.among(frame), "cosine")
+    assert found["triplets_shape"].estimate.low < 0
+    record = {
+        "similarity": "cosine",
+        "preset": "direct",
+        "stimuli": {"label": "few", "categories": None},
+        "model": {"name": "net", "weights": {"label": "untrained", "sha256": ""}},
+    }
+    table = layer_table([Layered("net", (LayerCues("last", 16, found),), record)])
+    for name in MEASURES:
+        assert table[[f"{name}_low", name, f"{name}_high"]].iloc[0].between(0, 1).all(), name
 
 
 # --- networks ---------------------------------------------------------------------------------

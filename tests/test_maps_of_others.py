@@ -40,6 +40,12 @@ def test_a_map_has_the_measures_that_ours_has() -> None:
     assert np.isnan(theirs["effective_side_low"])
 
 
+def test_a_protocol_is_said_of_our_own_sizes_only() -> None:
+    table = erf_table([erf("net", blob(33, 4.0))], [others(side=48)])
+    assert notes(table)[0].startswith("Protocol ding2022 at 33x33. ")
+    assert notes(erf_table([], [others(side=48)]))[0].startswith("Protocol not known at 48x48. ")
+
+
 @pytest.mark.parametrize(
     ("array", "said"),
     [
@@ -50,6 +56,7 @@ def test_a_map_has_the_measures_that_ours_has() -> None:
         (-np.eye(4), "negative values"),
         (np.full((4, 4), np.nan), "not finite"),
         (np.full((4, 4), np.inf), "not finite"),
+        (np.full((4, 4), 1e308), "too large to add up"),
         (np.eye(4) * 1j, "complex128"),
         (np.array([["a", "b"]]), "<U1"),
         (np.eye(4, dtype=bool), "bool"),

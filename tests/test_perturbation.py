@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from scipy.stats import spearmanr
 from test_fast_paths import NETWORKS, prepare
 from torch import Tensor, nn
 
@@ -113,6 +114,7 @@ def test_a_saturating_network_disagrees_as_calculated() -> None:
     # Ranks of the change 3, 1, 4, 2; of the gradient 1.5, 1.5, 4, 3.
     agreed = agreement(found, "mean", BY_NAME["change"])
     assert agreed.spearman.value == pytest.approx(3 / sqrt(22.5))
+    assert agreed.spearman_of_means == agreed.spearman.value
     assert np.isnan(agreed.spearman.low)
 
 
@@ -314,6 +316,15 @@ def test_intervals_cover_the_value_of_many_images() -> None:
         ):
             covered[name] += ours.low <= theirs.value <= ours.high
     assert min(covered.values()) >= 0.85 * runs, covered
+
+
+def test_the_correlation_of_the_very_maps_stands_beside() -> None:
+    generator = np.random.default_rng(1)
+    ours, theirs = generator.gamma(2.0, size=(2, 12, 4, 4))
+    found = agreement(made_up(ours, theirs), "mean", BY_NAME["change"])
+    expected = spearmanr(ours.mean(axis=0).ravel(), theirs.mean(axis=0).ravel()).statistic
+    assert found.columns()["spearman_of_means"] == pytest.approx(expected)
+    assert found.spearman.value != pytest.approx(expected, abs=1e-3)
 
 
 def test_the_library_offers_it() -> None:

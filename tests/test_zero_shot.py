@@ -86,6 +86,9 @@ def test_from_names_to_a_table(stimuli: Path, tmp_path: Path, run_command: Comma
     assert code == 0, err
     (row,) = pd.read_csv(tmp_path / "out" / "shape_bias.csv").to_dict("records")
     assert (row["model"], row["total"], row["cues"]) == (NAME, 32, "low, high")
+    assert row["prompts"] == "a photo of a {}."
+    said = (tmp_path / "out" / "shape_bias.md").read_text()
+    assert f"{NAME}: told of categories by the prompts 'a photo of a {{}}.'." in said
     assert row["mrr_shape"] == row["mrr_shape_classes"]  # its classes are the categories
     (made,) = (tmp_path / "out" / "decisions").glob("*.json")
     record = json.loads(made.read_text())

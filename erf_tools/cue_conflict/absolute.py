@@ -100,7 +100,7 @@ def single_cue_estimates(made: Decisions) -> dict[str, Estimate]:
     own = ranks[np.arange(len(frame)), scores.columns.get_indexer(frame["shape"])]
     of_classes = made.scores.ranks.loc[frame.index, "shape"].to_numpy()
     found = {"mrr": mean_interval(1 / own), "mrr_classes": mean_interval(1 / of_classes)}
-    return {name: _within(estimate, 0, 1) for name, estimate in found.items()}
+    return {name: estimate.within(0, 1) for name, estimate in found.items()}
 
 
 def shares_of(scores: np.ndarray) -> np.ndarray:
@@ -156,12 +156,7 @@ def estimate_of(values: pd.Series) -> Estimate:
     if values.name == "both_cues":
         variance = image_variance(found.influence, found.stimuli)
         return clustered_share(found.value, int(values.notna().sum()), variance)
-    return _within(found.estimate, *_RANGES.get(str(values.name), (0, 1)))
-
-
-def _within(estimate: Estimate, lowest: float, highest: float) -> Estimate:
-    low, high = np.clip((estimate.low, estimate.high), lowest, highest).tolist()
-    return Estimate(estimate.value, low, high)
+    return found.estimate.within(*_RANGES.get(str(values.name), (0, 1)))
 
 
 def mean(values: pd.Series) -> Influenced:

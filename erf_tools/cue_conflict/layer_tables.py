@@ -32,7 +32,7 @@ def layer_table(networks: Sequence[Layered]) -> pd.DataFrame:
                 "dimensions": layer.dimensions,
             }
             for name in MEASURES:
-                row |= layer.measures[name].estimate.columns(name)
+                row |= layer.measures[name].estimate.within(0, 1).columns(name)
             row |= {name: record[name] for name in ("similarity", "preset")}
             row |= {"stimuli": record["stimuli"]["label"]}
             row |= {"weights_sha256": record["model"]["weights"]["sha256"]}

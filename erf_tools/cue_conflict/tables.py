@@ -83,6 +83,7 @@ def _row(maker: DecisionMaker) -> dict[str, object]:
             for column, value in maker.estimate(name).columns(name).items()
         },
         "head": provenance.get("head", ""),
+        "prompts": provenance.get("prompts") or "",
         "kind": provenance.get("kind", ""),
         "stimuli": maker.stimuli,
         "weights_source": model.get("weights", {}).get("source", ""),
@@ -128,6 +129,7 @@ def accuracy_table(decisions: Sequence[Decisions]) -> pd.DataFrame:
                 },
                 "preset": made.provenance["preset"],
                 "aggregation": made.provenance["aggregation"],
+                "prompts": made.provenance.get("prompts") or "",
                 "stimuli": made.provenance["stimuli"]["label"],
                 "weights_sha256": model["weights"]["sha256"],
                 "cues": ", ".join(made.categories.cues),
@@ -224,11 +226,20 @@ def notes(table: pd.DataFrame) -> list[str]:
     if (table["head"] == "probabilities").any():
         names = ", ".join(table.loc[table["head"] == "probabilities", "model"])
         found.append(f"{names}: gives probabilities, which are taken as they are.")
+    found += prompt_notes(table)
     for publication in PUBLICATIONS:
         shown = [row.name for row in publication.rows.values() if row.name in set(table["model"])]
         if shown:
             found.append(f"{', '.join(shown)}: {publication.source}.")
     return found
+
+
+def prompt_notes(table: pd.DataFrame) -> list[str]:
+    """Return what networks were told of categories, a sentence for each choice of prompts."""
+    told = table[table["prompts"] != ""].groupby("prompts", sort=False)["model"]
+    return [
+        f"{', '.join(names)}: told of categories by the prompts {said!r}." for said, names in told
+    ]
 
 
 def _share(value: float, digits: int = 3) -> str:

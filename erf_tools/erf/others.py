@@ -59,6 +59,10 @@ class OthersMap:
                 f"{self.source} has negative values; a map of contributions has none (of a mean "
                 "with signs, save the absolute value)"
             )
+        with np.errstate(over="ignore"):
+            total = found.sum()
+        if not np.isfinite(total):
+            raise UsageError(f"{self.source} has values too large to add up; divide it by a number")
         if not found.any():
             raise UsageError(f"{self.source} is zero everywhere, so it has no measures")
         found.setflags(write=False)

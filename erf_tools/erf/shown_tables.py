@@ -90,7 +90,7 @@ def notes(table: pd.DataFrame) -> list[str]:
     all_rows = table
     table = table[~table["weights"].isin([OTHERS, PUBLISHED_MAP])]
     protocols = ", ".join(sorted(set(table["protocol"])) or ["not known"])
-    resolutions = ", ".join(sorted(set(all_rows["resolution"])))
+    resolutions = ", ".join(sorted(set((table if len(table) else all_rows)["resolution"])))
     found = [
         f"Protocol {protocols} at {resolutions}. r is the area of the smallest centred square that "
         "holds more than t of the total contribution, as a share of the map's area.",

@@ -62,12 +62,14 @@ class Agreement:
     Attributes:
         spearman: rank correlation over the cells that reach the unit, in [-1, 1], of infinitely
             many images where there are enough for an estimate.
+        spearman_of_means: that of the very maps that are shown.
         sides: effective sides of the perturbation's map and of the other, in pixels.
         side_ratio: the first by the second, of squares of any side.
         area_ratios: the same of the linear area ratios, by threshold.
     """
 
     spearman: Estimate
+    spearman_of_means: float
     sides: tuple[float, float]
     side_ratio: Estimate
     area_ratios: dict[float, Estimate]
@@ -75,6 +77,7 @@ class Agreement:
     def columns(self) -> dict[str, float]:
         """Return all of it as columns of a table."""
         found = self.spearman.columns("spearman") | self.side_ratio.columns("side_ratio")
+        found |= {"spearman_of_means": self.spearman_of_means}
         for threshold, ratio in self.area_ratios.items():
             found |= ratio.columns(f"area_ratio_{100 * threshold:g}")
         return {**found, "side": self.sides[0], "other_side": self.sides[1]}
@@ -98,13 +101,16 @@ def agreement(result: PerturbationERF, replacement: str, compared: Compared) -> 
     )
     if not ours.any() or not theirs.any():
         none = Estimate(nan)
-        return Agreement(none, (nan, nan), none, dict.fromkeys(THRESHOLDS, none))
+        return Agreement(none, nan, (nan, nan), none, dict.fromkeys(THRESHOLDS, none))
     frame = Frame(tuple(result.setting["resolution"]), result.square_center)
     one, two = (_squares(maps, result, frame) for maps in (ours, theirs))
     effective = min(effective_number(maps.sum(axis=(1, 2))) for maps in (ours, theirs))
     ratios = [_ratio(one, two, place, effective) for place in range(len(one.value))]
+    cells = ours[:, result.reached], theirs[:, result.reached]
+    whole = float(_spearman(*(values.sum(axis=0) for values in cells)))
     return Agreement(
-        _rank_correlation(ours[:, result.reached], theirs[:, result.reached], effective),
+        _rank_correlation(whole, *cells, effective),
+        whole,
         (float(one.value[-1]), float(two.value[-1])),
         ratios[-1],
         dict(zip(THRESHOLDS, ratios[:-1], strict=True)),
@@ -129,19 +135,21 @@ def _ratio(one: Spread, two: Spread, place: int, effective: float) -> Estimate:
     return Estimate(exp(found.value), exp(found.low), exp(found.high))
 
 
-def _rank_correlation(ours: np.ndarray, theirs: np.ndarray, effective: float) -> Estimate:
+def _rank_correlation(
+    whole: float, ours: np.ndarray, theirs: np.ndarray, effective: float
+) -> Estimate:
     """Return Spearman's correlation of two mean maps, by the bootstrap over images.
 
     Noise of few images lowers it, and the jackknife fails, since ranks change by jumps. So value
     and interval are less the bias that the bootstrap sees; simulation covers 90 to 96 %.
 
     Args:
+        whole: that of the means over all images.
         ours: values of cells in each image, ``[images, cells]``.
         theirs: the same of the other map.
         effective: see :func:`~erf_tools.erf.intervals.t_interval`.
     """
     images = len(ours)
-    whole = float(_spearman(ours.sum(axis=0), theirs.sum(axis=0)))
     if images < FEWEST:
         return Estimate(whole)
     weights = resampling_weights(images, _DRAWS, 0).astype(np.float64)

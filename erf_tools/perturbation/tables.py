@@ -18,7 +18,7 @@ from erf_tools.text import dimensions
 def perturbation_table(results: Sequence[PerturbationERF]) -> pd.DataFrame:
     """Return a row per result, replacement and pair of maps that is compared.
 
-    ``spearman``, ``side_ratio`` and ``area_ratio_T`` are those of
+    ``spearman``, ``spearman_of_means``, ``side_ratio`` and ``area_ratio_T`` are those of
     :class:`~erf_tools.perturbation.agreement.Agreement`, with 95 % intervals over images;
     ``linear_until`` is the largest step, in 255ths of the pixels' range, up to which the gradient
     predicts at least half, and ``error_N`` the relative error of the prediction at N 255ths.
@@ -86,8 +86,10 @@ def notes(results: Sequence[PerturbationERF]) -> list[str]:
     used = dict.fromkeys(each for result in results for each in result.replacements)
     found = [
         "Check: each cell of an image is replaced, and the change of the unit is compared with the "
-        "gradient map's mean over the same cells. Spearman: over cells the unit can see. Ratios: "
-        "perturbation by gradient, of effective sides and of linear r; 1 is perfect.",
+        "gradient map's mean over the same cells. Spearman: over cells the unit can see, of five "
+        "images and more without what the noise of few takes from it (spearman_of_means in the "
+        "CSV: with it). Ratios: perturbation by gradient, of effective sides and of linear r; 1 is "
+        "perfect.",
         "Replaced by: " + "; ".join(f"{name}, {IN_WORDS[name]}" for name in used) + ".",
         "Compared: " + "; ".join(f"{each.name}, {each.words}" for each in COMPARED) + ".",
     ]

@@ -317,6 +317,7 @@ def _write_accuracy(
         f"Accuracy over the {count} categories on {stimuli.label} from {stimuli.source}.",
         "MRR: mean of one over the rank of the right category among all (guessing gives "
         f"{guessing_mrr(count):.3f}), and of its best class among all classes of the head.",
+        *tables.prompt_notes(table),
     )
     written = DecisionTables(table, tables.readable_accuracy(table), remarks, [])
     with failures.alone("accuracy"):
