@@ -22,6 +22,7 @@ from erf_tools.cue_conflict.absolute import MEASURES, absolute_values
 from erf_tools.cue_conflict.categories import CATEGORIES, IMAGENET_CLASSES
 from erf_tools.cue_conflict.classify import class_ranks
 from erf_tools.cue_conflict.decisions import Decisions, decision_frame
+from erf_tools.cue_conflict.figures import sensitivity_plot
 from erf_tools.cue_conflict.makers import DecisionMaker, paired_differences
 from erf_tools.cue_conflict.scores import Scores
 from erf_tools.errors import UsageError
@@ -277,3 +278,16 @@ def test_scores_are_read_back_as_they_were_written(tmp_path: Path) -> None:
     pd.testing.assert_frame_equal(read.table, scores.table.sort_index(), check_names=False)
     per_stimulus = (tmp_path / "network.scores.parquet").stat().st_size / 90
     assert per_stimulus < 250  # of which the names of the columns are half
+
+
+@pytest.mark.parametrize("ranked", [True, False])
+def test_long_names_are_whole_below_the_figure(ranked: bool) -> None:
+    name = "vit_base_patch16_224.orig_in21k_ft_in1k"
+    kept = {} if ranked else {"scores": None}
+    made = [replace(invented(seed), name=f"{name}_{seed}", **kept) for seed in range(6)]
+    figure = sensitivity_plot([DecisionMaker.from_decisions(each) for each in made])
+    figure.draw_without_rendering()
+    (legend,) = figure.legends
+    drawn = legend.get_window_extent()
+    assert drawn.x0 >= 0
+    assert drawn.x1 <= figure.bbox.width

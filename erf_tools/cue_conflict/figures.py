@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from math import e, nan
+from math import ceil, e, nan
 from typing import Any
 
 import numpy as np
@@ -126,7 +126,8 @@ def sensitivity_plot(makers: Sequence[DecisionMaker]) -> Figure:
     ranked = [maker for maker in shown if "mrr_shape" in maker.absolute]
     with own_style():
         width = PAGE if ranked else COLUMN
-        figure = Figure(figsize=(width, COLUMN + 0.13 * ((len(shown) + 1) // 2)))
+        columns = max(1, int(width / (0.4 + 0.06 * max(len(_label(each)) for each in shown))))
+        figure = Figure(figsize=(width, COLUMN + 0.15 * ceil(len(shown) / columns)))
         figure.set_layout_engine("constrained")
         first, *others = figure.subplots(1, 2 if ranked else 1, squeeze=False)[0]
         _draw_rays(first)
@@ -157,7 +158,7 @@ def sensitivity_plot(makers: Sequence[DecisionMaker]) -> Figure:
             axes.set_ylim(0, 1)
             axes.set_aspect("equal")
             draw_grid(axes)
-        figure.legend(loc="outside lower center", ncols=4 if ranked else 2, frameon=False)
+        figure.legend(loc="outside lower center", ncols=columns, frameon=False)
         return figure
 
 
