@@ -283,8 +283,9 @@ def test_scores_are_read_back_as_they_were_written(tmp_path: Path) -> None:
 @pytest.mark.parametrize("ranked", [True, False])
 def test_long_names_are_whole_below_the_figure(ranked: bool) -> None:
     name = "vit_base_patch16_224.orig_in21k_ft_in1k"
-    kept = {} if ranked else {"scores": None}
-    made = [replace(invented(seed), name=f"{name}_{seed}", **kept) for seed in range(6)]
+    made = [replace(invented(seed), name=f"{name}_{seed}") for seed in range(6)]
+    if not ranked:
+        made = [replace(each, scores=None) for each in made]
     figure = sensitivity_plot([DecisionMaker.from_decisions(each) for each in made])
     figure.draw_without_rendering()
     (legend,) = figure.legends
