@@ -127,7 +127,7 @@ def test_bad_images_are_named_and_results_used_again(
     code, out, err = run_command(*command)
     assert code == 0
     assert "skipped bee/1.png" in err
-    assert "1 images could not be read" in err
+    assert "images that cannot be read: 1" in err
     assert "has 11 images: using all of them" in err
     again, out_again, err_again = run_command(*command)
     assert again == 0
@@ -343,7 +343,7 @@ def test_what_lies_among_the_images_is_named(
     assert "skipped 00.txt: its name is not that of an image" in err
     assert "skipped 2 more: its name is not that of an image" in err
     assert "skipped pipe.png: not a regular file" in err
-    assert "13 files or folders were left out" in err
+    assert "files and folders left out: 13" in err
     assert ".DS_Store" not in err
 
 
@@ -367,8 +367,8 @@ def test_paths_that_cannot_be_are_one_sentence(
 
 def test_of_files_left_out_the_first_few_are_named(capsys: pytest.CaptureFixture[str]) -> None:
     cut = [(f"{number}.png", f"{number} bytes are missing") for number in range(500)]
-    report_left_out([*cut, ("x.txt", "no")], "images could not be read")
+    report_left_out([*cut, ("x.txt", "no")], "images that cannot be read")
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 12
     assert lines[0] == "skipped 0.png: 0 bytes are missing"
-    assert lines[-2:] == ["skipped 491 more for other reasons", "501 images could not be read"]
+    assert lines[-2:] == ["skipped 491 more for other reasons", "images that cannot be read: 501"]

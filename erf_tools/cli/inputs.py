@@ -51,7 +51,7 @@ def opened_stimuli(
     from erf_tools.cue_conflict.stimulus_sets import CITATION
 
     found = open_stimuli(source, allow_partial, progress=True, categories=categories or SIXTEEN)
-    report_left_out(found.left_out, "files or folders hold no stimuli")
+    report_left_out(found.left_out, "files and folders that hold no stimuli")
     for deviation in found.deviations:
         say(f"partial stimuli: {deviation}", err=True)
     if found.categories.as_published:
@@ -61,8 +61,8 @@ def opened_stimuli(
 
 def report_images(selection: Selection, asked: int) -> None:
     """Say which files are left out, and whether there are fewer images than asked for."""
-    report_left_out(selection.left_out, "files or folders were left out")
-    report_left_out(selection.unreadable, "images could not be read")
+    report_left_out(selection.left_out, "files and folders left out")
+    report_left_out(selection.unreadable, "images that cannot be read")
     for name, remark in selection.remarks:
         say(f"{name} {remark}", err=True)
     if len(selection) < asked:
@@ -83,4 +83,4 @@ def report_left_out(left_out: Sequence[Remark], what: str) -> None:
     if others := sum(len(names) for _, names in reasons[_NAMED:]):
         say(f"skipped {others} more for other reasons", err=True)
     if left_out:
-        say(f"{len(left_out)} {what}", err=True)
+        say(f"{what}: {len(left_out)}", err=True)

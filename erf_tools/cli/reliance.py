@@ -127,7 +127,7 @@ def _labelled(
     selection = select(images, count or LARGEST, seed=seed)
     report_images(selection, count or 0)
     judged = labelled_images(selection, labels, label_map)
-    report_left_out(judged.left_out, "images have no label")
+    report_left_out(judged.left_out, "images without a label")
     return judged
 
 

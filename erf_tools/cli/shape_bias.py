@@ -88,7 +88,9 @@ def shape_bias(
         raise UsageError("--decisions are of stimuli with two cues; --categories names one only")
     published = read_decisions(decisions, categories) if decisions else []
     if decisions:
-        report_left_out(find_decision_files(decisions)[1], "files or folders hold no decisions")
+        report_left_out(
+            find_decision_files(decisions)[1], "files and folders that hold no decisions"
+        )
     classes = read_label_map(label_map, categories.names) if label_map else None
     found, wanted = None, []
     if names:

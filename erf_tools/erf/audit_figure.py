@@ -37,12 +37,15 @@ def audit_figure(results: Sequence[ERF], agreement: pd.DataFrame) -> Figure:
         figure = Figure(figsize=(PAGE, 3.1), layout="constrained")
         lines, matrix = figure.subplots(1, 2, width_ratios=[1.5, 1])
         draw_grid(lines)
-        for (name, own), line in zip(networks.items(), line_styles(len(networks)), strict=True):
+        aside = np.linspace(-0.1, 0.1, len(networks)) if len(networks) > 1 else [0.0]
+        for (name, own), line, shift in zip(
+            networks.items(), line_styles(len(networks)), aside, strict=True
+        ):
             there = [place for place, protocol in enumerate(first) if protocol in own]
             sides = [own[first[place]].measures.estimate(_MEASURE) for place in there]
             reach = [[side.value - side.low, side.high - side.value] for side in sides]
             lines.errorbar(
-                there,
+                [place + shift for place in there],  # beside one another, or one hides the next
                 [side.value for side in sides],
                 yerr=np.nan_to_num(np.reshape(reach, (-1, 2)).T),
                 label=literal(name),
@@ -53,6 +56,7 @@ def audit_figure(results: Sequence[ERF], agreement: pd.DataFrame) -> Figure:
             )
         lines.set_xticks(range(len(labels)), labels, fontsize=6)
         lines.set_xlim(-0.4, len(labels) - 0.6)
+        lines.margins(y=0.08)
         lines.set_ylim(bottom=0)
         lines.set_ylabel("effective side, pixels")
         lines.set_title("lines that cross: the order flips")
