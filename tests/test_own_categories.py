@@ -144,6 +144,14 @@ def test_head_free_says_the_same_words(folder: Path, run_command: Command) -> No
 SINGLE = 'cues = ["shape"]' + CONFLICT.partition("]")[2]
 
 
+def test_stimuli_of_two_cues_are_not_measured_as_of_one(folder: Path) -> None:
+    Path("single.toml").write_text(SINGLE)
+    one = read_categories("single.toml")
+    with pytest.raises(UsageError, match=r"names of two cues, as cat1-cat2\.\w+, and single\.toml"):
+        open_stimuli("own", categories=one)
+    assert len(open_stimuli("single", categories=one)) == 24
+
+
 def test_single_cue_folders_have_mean_reciprocal_ranks(folder: Path, run_command: Command) -> None:
     (folder / "single.toml").write_text(SINGLE)
     command = ("shape-bias", "--models", "network.py:build", "--stimuli", "single")

@@ -87,6 +87,12 @@ def open_own(
         raise UsageError(
             f"--stimuli {folder}: {'; '.join(deviations)} (--allow-partial measures what is there)"
         )
+    if not conflict and all(parse_name(each.path.name, categories) for each in stimuli.values()):
+        example = next(iter(stimuli.values())).path.name
+        raise UsageError(
+            f"--stimuli {folder} holds names of two cues, as {example}, and "
+            f"{categories.file or 'the declaration'} has one; say what both are called in cues"
+        )
     ordered = tuple(sorted(stimuli.values(), key=lambda stimulus: stimulus.name))
     sha256 = digest(ordered)
     if sha256 == PUBLISHED_DIGEST:
