@@ -57,9 +57,10 @@ def attention(
     selection = select(images.source, images.count, images.order, seed)
     report_images(selection, images.count)
     from erf_tools.erf.attention_distances import NOTES, layer_table, readable
-    from erf_tools.studies.attention import measure_attention
+    from erf_tools.studies.attention import ATTENTION
+    from erf_tools.studies.recorded import measure_recorded
 
-    outcome = measure_attention(
-        wanted, selection, output, procedure, device, seed, overwrite, progress=True
+    outcome = measure_recorded(
+        ATTENTION, wanted, selection, output, procedure, device, seed, overwrite, progress=True
     )
     print_recorded(outcome, readable(layer_table(outcome.results)), NOTES, output)

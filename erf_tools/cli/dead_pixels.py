@@ -55,10 +55,11 @@ def dead_pixels(
     selection = select(images.source, images.count, images.order, seed)
     report_images(selection, images.count)
     from erf_tools.erf.dead_pixels import dead_pixel_table, notes, readable
-    from erf_tools.studies.dead_pixels import measure_dead_pixels
+    from erf_tools.studies.dead_pixels import DEAD_PIXELS
+    from erf_tools.studies.recorded import measure_recorded
 
-    outcome = measure_dead_pixels(
-        wanted, selection, output, procedure, device, seed, overwrite, progress=True
+    outcome = measure_recorded(
+        DEAD_PIXELS, wanted, selection, output, procedure, device, seed, overwrite, progress=True
     )
     table = dead_pixel_table(outcome.results)
     print_recorded(outcome, readable(table), notes(table), output)

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+from erf_tools.erf.procedure import Procedure
 from erf_tools.erf.recorded import Recorded
 from erf_tools.errors import ErfToolsError, UsageError
 from erf_tools.failures import Failures
 from erf_tools.files import locked
-from erf_tools.images import Selection
+from erf_tools.images import PixelStore, Selection
 from erf_tools.models.model import Model
 from erf_tools.models.requests import Request
 from erf_tools.provenance import versions
 from erf_tools.studies.one_by_one import Earlier, clear, differences, measure_one_by_one
+from erf_tools.studies.requested import load_requested
 
 RecordedResult = TypeVar("RecordedResult", bound=Recorded)
 
@@ -37,42 +40,64 @@ class RecordedStudy(Generic[RecordedResult]):
     files: tuple[Path, ...]
 
 
+@dataclass(frozen=True)
+class RecordedMeasurement(Generic[RecordedResult]):
+    """What is measured of each network, and how it is shown.
+
+    Attributes:
+        kind: of the results.
+        setting: what a result of a network says of what was measured, under a procedure.
+        measure: measures a network: on images, under a procedure, on a device, with or without a
+            progress bar, with a store of images for the next network.
+        write: writes what shows results together below a folder, and says which files.
+    """
+
+    kind: type[RecordedResult]
+    setting: Callable[[Model, Procedure], Mapping[str, Any]]
+    measure: Callable[[Model, Selection, Procedure, str, bool, PixelStore], RecordedResult]
+    write: Callable[[Path, Sequence[RecordedResult], Failures], list[Path]]
+
+
 def measure_recorded(
-    kind: type[RecordedResult],
+    measurement: RecordedMeasurement[RecordedResult],
     wanted: Sequence[Request],
     selection: Selection,
     output: Path,
-    overwrite: bool,
-    load: Callable[[Request], Model],
-    setting: Callable[[Model], Mapping[str, Any]],
-    measure: Callable[[Model], RecordedResult],
-    write: Callable[[Sequence[RecordedResult], Failures], list[Path]],
+    procedure: Procedure,
+    device: str = "auto",
+    seed: int = 0,
+    overwrite: bool = False,
+    progress: bool = False,
 ) -> RecordedStudy[RecordedResult]:
     """Measure each network whose result is not there, and write what shows them together.
 
+    The rules are those of :func:`erf_tools.studies.erf.measure_erfs`.
+
     Args:
-        kind: of the results.
+        measurement: what is measured.
         wanted: the networks.
         selection: the images.
         output: the study's folder.
+        procedure: of which the measurement says what counts.
+        device: see :func:`erf_tools.effective_receptive_field`.
+        seed: of random weights.
         overwrite: replace other results.
-        load: loads a network.
-        setting: what a result of a network has to say of what was measured.
-        measure: measures a network.
-        write: writes what shows results together, and says which files.
+        progress: show a progress bar (in a terminal only).
 
     Raises:
         UsageError: the folder holds another result of a network.
         OutputError: the folder cannot be written.
         ErfToolsError: another process is at work in the folder, or no network could be measured.
     """
+    kind, store = measurement.kind, PixelStore()
+    load = partial(load_requested, procedure=procedure, seed=seed)
 
     def earlier(request: Request) -> Earlier[RecordedResult]:
         try:
             found = kind.load(output / request.folder / kind.ARCHIVE)
         except UsageError:
             return Earlier()
-        others = differences(found.setting, setting(load(request)))
+        others = differences(found.setting, measurement.setting(load(request), procedure))
         others += differences({"versions": found.run["versions"]}, {"versions": versions()})
         if list(map(list, found.images)) != [[each.name, each.sha256] for each in selection.images]:
             others.append("images")
@@ -80,13 +105,15 @@ def measure_recorded(
 
     def measured(request: Request) -> RecordedResult:
         folder = output / request.folder
-        measure(load(request)).save(folder)
+        model = load(request)
+        result = measurement.measure(model, selection, procedure, device, progress, store)
+        result.save(folder)
         return kind.load(folder / kind.ARCHIVE)
 
     with locked(output):
         clear(output, [output / request.folder for request in wanted])
         course = measure_one_by_one(wanted, output, earlier, measured, overwrite)
         results = tuple(course.results.values())
-        files = write(results, course.failures)
+        files = measurement.write(output, results, course.failures)
     reused = tuple(request.label for request in course.reused)
     return RecordedStudy(results, reused, tuple(course.failures), tuple(files))

@@ -30,6 +30,7 @@ from erf_tools.reliance.suppressions import Suppression, chosen, suppress
 from erf_tools.report.page import write_report
 from erf_tools.report.results import Reliance
 from erf_tools.studies.one_by_one import Earlier, clear, differences, look_up
+from erf_tools.studies.written import WrittenTables
 from erf_tools.tables import write_csv, write_tables
 
 #: Answers are written so many seconds after they were last.
@@ -206,26 +207,9 @@ def _decide(
                 return
 
 
-@dataclass
-class RelianceTables:
-    """What shows networks together.
-
-    Attributes:
-        table: all values.
-        shown: the same as text for people.
-        remarks: what a reader has to know.
-        files: those that could be written.
-    """
-
-    table: pd.DataFrame
-    shown: pd.DataFrame
-    remarks: tuple[str, ...]
-    files: list[Path]
-
-
 def write_reliance(
     results: Sequence[SuppressedAnswers], output: Path, failures: Failures
-) -> RelianceTables:
+) -> WrittenTables:
     """Write what shows networks side by side: tables, figures, one image under all suppressions.
 
     Each of the files stands alone.
@@ -239,7 +223,7 @@ def write_reliance(
     table = tables.reliance_table(results, rows)
     shown = tables.readable(table, rows)
     remarks = (*tables.notes(table, rows), *_left_out(first.source))
-    written = RelianceTables(table, shown, remarks, [])
+    written = WrittenTables(table, shown, remarks, [])
     files = written.files
     provenance = {
         "images": dict(first.source),

@@ -36,6 +36,7 @@ from erf_tools.provenance import versions
 from erf_tools.report.page import write_report
 from erf_tools.report.results import ShapeBias, SingleCue
 from erf_tools.studies.one_by_one import Earlier, clear, differences, measure_one_by_one
+from erf_tools.studies.written import WrittenTables
 from erf_tools.tables import write_csv, write_tables
 
 if TYPE_CHECKING:
@@ -250,26 +251,9 @@ def _digests(path: Path) -> dict[str, str]:
     return {name: file_sha256(file) for name, file in files.items()}
 
 
-@dataclass
-class DecisionTables:
-    """What shows decision makers together.
-
-    Attributes:
-        table: all values.
-        shown: the same as text for people.
-        remarks: what a reader has to know.
-        files: those that could be written.
-    """
-
-    table: pd.DataFrame
-    shown: pd.DataFrame
-    remarks: tuple[str, ...]
-    files: list[Path]
-
-
 def write_shape_bias(
     makers: Sequence[DecisionMaker], output: Path, failures: Failures
-) -> DecisionTables:
+) -> WrittenTables:
     """Write what shows decision makers side by side: tables, figures, provenance.
 
     Each of the files stands alone.
@@ -281,7 +265,7 @@ def write_shape_bias(
     """
     table = tables.shape_bias_table(makers)
     shown, remarks = tables.readable(table), tuple(tables.notes(table))
-    written = DecisionTables(table, shown, remarks, [])
+    written = WrittenTables(table, shown, remarks, [])
     files = written.files
     provenance = {
         "versions": versions(),
@@ -310,7 +294,7 @@ def write_shape_bias(
 
 def _write_accuracy(
     made: Sequence[Decisions], stimuli: StimulusSet, output: Path, failures: Failures
-) -> DecisionTables:
+) -> WrittenTables:
     table = tables.accuracy_table(made)
     count = len(stimuli.categories.names)
     remarks = (
@@ -319,7 +303,7 @@ def _write_accuracy(
         f"{guessing_mrr(count):.3f}), and of its best class among all classes of the head.",
         *tables.prompt_notes(table),
     )
-    written = DecisionTables(table, tables.readable_accuracy(table), remarks, [])
+    written = WrittenTables(table, tables.readable_accuracy(table), remarks, [])
     with failures.alone("accuracy"):
         written.files += write_tables(output / "accuracy", table, written.shown, remarks)
     provenance = {each.name: dict(each.provenance) for each in made}
@@ -330,7 +314,7 @@ def _write_accuracy(
 
 
 def _write_provenance(
-    provenance: Mapping[str, Any], written: DecisionTables, output: Path, failures: Failures
+    provenance: Mapping[str, Any], written: WrittenTables, output: Path, failures: Failures
 ) -> None:
     with failures.alone("provenance.json"):
         write_json(output / "provenance.json", provenance)
