@@ -3,7 +3,7 @@
 Claim: on a card the results are those of a CPU, and they come at least 10 times as fast as by the
 published procedure for RepLKNet-31B at 1024 pixels, 20 times in bfloat16.
 
-Method: the parts of :mod:`analyses.gpu_cases`, in this order: the card's own rates; maps against
+Method: :data:`PARTS`, in this order: the card's own rates; maps against
 the CPU's per family of networks; the published procedure; the Triton kernel against torch's
 convolution, with its registers; all depthwise algorithms by shape; whole calls; what each precision
 does to the ratios; batches from memory and their halving; decisions; peak memory; two processes on
@@ -31,7 +31,7 @@ from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -42,13 +42,32 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import nn
 
-from analyses.gpu_cases import PARTS, Bench, small
+from analyses import gpu_kernels, gpu_networks
+from analyses.gpu_bench import Bench, Case, small
 from analyses.programs import Output, Quick, publish, run
-from erf_tools.errors import suggestion
+from erf_tools.errors import UsageError, suggestion
 from erf_tools.failures import Failures
 from erf_tools.figures import COLOURS, PAGE, draw_grid, own_style
 from erf_tools.kernels.devices import choose_device, device_name
 from erf_tools.tables import write_csv
+
+#: The parts of the program, in this order.
+PARTS: dict[str, Callable[[Bench], Iterator[Case]]] = {
+    part.__name__.replace("_", " "): part
+    for part in (
+        gpu_kernels.rates,
+        gpu_networks.agreement,
+        gpu_networks.published,
+        gpu_kernels.kernel,
+        gpu_kernels.depthwise,
+        gpu_networks.whole_calls,
+        gpu_networks.precision,
+        gpu_networks.batches,
+        gpu_networks.decisions,
+        gpu_networks.memory,
+        gpu_networks.two_processes,
+    )
+}
 
 _COLUMNS = ["part", "case", "what", "value", "unit"]
 
@@ -60,7 +79,7 @@ def measure(
 
     Args:
         bench: on what, and how large.
-        parts: names of :data:`~analyses.gpu_cases.PARTS`.
+        parts: names of :data:`PARTS`.
         minutes: after which nothing is begun.
         table: a CSV file, written anew after each case.
 
@@ -134,7 +153,7 @@ def main(
     """Try, prove and time on a card all that needs one."""
     for name in part or ():
         if name not in PARTS:
-            raise typer.BadParameter(f"there is no part {name!r}: {suggestion(name, PARTS)}")
+            raise UsageError(f"--part: there is no part {name!r}: {suggestion(name, PARTS)}")
     target = choose_device(device, nn.Module())
     bench = small(target) if quick else Bench(target)
     table, told = measure(bench, part or list(PARTS), minutes, output / "gpu.csv")

@@ -14,13 +14,14 @@ import pandas as pd
 import pytest
 import torch
 
-from analyses import gpu, gpu_cases
-from analyses.gpu_cases import PARTS, Reading
+from analyses import gpu, gpu_bench
+from analyses.gpu import PARTS
+from analyses.gpu_bench import Reading
 from erf_tools.figures import save_figure
 
 ROOT = Path(__file__).parents[1]
 CPU = torch.device("cpu")
-BENCH = gpu_cases.small(CPU)
+BENCH = gpu_bench.small(CPU)
 
 #: In whose place nothing can stand on a CPU.
 ONLY_ON_CARDS = {"kernel", "memory"}
@@ -42,10 +43,10 @@ def test_the_triton_kernel_is_compared_in_its_interpreter() -> None:
     pytest.importorskip("triton", reason="triton is not installed")
     code = """
 import dataclasses, torch
-from analyses import gpu_cases
-bench = dataclasses.replace(gpu_cases.small(torch.device("cpu")), shapes=((1, 8, 5),))
-gpu_cases._seconds = lambda run, bench: 1.0
-for case, read in gpu_cases.kernel(bench):
+from analyses import gpu_bench, gpu_kernels
+bench = dataclasses.replace(gpu_bench.small(torch.device("cpu")), shapes=((1, 8, 5),))
+gpu_kernels._seconds = lambda run, bench: 1.0
+for case, read in gpu_kernels.kernel(bench):
     print(case, *(f"{each.what}={each.value:.3g}" for each in read()), sep="; ")
 """
     run = subprocess.run(
@@ -69,7 +70,7 @@ for case, read in gpu_cases.kernel(bench):
 def test_what_fails_is_told_and_what_is_late_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def part(bench: gpu_cases.Bench) -> Iterator[gpu_cases.Case]:
+    def part(bench: gpu_bench.Bench) -> Iterator[gpu_bench.Case]:
         def read(value: float) -> Iterator[Reading]:
             yield Reading("ratio", value, "times")
             if value == 1:

@@ -1,4 +1,4 @@
-"""What :mod:`analyses.gpu` does on a card, case by case, in the order of what matters most."""
+"""Cases of :mod:`analyses.gpu`: maps and decisions of whole networks."""
 
 from __future__ import annotations
 
@@ -6,16 +6,14 @@ import copy
 import multiprocessing
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from statistics import median
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
@@ -23,10 +21,10 @@ from analyses.comparisons import (
     as_published,
     compare_decisions,
     compare_maps,
-    matrix_rate,
     published_map,
     save_photographs,
 )
+from analyses.gpu_bench import Bench, Case, Reading, apart
 from analyses.timing import duration
 from erf_tools.cue_conflict.categories import CATEGORIES
 from erf_tools.cue_conflict.stimuli import open_stimuli
@@ -35,103 +33,9 @@ from erf_tools.erf.maps import ERF
 from erf_tools.erf.measures.squares import area_ratio
 from erf_tools.erf.procedure import Precision, Procedure
 from erf_tools.images import Selection, select
-from erf_tools.kernels import banded, choosing
 from erf_tools.kernels.devices import tf32_allowed
 from erf_tools.models.loading import load_model
 from erf_tools.models.model import Model
-
-_DTYPES = {"tf32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-
-
-@dataclass(frozen=True)
-class Bench:
-    """What is run, and how large it is.
-
-    Attributes:
-        device: the card, or the CPU in its stead.
-        families: a network of each family that is compared with the CPU, with its weights.
-        side: of their images.
-        large: networks and sides at which the published procedure is timed.
-        shapes: channels, side and kernel of depthwise layers.
-        precisions: of the arithmetic.
-        images: of a whole call.
-        pairs: how often each comparison is timed.
-        per_pair: stimuli of each pair of categories.
-    """
-
-    device: torch.device
-    families: tuple[tuple[str, str], ...] = (
-        ("resnet50", "random"),
-        ("replknet31b", "random"),
-        ("convnext_tiny", "random"),
-        ("swin_t", "random"),
-        ("vit_small_patch16_224", "random"),
-        ("efficientnet_lite0", "pretrained"),
-        ("unireplknet_t", "random"),
-        ("slak_t", "random"),
-        ("wtconvnext_t", "random"),
-        ("van_b1", "random"),
-    )
-    side: int = 224
-    large: tuple[tuple[str, int], ...] = (
-        ("replknet31b", 1024),
-        ("resnet101", 1024),
-        ("swin_b", 1024),
-    )
-    shapes: tuple[tuple[int, int, int], ...] = (
-        (128, 256, 31),
-        (256, 128, 29),
-        (512, 64, 27),
-        (1024, 32, 13),
-        (384, 64, 7),
-        (384, 64, 51),
-    )
-    precisions: tuple[Precision, ...] = ("fp32", "tf32", "bf16")
-    images: int = 50
-    pairs: int = 2
-    per_pair: int = 5
-
-
-def small(device: torch.device) -> Bench:
-    """Return what a CPU does within a minute."""
-    return Bench(
-        device,
-        families=(("resnet18", "random"),),
-        side=64,
-        large=(("resnet18", 64),),
-        shapes=((2, 20, 13),),
-        precisions=("fp32",),
-        images=4,
-        pairs=1,
-        per_pair=1,
-    )
-
-
-class Reading(NamedTuple):
-    """One number: what it is, its value and unit."""
-
-    what: str
-    value: float
-    unit: str
-
-
-#: What a case is of, and what reads its numbers.
-Case = tuple[str, Callable[[], Iterator[Reading]]]
-
-
-def rates(bench: Bench) -> Iterator[Case]:
-    """The card's own rates, which all else is a share of."""
-
-    def products() -> Iterator[Reading]:
-        for precision in bench.precisions:
-            rate = matrix_rate(bench.device, precision) / 1e12
-            yield Reading(f"matrix product, {precision}", rate, "TFLOP/s")
-
-    def copies() -> Iterator[Reading]:
-        yield Reading("copy, bytes read and written", _copy_rate(bench.device) / 1e12, "TB/s")
-
-    yield "matrix product", products
-    yield "copy", copies
 
 
 def agreement(bench: Bench) -> Iterator[Case]:
@@ -148,14 +52,14 @@ def agreement(bench: Bench) -> Iterator[Case]:
         few, images = select("builtin", 2), select("builtin", 8)
         plain = measure(model, few, fast=False).map
         there = _measured(model, few, resolution=bench.side, device="cpu", fast=False).map
-        yield Reading("difference from the CPU", _apart(plain, there), "of the map's norm")
+        yield Reading("difference from the CPU", apart(plain, there), "of the map's norm")
         exact = measure(double, few, fast=False).map
-        yield Reading("from float64", _apart(plain, exact), "of the map's norm")
-        yield Reading("the CPU's from float64", _apart(there, exact), "of the map's norm")
+        yield Reading("from float64", apart(plain, exact), "of the map's norm")
+        yield Reading("the CPU's from float64", apart(there, exact), "of the map's norm")
         found = measure(model, images)
         yield from _way(found)
         exact = measure(double, images, fast=False).map
-        yield Reading("fast ways from float64", _apart(found.map, exact), "of the map's norm")
+        yield Reading("fast ways from float64", apart(found.map, exact), "of the map's norm")
 
     for name, weights in bench.families:
         yield f"{name} at {bench.side}, {weights}", partial(of, name, weights)
@@ -179,62 +83,6 @@ def published(bench: Bench) -> Iterator[Case]:
             yield f"{name} at {side}, {precision}", partial(of, name, side, precision)
 
 
-def kernel(bench: Bench) -> Iterator[Case]:
-    """The Triton kernel against torch's convolution, both against float64."""
-
-    def of(shape: tuple[int, int, int], precision: str) -> Iterator[Reading]:
-        maps, weight = _layer(shape, _DTYPES[precision], bench.device)
-        out = torch.full_like(maps, torch.nan)
-        expected = _convolved(maps.double(), weight.double())
-
-        def ours() -> Any:
-            return banded.launch(maps, weight, None, out)
-
-        with tf32_allowed(precision == "tf32"):
-            compiled = ours()
-            yield Reading("error", _apart(out, expected), "of the norm")
-            theirs = partial(_convolved, maps, weight)
-            yield Reading("torch: error", _apart(theirs(), expected), "of the norm")
-            yield Reading("milliseconds", 1e3 * _seconds(ours, bench), "ms")
-            yield Reading("torch: milliseconds", 1e3 * _seconds(theirs, bench), "ms")
-        for what in ("n_regs", "n_spills"):
-            if hasattr(compiled, what):  # Triton's interpreter compiles nothing
-                label = {"n_regs": "registers a thread", "n_spills": "spilled"}[what]
-                yield Reading(label, float(getattr(compiled, what)), "")
-
-    for shape in bench.shapes:
-        for precision in _DTYPES:
-            yield f"{_words(shape)}, {precision}", partial(of, shape, precision)
-
-
-def depthwise(bench: Bench) -> Iterator[Case]:
-    """The algorithms that a depthwise layer chooses from, and torch's own gradient."""
-
-    def of(shape: tuple[int, int, int], precision: Precision) -> Iterator[Reading]:
-        dtype = torch.bfloat16 if precision == "bf16" else torch.float32
-        maps, weight = _layer(shape, dtype, bench.device)
-        maps = maps.contiguous(memory_format=torch.channels_last)
-        least = float("inf")
-        with tf32_allowed(precision == "tf32"):
-            for name, run in choosing.candidates(maps, weight, precision == "tf32").items():
-                seconds = _seconds(run, bench)
-                least = min(least, seconds)
-                yield Reading(f"{name}: milliseconds", 1e3 * seconds, "ms")
-            traffic = 2 * maps.numel() * maps.itemsize
-            share = traffic / least / _copy_rate(bench.device)
-            yield Reading("the fastest: share of the copy rate", share, "")
-            images = maps.contiguous().requires_grad_()
-            convolved = _convolved(images, weight)
-            backward = partial(
-                torch.autograd.grad, convolved, images, torch.ones_like(convolved), True
-            )
-            yield Reading("torch's gradient: milliseconds", 1e3 * _seconds(backward, bench), "ms")
-
-    for shape in bench.shapes:
-        for precision in bench.precisions:
-            yield f"{_words(shape)}, {precision}", partial(of, shape, precision)
-
-
 def precision(bench: Bench) -> Iterator[Case]:
     """What rounding does to the measures: area ratios of each precision."""
 
@@ -247,7 +95,7 @@ def precision(bench: Bench) -> Iterator[Case]:
                 model, images, resolution=side, precision=each, device=str(bench.device)
             ).map
             exact = found if exact is None else exact
-            yield Reading(f"{each}: difference from fp32", _apart(found, exact), "of the norm")
+            yield Reading(f"{each}: difference from fp32", apart(found, exact), "of the norm")
             for share in (0.2, 0.3, 0.5, 0.99):
                 ratio = 100 * area_ratio(found, share)
                 yield Reading(f"{each}: area ratio at {share:.0%}", ratio, "%")
@@ -287,7 +135,7 @@ def whole_calls(bench: Bench) -> Iterator[Case]:
             network = as_published(model.module).to(bench.device)
             loop = partial(_published_loop, network, model, images, side, bench.device)
             expected = loop()
-            yield Reading("difference", _apart(found.map, expected), "of the map's norm")
+            yield Reading("difference", apart(found.map, expected), "of the map's norm")
             theirs = duration(loop, bench.device)
             yield Reading("published loop: images a second", bench.images / theirs, "1/s")
             yield Reading("published loop: ratio", theirs / seconds, "times")
@@ -326,7 +174,7 @@ def batches(bench: Bench) -> Iterator[Case]:
             finally:
                 torch.cuda.set_per_process_memory_fraction(1.0)
             yield Reading("with little memory: images at once", halved.runs[0]["batch"], "")
-            yield Reading("difference", _apart(halved.map, chosen.map), "of the map's norm")
+            yield Reading("difference", apart(halved.map, chosen.map), "of the map's norm")
 
     for name, side in bench.large:
         yield f"{name} at {side}", partial(of, name, side)
@@ -388,29 +236,10 @@ def two_processes(bench: Bench) -> Iterator[Case]:
             both = pool.starmap(_in_process, [work, work])
         yield Reading("alone", alone, "s")
         yield Reading("beside another", max(seconds for _, seconds in both), "s")
-        worst = max(_apart(found, expected) for found, _ in both)
+        worst = max(apart(found, expected) for found, _ in both)
         yield Reading("difference", worst, "of the map's norm")
 
     yield f"{name} at {side}, 8 images", read
-
-
-#: The parts of the program, in this order.
-PARTS: dict[str, Callable[[Bench], Iterator[Case]]] = {
-    part.__name__.replace("_", " "): part
-    for part in (
-        rates,
-        agreement,
-        published,
-        kernel,
-        depthwise,
-        whole_calls,
-        precision,
-        batches,
-        decisions,
-        memory,
-        two_processes,
-    )
-}
 
 
 def _measured(model: Model, images: Selection, precision: Precision = "fp32", **how: Any) -> ERF:
@@ -426,52 +255,6 @@ def _way(found: ERF) -> Iterator[Reading]:
     yield Reading("images at once", float(run["batch"]), "")
     if run["refused"]:
         yield Reading(f"refused: {run['refused']}", 1.0, "")
-
-
-def _apart(found: np.ndarray | Tensor, expected: np.ndarray | Tensor) -> float:
-    own, other = (torch.as_tensor(each).double() for each in (found, expected))
-    return float((own - other.to(own.device)).norm() / other.norm())
-
-
-def _layer(
-    shape: tuple[int, int, int], dtype: torch.dtype, device: torch.device
-) -> tuple[Tensor, Tensor]:
-    """Return maps ``[1, C, H, W]`` and a kernel ``[C, 1, k, k]`` of noise."""
-    channels, side, taps = shape
-    generator = torch.Generator().manual_seed(0)
-    maps = torch.randn(1, channels, side, side, generator=generator)
-    weight = torch.randn(channels, 1, taps, taps, generator=generator) / taps
-    return maps.to(device, dtype), weight.to(device, dtype)
-
-
-def _convolved(maps: Tensor, weight: Tensor) -> Tensor:
-    return F.conv2d(maps, weight, padding=weight.shape[-1] // 2, groups=len(weight))
-
-
-def _words(shape: tuple[int, int, int]) -> str:
-    channels, side, taps = shape
-    return f"{channels} channels of {side}x{side}, kernel {taps}"
-
-
-def _seconds(run: Callable[[], object], bench: Bench) -> float:
-    """Return the time of a short run, which is repeated for 20 ms at least, five times."""
-    run()
-    once = duration(run, bench.device)
-    repeats = max(1, min(100, round(0.02 / once)))
-
-    def repeated() -> None:
-        for _ in range(repeats):
-            run()
-
-    return median(duration(repeated, bench.device) for _ in range(5)) / repeats
-
-
-def _copy_rate(device: torch.device) -> float:
-    """Return bytes read and written per second by a copy on the device: the best of five."""
-    size = 2**30 if device.type == "cuda" else 2**26
-    source = torch.empty(size, dtype=torch.uint8, device=device).random_()
-    target = torch.empty_like(source)
-    return 2 * size / min(duration(lambda: target.copy_(source), device) for _ in range(5))
 
 
 def _peak(run: Callable[[], object], device: torch.device) -> float:
