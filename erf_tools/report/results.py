@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from os.path import realpath
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import pandas as pd
 from PIL import Image
@@ -26,6 +26,9 @@ from erf_tools.reliance.changes import CHANGES
 from erf_tools.reliance.suppressions import Suppression, recorded
 from erf_tools.tables import read_csv
 
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
 _ARCHIVE, _TABLE, _PROVENANCE = "erf.npz", "shape_bias.csv", "provenance.json"
 _LAYERS, _LAYERS_PROVENANCE = "head_free.csv", "head_free.json"
 _SINGLE = "accuracy.csv"
@@ -41,7 +44,12 @@ _SINGLE_COLUMNS = [
 #: The file that keeps a map of others, which `erf-tools measure` writes.
 MAP_OF_OTHERS = "map.npz"
 
-_ARCHIVES = (_ARCHIVE, MAP_OF_OTHERS, PixelContributions.ARCHIVE)
+#: Results that are one file: name of the file -> where :class:`Places` lists it.
+_ARCHIVES = {
+    _ARCHIVE: "archives",
+    MAP_OF_OTHERS: "maps",
+    PixelContributions.ARCHIVE: "dead",
+}
 
 _COLUMNS = {
     _TABLE: [
@@ -70,6 +78,15 @@ _LAYER_COLUMNS = [
     *("model", "weights", "layer", "place", "dimensions", "similarity", "stimuli", "cues"),
     *(f"{name}{end}" for name in LAYER_MEASURES for end in ("", "_low", "_high")),
 ]
+#: Results that are a folder: where :class:`Places` lists it -> its files, first what it is told by.
+_FOLDERS = {
+    "folders": (*_COLUMNS, _PROVENANCE),
+    "reliances": (*_RELIANCE_COLUMNS, _SHEET, _PROVENANCE),
+    "layers": (_LAYERS, _LAYERS_PROVENANCE),
+    "single_cue": (_SINGLE, _PROVENANCE),
+}
+_TELLING = {files[0]: place for place, files in _FOLDERS.items()} | _ARCHIVES
+
 _WORDS = (
     *("model", "weights", "kind", "stimuli", "weights_sha256", "category", "cues", "head"),
     *("counted", "suppression", "cue", "parameters", "layer", "similarity"),
@@ -153,12 +170,12 @@ class Reliance:
 
 
 @dataclass(frozen=True, eq=False)
-class HeadFreeLayers:
-    """The table of a folder of ``erf-tools shape-bias --head-free``.
+class RecordedTable:
+    """The one table of a folder, and where its rows come from.
 
     Attributes:
         folder: where it lies.
-        table: ``head_free.csv``, a row per network and layer.
+        table: a row per network, or per network and layer.
         records: provenance by the name of the network, as JSON values.
     """
 
@@ -166,40 +183,30 @@ class HeadFreeLayers:
     table: pd.DataFrame
     records: dict[str, Any]
 
+    _FILES: ClassVar[tuple[str, str]]
+    _NEEDED: ClassVar[Sequence[str]]
+
     @classmethod
-    def read(cls, folder: Path) -> HeadFreeLayers:
+    def read(cls, folder: Path) -> Self:
         """Read a folder.
 
         Raises:
             UsageError: a file is missing, damaged, or of another version.
         """
-        table = _read_table(folder / _LAYERS, _LAYER_COLUMNS)
-        return cls(folder, table, read_json(folder / _LAYERS_PROVENANCE))
+        table, provenance = cls._FILES
+        return cls(folder, _read_table(folder / table, cls._NEEDED), read_json(folder / provenance))
 
 
-@dataclass(frozen=True, eq=False)
-class SingleCue:
-    """The table of a folder of ``erf-tools shape-bias`` on single-cue stimuli.
+class HeadFreeLayers(RecordedTable):
+    """``head_free.csv`` of ``erf-tools shape-bias --head-free``, a row per network and layer."""
 
-    Attributes:
-        folder: where it lies.
-        table: ``accuracy.csv``, a row per network.
-        records: provenance by the name of the network, as JSON values.
-    """
+    _FILES, _NEEDED = (_LAYERS, _LAYERS_PROVENANCE), _LAYER_COLUMNS
 
-    folder: Path
-    table: pd.DataFrame
-    records: dict[str, Any]
 
-    @classmethod
-    def read(cls, folder: Path) -> SingleCue:
-        """Read a folder.
+class SingleCue(RecordedTable):
+    """``accuracy.csv`` of ``erf-tools shape-bias`` on single-cue stimuli, a row per network."""
 
-        Raises:
-            UsageError: a file is missing, damaged, or of another version.
-        """
-        table = _read_table(folder / _SINGLE, _SINGLE_COLUMNS)
-        return cls(folder, table, read_json(folder / _PROVENANCE))
+    _FILES, _NEEDED = (_SINGLE, _PROVENANCE), _SINGLE_COLUMNS
 
 
 @dataclass(frozen=True)
@@ -226,14 +233,15 @@ class Places:
 
     def hold(self, path: Path) -> bool:
         """Tell whether a file is one that results are read from."""
-        tables = (folder / name for folder in self.folders for name in (*_COLUMNS, _PROVENANCE))
         checks = (archive.with_name(CHECK) for archive in self.archives)
-        names = (*_RELIANCE_COLUMNS, _SHEET, _PROVENANCE)
-        reliances = (folder / name for folder in self.reliances for name in names)
-        layers = (folder / name for folder in self.layers for name in (_LAYERS, _LAYERS_PROVENANCE))
-        single = (folder / name for folder in self.single_cue for name in (_SINGLE, _PROVENANCE))
-        files = (*self.archives, *checks, *self.maps, *self.dead, *tables, *reliances, *layers)
-        files += tuple(single)
+        archives = (file for place in _ARCHIVES.values() for file in getattr(self, place))
+        tables = (
+            folder / name
+            for place, names in _FOLDERS.items()
+            for folder in getattr(self, place)
+            for name in names
+        )
+        files = (*archives, *checks, *tables)
         return realpath(path) in {realpath(file) for file in files}
 
 
@@ -252,14 +260,10 @@ def find_results(places: Sequence[Path], failures: Failures) -> Places:
     Raises:
         UsageError: a place holds no results.
     """
-    archives: dict[str, list[Path]] = {name: [] for name in _ARCHIVES}
-    folders: list[Path] = []
-    reliances: list[Path] = []
-    layers: list[Path] = []
-    single_cue: list[Path] = []
+    results: dict[str, list[Path]] = {place: [] for place in _TELLING.values()}
     for place in places:
         if not place.is_dir():
-            archives.get(place.name, archives[_ARCHIVE]).append(_file(place))
+            results[_ARCHIVES.get(place.name, _ARCHIVES[_ARCHIVE])].append(_file(place))
             continue
         found = find_files(place)
         left_out = [(place / name, why) for name, why in found.left_out if _matters(place / name)]
@@ -267,31 +271,20 @@ def find_results(places: Sequence[Path], failures: Failures) -> Places:
             with failures.alone(str(path)):
                 raise ErfToolsError(f"{path} is left out: {why}")
         files = sorted((path for _, path in found.files), key=lambda path: by_numbers(str(path)))
-        own = [path for path in files if path.name in _ARCHIVES]
-        tables = [path.parent for path in files if path.name == _TABLE]
-        relied = [path.parent for path in files if path.name == _RELIANCE]
-        head_free = [path.parent for path in files if path.name == _LAYERS]
-        single = [path.parent for path in files if path.name == _SINGLE]
-        if not any((own, tables, relied, head_free, single, left_out)):
+        telling = [path for path in files if path.name in _TELLING]
+        if not telling and not left_out:
             raise UsageError(
                 f"{place}: there is no {_ARCHIVE}, {_TABLE} or {_RELIANCE} in this folder; name "
                 "one that `erf-tools erf`, `shape-bias` or `reliance` has written"
             )
-        for path in own:
-            archives[path.name].append(path)
-        folders += tables
-        reliances += relied
-        layers += head_free
-        single_cue += single
-    erfs, others, dead = (archives[name] for name in _ARCHIVES)
-    found_in = (erfs, folders, others, reliances, layers, dead, single_cue)
-    return Places(*(_once(paths) for paths in found_in))
+        for path in telling:
+            results[_TELLING[path.name]].append(path if path.name in _ARCHIVES else path.parent)
+    return Places(**{place: _once(paths) for place, paths in results.items()})
 
 
 def _matters(path: Path) -> bool:
     """Tell whether what is left out of a folder may be a result, or hold one."""
-    known = (*_ARCHIVES, _TABLE, _RELIANCE, _LAYERS, _SINGLE)
-    if path.name in known or not path.exists():
+    if path.name in _TELLING or not path.exists():
         return True
     return path.is_dir() and not os.access(path, os.R_OK | os.X_OK)
 
