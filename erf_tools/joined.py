@@ -254,10 +254,7 @@ def _read(
     """Read columns of a table, and those estimates that it has."""
     if not path.is_file():
         raise UsageError(f"{option} {path.parent}: there is no {path.name} in this folder")
-    table = read_csv(path, _WORDS)
-    absent = [column for column in columns if column not in table.columns]
-    if absent:
-        raise UsageError(f"{path} lacks the columns {', '.join(absent)}; measure again")
+    table = read_csv(path, _WORDS, columns)
     known = [name for name in estimates if {name, f"{name}_low", f"{name}_high"} <= {*table}]
     ends = [f"{name}{end}" for name in known for end in ("", "_low", "_high")]
     return table[[*columns, *ends]].copy()

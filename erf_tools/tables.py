@@ -71,15 +71,18 @@ def write_csv(table: pd.DataFrame, path: Path) -> Path:
     return path
 
 
-def read_csv(path: Path, words: Collection[str] | None = None) -> pd.DataFrame:
+def read_csv(
+    path: Path, words: Collection[str] | None = None, needed: Sequence[str] = ()
+) -> pd.DataFrame:
     """Read a table that :func:`write_csv` wrote.
 
     Args:
         path: the file.
         words: columns of words, which all are by default. In others what is empty is missing.
+        needed: columns that it has to have.
 
     Raises:
-        UsageError: it is missing, or is no such table.
+        UsageError: it is missing, is no such table, or lacks a column.
     """
     try:
         content = read_file(path)
@@ -96,6 +99,8 @@ def read_csv(path: Path, words: Collection[str] | None = None) -> pd.DataFrame:
         raise UsageError(f"there is no file {path}") from error
     except (OSError, ValueError) as error:  # pandas' parser errors are ValueErrors
         raise UsageError(f"{path} cannot be read as CSV ({reason(error)})") from error
+    if absent := [column for column in needed if column not in table.columns]:
+        raise UsageError(f"{path} lacks the columns {', '.join(absent)}; measure again")
     return _with_words(table, lambda cell: cell[1:] if _HARMLESS.match(cell) else cell)
 
 

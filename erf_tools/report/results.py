@@ -116,7 +116,9 @@ class ShapeBias:
         Raises:
             UsageError: a file is missing, damaged, or of another version.
         """
-        makers, categories = (_read_table(folder / name, own) for name, own in _COLUMNS.items())
+        makers, categories = (
+            read_csv(folder / name, _WORDS, own) for name, own in _COLUMNS.items()
+        )
         path = folder / _PROVENANCE
         records = read_json(path).get("decision_makers")
         if not isinstance(records, dict):
@@ -152,7 +154,7 @@ class Reliance:
             UsageError: a file is missing, damaged, or of another version.
         """
         networks, curves = (
-            _read_table(folder / name, own) for name, own in _RELIANCE_COLUMNS.items()
+            read_csv(folder / name, _WORDS, own) for name, own in _RELIANCE_COLUMNS.items()
         )
         path = folder / _PROVENANCE
         record = read_json(path)
@@ -194,7 +196,8 @@ class RecordedTable:
             UsageError: a file is missing, damaged, or of another version.
         """
         table, provenance = cls._FILES
-        return cls(folder, _read_table(folder / table, cls._NEEDED), read_json(folder / provenance))
+        found = read_csv(folder / table, _WORDS, cls._NEEDED)
+        return cls(folder, found, read_json(folder / provenance))
 
 
 class HeadFreeLayers(RecordedTable):
@@ -297,11 +300,3 @@ def _file(place: Path) -> Path:
 
 def _once(paths: Sequence[Path]) -> tuple[Path, ...]:
     return tuple({path.resolve(): path for path in paths}.values())
-
-
-def _read_table(path: Path, columns: Sequence[str]) -> pd.DataFrame:
-    table = read_csv(path, _WORDS)
-    absent = [column for column in columns if column not in table.columns]
-    if absent:
-        raise UsageError(f"{path} lacks the columns {', '.join(absent)}; measure again")
-    return table
