@@ -17,7 +17,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache, partial
-from math import sqrt
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +24,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from analyses.held import Held
 from analyses.programs import kept, publish
 from erf_tools.cue_conflict import measures
 from erf_tools.cue_conflict.measures import ConflictCounts
@@ -174,30 +174,13 @@ def coverage(
     """
     generator = np.random.default_rng(seed)
     truth = true_values(EFFECTS[effects])
-    held: dict[tuple[str, str], list[bool]] = {}
-    widths: dict[tuple[str, str], list[float]] = {}
+    held = Held()
     for _ in range(repetitions):
         design = published_design().part(stimuli, generator)
         frames = _decide(design, EFFECTS[effects], generator)
         for measure, interval, found in _estimates(frames):
-            key = measure, interval
-            held.setdefault(key, []).append(found.low <= truth[measure] <= found.high)
-            widths.setdefault(key, []).append(found.high - found.low)
-    rows = []
-    for (measure, interval), hits in held.items():
-        share = float(np.mean(hits))
-        rows.append(
-            {
-                "source": f"decisions, {effects}",
-                "interval": interval,
-                "measure": measure,
-                "images": stimuli,
-                "coverage": share,
-                "standard_error": sqrt(share * (1 - share) / repetitions),
-                "mean_width": float(np.mean(widths[measure, interval])),
-            }
-        )
-    return rows
+            held.add((interval, measure), found, truth[measure])
+    return held.rows(("interval", "measure"), source=f"decisions, {effects}", images=stimuli)
 
 
 def write_decision_coverage(output: Path, samples: int) -> None:

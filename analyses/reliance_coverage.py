@@ -28,6 +28,7 @@ from matplotlib.figure import Figure
 from scipy.special import ndtr, ndtri
 
 from analyses.decision_coverage import published_design
+from analyses.held import Held
 from analyses.programs import kept, publish
 from erf_tools.figures import PAGE, draw_grid, line_styles, own_style
 from erf_tools.reliance import measures
@@ -124,24 +125,12 @@ def coverage(
         ``coverage``, ``standard_error``, ``mean_width``.
     """
     generator = np.random.default_rng(seed)
-    held: dict[tuple[str, str], list[tuple[bool, float]]] = {}
+    held = Held()
     for _ in range(repetitions):
         for network, measure, found, truth in _estimates(*_hits(generator, images, stimuli)):
             if found.low == found.low:  # of no right answer at all there is nothing to say
-                holds = found.low <= truth <= found.high
-                held.setdefault((network, measure), []).append((holds, found.high - found.low))
-    rows = []
-    for (network, measure), each in held.items():
-        share, width = np.mean(np.array(each, dtype=float), axis=0).tolist()
-        rows.append(
-            {
-                **{"images": images, "stimuli": stimuli, "network": network, "measure": measure},
-                "coverage": share,
-                "standard_error": sqrt(share * (1 - share) / len(each)),
-                "mean_width": width,
-            }
-        )
-    return rows
+                held.add((network, measure), found, truth)
+    return held.rows(("network", "measure"), images=images, stimuli=stimuli)
 
 
 def write_reliance_coverage(output: Path, samples: int) -> None:
