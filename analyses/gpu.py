@@ -3,7 +3,7 @@
 Claim: on a card the results are those of a CPU, and they come at least 10 times as fast as by the
 published procedure for RepLKNet-31B at 1024 pixels, 20 times in bfloat16.
 
-Method: :data:`PARTS`, in this order: the card's own rates; maps against
+Method: these parts, in this order: the card's own rates; maps against
 the CPU's per family of networks; the published procedure; the Triton kernel against torch's
 convolution, with its registers; all depthwise algorithms by shape; whole calls; what each precision
 does to the ratios; batches from memory and their halving; decisions; peak memory; two processes on
