@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,10 @@ import timm
 import torch
 from conftest import Command
 from scipy.stats import sem, t
+from timm.models.beit import Beit
+from timm.models.eva import Eva
+from timm.models.swin_transformer import SwinTransformer
+from timm.models.swin_transformer_v2 import SwinTransformerV2
 from timm.models.vision_transformer import VisionTransformer
 
 import erf_tools
@@ -84,8 +89,79 @@ def test_even_attention_is_the_mean_distance_between_patches() -> None:
     np.testing.assert_allclose(attention_table([found])[columns], expected, rtol=1e-5)
 
 
+def beit_of_four_by_four() -> torch.nn.Module:
+    return Beit(
+        img_size=32, patch_size=8, embed_dim=12, depth=2, num_heads=3, use_rel_pos_bias=True
+    )
+
+
+def eva_of_four_by_four() -> torch.nn.Module:
+    chosen = {"img_size": 32, "patch_size": 8, "embed_dim": 24, "depth": 2, "num_heads": 2}
+    return Eva(**chosen, use_rot_pos_emb=True, ref_feat_shape=(4, 4))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("build", [beit_of_four_by_four, eva_of_four_by_four])
+def test_even_attention_of_other_transformers(build: Callable[[], torch.nn.Module]) -> None:
+    network = build().eval()
+    even(network)
+    places = np.stack(np.unravel_index(np.arange(16), (4, 4)), axis=1) * 8
+    expected = np.linalg.norm(places[:, None] - places[None], axis=-1).mean()
+    found = attention_distances(
+        erf_tools.as_model(network), select("builtin", 1), Procedure(resolution=32), "cpu"
+    )
+    assert len(found.layers()) == 2
+    np.testing.assert_allclose(attention_table([found])["distance"], expected, rtol=1e-5)
+
+
+def even(network: torch.nn.Module) -> None:
+    """Have every token attend to all tokens it can see alike."""
+    for name, weight in network.named_parameters():
+        if ".attn." in name and ("qkv" in name or "bias" in name or "cpb_mlp" in name):
+            torch.nn.init.zeros_(weight)
+
+
+def swin(resolution: int, kind: type[torch.nn.Module] = SwinTransformer) -> torch.nn.Module:
+    torch.manual_seed(0)
+    chosen = {"img_size": resolution, "patch_size": 4, "window_size": 4, "embed_dim": 12}
+    network = kind(**chosen, depths=(2, 2), num_heads=(3, 3)).eval()  # type: ignore[arg-type]
+    even(network)
+    return network
+
+
+@pytest.mark.parametrize("kind", [SwinTransformer, SwinTransformerV2])
+def test_windows_are_those_of_the_image(kind: type[torch.nn.Module]) -> None:
+    """Even attention in windows of 4 x 4, shifted by 2 in every second layer.
+
+    Tokens of one window are those between the same borders, with none across the image's rim.
+    """
+    found = attention_distances(
+        erf_tools.as_model(swin(64, kind)), select("builtin", 2), Procedure(resolution=64), "cpu"
+    )
+    expected = []
+    for tokens, pitch, shift in [(16, 4, 0), (16, 4, 2), (8, 8, 0), (8, 8, 2)]:
+        places = np.stack(np.unravel_index(np.arange(tokens**2), (tokens, tokens)), axis=1)
+        window = (places - shift) // 4
+        together = (window[:, None] == window[None]).all(axis=-1)
+        apart = np.linalg.norm(places[:, None] - places[None], axis=-1) * pitch
+        expected.append(((together * apart).sum(axis=1) / together.sum(axis=1)).mean())
+    layers = layer_table([found])
+    np.testing.assert_allclose(layers["distance"], expected, rtol=1e-5)
+    assert layers["layer"].tolist()[1] == "layers.0.blocks.1.attn"
+
+
+def test_windows_that_reach_into_padding_are_refused() -> None:
+    with pytest.raises(UsageError, match="whose patches fill its windows"):
+        attention_distances(
+            erf_tools.as_model(swin(40)), select("builtin", 1), Procedure(resolution=40), "cpu"
+        )
+
+
+def test_no_distance_is_below_zero() -> None:
+    assert over_images(np.array([0.1, 0.1, 0.1, 0.1, 9.0])).low == 0
+
+
 def test_intervals_are_students() -> None:
-    values = np.random.default_rng(0).normal(size=8)
+    values = 9 + np.random.default_rng(0).normal(size=8)
     found = over_images(values)
     low, high = t.interval(0.95, 7, values.mean(), sem(values))
     np.testing.assert_allclose([found.low, found.high], [low, high])
@@ -132,12 +208,12 @@ def test_the_command_writes_a_table_and_a_figure_and_uses_them_again(
     assert "transform (model there, warp now)" in error
     code, _, error = run_command(*asked[:2], "resnet10t", "--weights", "random", *asked[3:])
     assert code == 2
-    assert "plain transformers, as vit_small_patch16_224 is" in error
+    assert "choose a transformer as vit_small_patch16_224 or swin" in error
 
 
-def test_a_network_without_global_attention_is_refused() -> None:
+def test_a_network_without_attention_is_refused() -> None:
     model = erf_tools.as_model(timm.create_model("resnet10t"))
-    with pytest.raises(UsageError, match="plain transformers, as vit_small_patch16_224 is"):
+    with pytest.raises(UsageError, match="choose a transformer as vit_small_patch16_224 or swin"):
         attention_distances(model, select("builtin", 1), Procedure(resolution=32), "cpu")
 
 

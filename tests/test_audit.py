@@ -191,10 +191,16 @@ def test_flips_and_agreement_are_as_counted_by_hand() -> None:
     (first, *_) = flips_in_words(flips, "effective_side")
     assert first == (
         "one (untrained) is above two (untrained) by kim2023, and below by ding2022, luo2016; the "
-        "flip is within the paired intervals over images."
+        "flip may be chance: there are no paired intervals."
     )
     said = notes(erf_table(results), agreement_table(results), flips)
     assert any("effective side: lowest tau -1.00" in note for note in said)
+    assert "too few for intervals" in said[0]
+    unknown = agreement_table(results)
+    unknown.loc[unknown["other_protocol"] == "luo2016", "tau"] = np.nan
+    said = notes(erf_table(results), unknown, flips)
+    some = "effective side: lowest tau -1.00 of 1 of 3 pairs of protocols, the others have none"
+    assert any(some in note for note in said)
     matrix = agreement_matrix(agreement_table(results)).set_index("tau")
     assert matrix.loc["kim2023", "ding2022"] == matrix.loc["ding2022", "kim2023"] == "-1.00"
     assert matrix.loc["ding2022", "ding2022"] == "1.00"

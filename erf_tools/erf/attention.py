@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from timm.layers.attention import Attention
 from torch import Tensor, nn
 from tqdm import tqdm
 
 from erf_tools.erf.attention_distances import AttentionDistances
+from erf_tools.erf.attention_layers import AttendingLayer, attending_layers
 from erf_tools.erf.procedure import Procedure
-from erf_tools.errors import ErfToolsError, UsageError
+from erf_tools.errors import ErfToolsError
 from erf_tools.images import PixelStore, Selection
 from erf_tools.kernels.devices import (
     choose_device,
@@ -44,7 +44,8 @@ def attention_distances(
     the attention to patches is scaled to add up to one.
 
     Args:
-        model: a plain transformer of timm's, whose layers are ``timm.layers.Attention``.
+        model: a transformer of timm's, with attention over all patches (ViT, DeiT, BEiT, EVA) or
+            in windows (Swin); :mod:`erf_tools.erf.attention_layers` has the list.
         selection: the images.
         procedure: resolution and transform; nothing else of it counts.
         device: see :func:`erf_tools.effective_receptive_field`.
@@ -52,7 +53,7 @@ def attention_distances(
         store: keeps the images that are made ready, for the next network.
 
     Raises:
-        UsageError: the network has no such layers, or not all its tokens lie on one grid.
+        UsageError: the network has no such layers, or they attend to other than its patches.
         ErfToolsError: the network failed, or its attention is not finite.
     """
     size = procedure.size(model.preprocessing)
@@ -60,7 +61,11 @@ def attention_distances(
     target = choose_device(device, model.module)
     found: dict[str, list[Tensor]] = {}
     with explained(model.name, model.module, size), copy_on_device(model.module, target) as network:
-        _listen(network, model.name, size, target, found)
+        for layer in attending_layers(network, model.name, size):
+            layer.module.fused_attn = False  # type: ignore[assignment]  # or no weights are there
+            layer.module.attn_drop = _Listening(
+                layer, target, found.setdefault(layer.path, []), model.name
+            )
         pixels = (store or PixelStore(0)).decode(selection.images, view)
         shown = tqdm(
             pixels,
@@ -100,62 +105,22 @@ def setting_of(model: Model, procedure: Procedure) -> dict[str, Any]:
     }
 
 
-def _listen(
-    network: nn.Module,
-    name: str,
-    size: tuple[int, int],
-    device: torch.device,
-    found: dict[str, list[Tensor]],
-) -> None:
-    """Have each layer add its heads' distances for each image ``[heads]`` to what is found."""
-    declared: Any = network
-    layers = [(path, each) for path, each in network.named_modules() if type(each) is Attention]
-    known = hasattr(network, "patch_embed") and hasattr(network, "num_prefix_tokens")
-    if not layers or not known:
-        raise UsageError(
-            f"{name} has no attention over all patches that timm lays open; choose one of timm's "
-            "plain transformers, as vit_small_patch16_224 is"
-        )
-    others = {type(each).__name__ for each in network.modules()} - {Attention.__name__}
-    if unknown := sorted(each for each in others if each.endswith("Attention")):
-        raise UsageError(
-            f"{name} has layers of other attention too ({', '.join(unknown)}), of which no "
-            "distances are known; choose a plain one, as vit_small_patch16_224 is"
-        )
-    patch = tuple(declared.patch_embed.patch_size)
-    grid = tuple(length // side for length, side in zip(size, patch, strict=True))
-    apart = _apart(grid, patch).to(device)
-    for path, layer in layers:
-        layer.fused_attn = False  # or the weights are never there
-        prefix = int(declared.num_prefix_tokens)
-        layer.attn_drop = _Listening(path, apart, prefix, found.setdefault(path, []), name)
-
-
 class _Listening(nn.Module):
-    """Stands where a layer's attention passes, and keeps its distances."""
+    """Stands where a layer's attention passes, and adds its heads' distances for an image."""
 
     def __init__(
-        self, name: str, apart: Tensor, prefix: int, found: list[Tensor], network: str
+        self, layer: AttendingLayer, device: torch.device, found: list[Tensor], network: str
     ) -> None:
         super().__init__()
-        self._name, self._apart, self._prefix = name, apart, prefix
-        self._found, self._network = found, network
+        self._layer, self._found, self._network = layer, found, network
+        self._apart = torch.from_numpy(layer.apart()).to(device)
         self.p = 0.0
 
     def forward(self, attention: Tensor) -> Tensor:
-        prefix = self._prefix
-        tokens = prefix + len(self._apart)
-        if attention.shape[-2:] != (tokens, tokens):
-            raise UsageError(f"{self._network}: {self._name} attends to other than all patches")
+        self._layer.check(tuple(attention.shape), self._network)
+        prefix = self._layer.prefix
         own = attention[..., prefix:, prefix:].double()
         own = own / own.sum(dim=-1, keepdim=True)
-        distances = (own * self._apart).sum(dim=-1).mean(dim=-1).cpu()
-        self._found += list(distances)
+        of_queries = (own * self._apart).sum(dim=-1)
+        self._found.append(of_queries.mean(dim=(0, 2)).cpu())
         return attention
-
-
-def _apart(grid: tuple[int, ...], patch: tuple[int, ...]) -> Tensor:
-    """Return the distances between the centres of patches, in pixels, ``[patches, patches]``."""
-    rows, columns = np.indices(grid)
-    places = np.stack([rows.ravel() * patch[0], columns.ravel() * patch[1]], axis=1)
-    return torch.from_numpy(np.linalg.norm(places[:, None] - places[None], axis=-1))

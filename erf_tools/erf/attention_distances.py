@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -44,9 +45,13 @@ class AttentionDistances(Recorded):
 
 
 def over_images(values: np.ndarray) -> Estimate:
-    """Return the mean of a value of each image ``[images]``, with Student's interval."""
+    """Return the mean of a distance of each image ``[images]``, with Student's interval.
+
+    It does not reach below zero, where no distance is.
+    """
     deviations = (values - values.mean()) / np.sqrt(len(values) * max(len(values) - 1, 1))
-    return t_interval(float(values.mean()), deviations, len(values))
+    found = t_interval(float(values.mean()), deviations, len(values))
+    return replace(found, low=0.0) if found.low < 0 else found
 
 
 def attention_table(results: Sequence[AttentionDistances]) -> pd.DataFrame:

@@ -115,9 +115,13 @@ def flips_in_words(flips: pd.DataFrame, measure: str) -> list[str]:
         above, below = (
             ", ".join(rows.loc[sign * rows["difference"] > 0, "protocol"]) for sign in (1, -1)
         )
-        beyond = "is beyond" if rows["settled"].all() else "is within"
+        if rows["difference_low"].isna().all():
+            verdict = "may be chance: there are no paired intervals"
+        else:
+            beyond = "beyond" if rows["settled"].all() else "within"
+            verdict = f"is {beyond} the paired intervals over images"
         found.append(
             f"{model} ({weights}) is above {other} ({other_weights}) by {above}, and below by "
-            f"{below}; the flip {beyond} the paired intervals over images."
+            f"{below}; the flip {verdict}."
         )
     return found

@@ -46,10 +46,11 @@ def agreement_matrix(agreement: pd.DataFrame, measure: str = ORDERED_BY[0]) -> p
 
 def notes(table: pd.DataFrame, agreement: pd.DataFrame, flips: pd.DataFrame) -> list[str]:
     """Return what a reader has to know, and what was found, a sentence or two each."""
+    some = table["effective_side_low"].notna().any()
+    intervals = "linear measures with 95 % intervals" if some else "too few for intervals"
     found = [
-        "Every protocol on the same images, linear measures with 95 % intervals over images. "
-        "Protocols with the same numbers differ only in which images they take and how they show "
-        "the map.",
+        f"Every protocol on the same images, {intervals}. Protocols with the same numbers differ "
+        "only in which images they take and how they show the map.",
         "Kendall's tau: of all pairs of networks, the share ordered alike less the share ordered "
         "otherwise, corrected for ties; with few networks it says little.",
     ]
@@ -66,8 +67,10 @@ def notes(table: pd.DataFrame, agreement: pd.DataFrame, flips: pd.DataFrame) -> 
     for measure in ORDERED_BY:
         words = flips_in_words(flips, measure)
         own = agreement[agreement["measure"] == measure]
-        lowest = own["tau"].min()
-        heading = f"{_IN_WORDS[measure]}: lowest tau {lowest:.2f}" if lowest == lowest else ""
+        known = own["tau"].dropna()
+        heading = f"{_IN_WORDS[measure]}: lowest tau {known.min():.2f}" if len(known) else ""
+        if 0 < len(known) < len(own):
+            heading += f" of {len(known)} of {len(own)} pairs of protocols, the others have none"
         if words:
             found += [f"{heading}. {words[0]}", *words[1:]]
         elif heading:

@@ -1,0 +1,119 @@
+"""Which layers of timm's transformers attend, and where the tokens lie that they attend to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import numpy as np
+from timm.layers.attention import Attention, AttentionRope
+from timm.models import beit, eva, swin_transformer, swin_transformer_v2, vision_transformer_relpos
+from torch import nn
+
+from erf_tools.errors import UsageError
+
+#: Layers whose tokens are all patches of the image, behind those that are none.
+_OF_ALL_PATCHES = (
+    Attention,
+    AttentionRope,
+    beit.Attention,
+    eva.EvaAttention,
+    vision_transformer_relpos.RelPosAttention,
+)
+#: Layers whose tokens are those of a window.
+_IN_WINDOWS = (swin_transformer.WindowAttention, swin_transformer_v2.WindowAttention)
+
+
+@dataclass(frozen=True)
+class AttendingLayer:
+    """A layer, and the grid of tokens that its attention is over.
+
+    Attributes:
+        path: of the layer in the network.
+        module: the layer; its attention, after the softmax, passes its ``attn_drop``.
+        grid: rows and columns of tokens that attend to each other.
+        pitch: from token to token, in pixels, (y, x).
+        prefix: tokens before these that are no patches.
+        grids: how many such grids there are in an image.
+    """
+
+    path: str
+    module: nn.Module
+    grid: tuple[int, int]
+    pitch: tuple[float, float]
+    prefix: int = 0
+    grids: int = 1
+
+    def apart(self) -> np.ndarray:
+        """Return the distances between the centres of tokens, in pixels, ``[tokens, tokens]``."""
+        places = np.indices(self.grid).reshape(2, -1).T * self.pitch
+        return np.linalg.norm(places[:, None] - places[None], axis=-1)
+
+    def check(self, attention: tuple[int, ...], network: str) -> None:
+        """Refuse attention ``[grids, heads, queries, keys]`` that is not over these tokens.
+
+        Raises:
+            UsageError: it is not, as where tokens are pooled, or windows reach into padding.
+        """
+        tokens = self.prefix + prod(self.grid)
+        if attention[0] != self.grids or attention[2:] != (tokens, tokens):
+            raise UsageError(
+                f"{network}: {self.path} attends to other than the image's patches; choose a "
+                "--resolution whose patches fill its windows, or another network"
+            )
+
+
+def attending_layers(network: nn.Module, name: str, size: tuple[int, int]) -> list[AttendingLayer]:
+    """Return the attending layers of a network, in its order.
+
+    Args:
+        network: the network.
+        name: what to call it.
+        size: height and width of its images, in pixels.
+
+    Raises:
+        UsageError: it has none, or others too, of which nothing is known.
+    """
+    found = []
+    others = set()
+    for path, module in network.named_modules():
+        if type(module) in _IN_WINDOWS:
+            block = network.get_submodule(path.rpartition(".")[0])
+            found.append(_in_windows(path, module, block, size))
+        elif type(module) in _OF_ALL_PATCHES and hasattr(network, "num_prefix_tokens"):
+            found.append(_of_all_patches(path, module, network, size))
+        elif type(module).__name__.endswith("Attention"):
+            others.add(type(module).__name__)
+    if not found:
+        raise UsageError(
+            f"{name} has no attention over patches that timm lays open; choose a transformer as "
+            "vit_small_patch16_224 or swin_tiny_patch4_window7_224 is"
+        )
+    if others:
+        raise UsageError(
+            f"{name} has layers of other attention too ({', '.join(sorted(others))}), of which no "
+            "distances are known; choose one as vit_small_patch16_224 is"
+        )
+    return found
+
+
+def _of_all_patches(
+    path: str, module: nn.Module, network: Any, size: tuple[int, int]
+) -> AttendingLayer:
+    pitch = tuple(network.patch_embed.patch_size)
+    rows, columns = (length // side for length, side in zip(size, pitch, strict=True))
+    return AttendingLayer(path, module, (rows, columns), pitch, int(network.num_prefix_tokens))
+
+
+def _in_windows(path: str, module: Any, block: Any, size: tuple[int, int]) -> AttendingLayer:
+    """Return a layer of Swin's; what its shift brings into a window from afar is masked."""
+    rows, columns = block.input_resolution
+    height, width = module.window_size
+    return AttendingLayer(
+        path,
+        module,
+        (height, width),
+        (size[0] / rows, size[1] / columns),
+        grids=rows * columns // (height * width),
+    )
