@@ -386,6 +386,29 @@ def test_global_along_one_axis_is_unbounded() -> None:
     assert (field.unbounded, field.basis) == (True, "grid")
 
 
+@pytest.mark.parametrize(
+    ("read", "unbounded"),
+    [
+        (lambda network, images: network(images) + network(images).mean((2, 3), True), True),
+        (lambda network, images: nn.Upsample(scale_factor=2)(network(images)), False),
+    ],
+)
+def test_what_thin_strips_have_shown_is_not_sought_on_thicker_ones(
+    read: Callable[[Any, Tensor], Tensor], unbounded: bool
+) -> None:
+    """It takes most of the time, and is the same again."""
+    heights = []
+
+    def noted(network: nn.Module, images: Tensor) -> Tensor:
+        heights.append(min(images.shape[2:]))
+        return read(network, images)
+
+    field = field_of(nn.Conv2d(3, 2, 4, 4), read=noted)
+    assert (field.unbounded, field.basis) == (unbounded, "grid")
+    assert set(heights) == {8, 224}
+    assert heights.count(224) < 6
+
+
 class Failing(nn.Module):
     def __init__(self) -> None:
         super().__init__()

@@ -58,6 +58,7 @@ class Axis:
         self._period = _PERIOD
         self._shortest = self._length = self._rounded(max(self._side, _SHORTEST))
         self._turn = 0
+        self._seen: StripPass | None = None
 
     @property
     def known(self) -> np.ndarray:
@@ -94,7 +95,12 @@ class Axis:
             self._add(self._run(self._length, margin, margin))
 
     def units(self) -> np.ndarray:
-        """Return the number of units that follows for the images' own side: ``[M]``."""
+        """Return the number of units that follows for the images' own side: ``[M]``.
+
+        Without any pass, as where no map of the other axis was sound, it is 0.
+        """
+        if self._seen is None:
+            return np.zeros_like(self.stride)
         return self._seen.units - (self._seen.length - self._side) // np.maximum(self.stride, 1)
 
     def confirm(self, other: Axis) -> None:
@@ -186,8 +192,8 @@ class Axis:
     def _run(self, length: int, before: int = 0, after: int = 0, closed: bool = True) -> StripPass:
         if length > self._longest:
             raise ValueError(f"a strip of {length} pixels is too long")
-        self._seen = self._run_on_strip(length, before, after, closed)
-        return self._seen
+        seen = self._seen = self._run_on_strip(length, before, after, closed)
+        return seen
 
     def _add(self, found: StripPass) -> None:
         """Narrow the intervals by what a pass has shown.
