@@ -23,6 +23,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from torchvision import transforms
 
 from analyses.timing import duration
+from erf_tools.computing import Computing
 from erf_tools.cue_conflict.categories import CATEGORIES, IMAGENET_CLASSES
 from erf_tools.cue_conflict.classify import category_scores, decide
 from erf_tools.cue_conflict.stimulus_sets import StimulusSet
@@ -226,7 +227,7 @@ def compare_decisions(
         return torch.cat(answers).double() + 1
 
     def ours() -> Tensor:
-        found = decide(model, stimuli, device=str(device))
+        found = decide(model, stimuli, computing=Computing(device=str(device)))
         answers = [CATEGORIES.index(answer) for answer in found.frame["response"]]
         return torch.tensor(answers).double() + 1
 

@@ -50,15 +50,15 @@ def agreement(bench: Bench) -> Iterator[Case]:
         double = replace(model, module=copy.deepcopy(model.module).double())
         measure = partial(_measured, resolution=bench.side, device=str(bench.device))
         few, images = select("builtin", 2), select("builtin", 8)
-        plain = measure(model, few, fast=False).map
-        there = _measured(model, few, resolution=bench.side, device="cpu", fast=False).map
+        plain = measure(model, few, exact=True).map
+        there = _measured(model, few, resolution=bench.side, device="cpu", exact=True).map
         yield Reading("difference from the CPU", apart(plain, there), "of the map's norm")
-        exact = measure(double, few, fast=False).map
+        exact = measure(double, few, exact=True).map
         yield Reading("from float64", apart(plain, exact), "of the map's norm")
         yield Reading("the CPU's from float64", apart(there, exact), "of the map's norm")
         found = measure(model, images)
         yield from _way(found)
-        exact = measure(double, images, fast=False).map
+        exact = measure(double, images, exact=True).map
         yield Reading("fast ways from float64", apart(found.map, exact), "of the map's norm")
 
     for name, weights in bench.families:

@@ -149,7 +149,7 @@ def measure_network(build: Callable[[], nn.Module], images: Tensor, size: Size) 
     network = settle(build(), images)
     side = (size.resolution, size.resolution)
     erf = erf_tools.effective_receptive_field(
-        network, num_images=size.num_images, resolution=size.resolution, fast=False
+        network, num_images=size.num_images, resolution=size.resolution, exact=True
     )
     return {
         "parameters": sum(parameter.numel() for parameter in network.parameters()),

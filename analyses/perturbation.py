@@ -71,7 +71,7 @@ def check(name: str, selection: Selection, output: Path) -> PerturbationERF:
         "check": check_record(_CHECKING, 0, len(selection)),
     }
     earlier = earlier_check(path)
-    if earlier and differing(earlier, setting, selection, fast=True):
+    if earlier and differing(earlier, setting, selection, exact=False):
         earlier = None
     if earlier and earlier.done:
         return earlier

@@ -103,15 +103,17 @@ def words(choices: Iterable[Choice], values: Mapping[str, Any]) -> list[str]:
 
 
 def spelled_out(
-    choices: Iterable[Choice], annotation: Callable[[Choice], Any] = lambda choice: choice.type
+    choices: Iterable[Choice],
+    annotation: Callable[[Choice], Any] = lambda choice: choice.type,
+    before: str = "",
 ) -> Callable[[_Function], _Function]:
     """Return a decorator by which the signature of a function names what its ``**choices`` are.
-
-    They come before the parameters that can be given by keyword only.
 
     Args:
         choices: that the function takes.
         annotation: gives the type of a parameter.
+        before: the parameter, given by keyword only, that they come before; the first of these by
+            default.
     """
 
     def decorate(function: _Function) -> _Function:
@@ -127,7 +129,9 @@ def spelled_out(
             for kind in (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY)
         }
         first, last = by_kind.values()
-        function.__signature__ = own.replace(parameters=[*first, *spelled, *last])  # type: ignore[attr-defined]
+        place = [each.name for each in last].index(before) if before else 0
+        parameters = [*first, *last[:place], *spelled, *last[place:]]
+        function.__signature__ = own.replace(parameters=parameters)  # type: ignore[attr-defined]
         return function
 
     return decorate

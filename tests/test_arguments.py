@@ -15,6 +15,7 @@ from erf_tools.erf.gradients import effective_receptive_field
 from erf_tools.errors import UsageError
 from erf_tools.images import select
 from erf_tools.models.loading import load_model
+from erf_tools.perturbation.measuring import perturbation_erf
 
 
 @pytest.mark.parametrize(
@@ -41,6 +42,11 @@ from erf_tools.models.loading import load_model
 def test_what_cannot_be_is_refused(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         effective_receptive_field(nn.Conv2d(3, 2, 3), **{"resolution": 32, **arguments})
+
+
+def test_what_a_function_has_no_use_for_is_no_keyword_of_it() -> None:
+    with pytest.raises(TypeError, match="batch_size"):
+        perturbation_erf(nn.Conv2d(3, 2, 3), resolution=32, batch_size=2)
 
 
 def test_numbers_of_numpy_are_numbers() -> None:

@@ -119,7 +119,7 @@ def test_noise_is_the_same_for_an_image_and_not_normalised(selection: Selection)
     model = as_model(Seeing(3, 4, 3, 1, 1), name="seeing")
     first, second = (
         erf_tools.effective_receptive_field(
-            model, selection, protocol="cvpods", resolution=64, fast=False
+            model, selection, protocol="cvpods", resolution=64, exact=True
         )
         for _ in range(2)
     )

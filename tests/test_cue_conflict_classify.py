@@ -17,6 +17,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 import erf_tools
+from erf_tools.computing import Computing
 from erf_tools.cue_conflict.categories import CATEGORIES, IMAGENET_CLASSES
 from erf_tools.cue_conflict.choices import Deciding
 from erf_tools.cue_conflict.classify import category_scores, decide
@@ -185,8 +186,8 @@ def test_other_heads_need_a_label_map(stimuli: StimulusSet) -> None:
 def test_batches_change_nothing(batch_size: int, stimuli: StimulusSet) -> None:
     model = load_model("resnet18", "random")
     model.module.double()
-    expected = decide(model, stimuli, batch_size=2).frame
-    assert decide(model, stimuli, batch_size=batch_size).frame.equals(expected)
+    expected = decide(model, stimuli, computing=Computing(batch_size=2)).frame
+    assert decide(model, stimuli, computing=Computing(batch_size=batch_size)).frame.equals(expected)
 
 
 def test_misuse_is_explained(stimuli: StimulusSet, edges: Path) -> None:
@@ -334,7 +335,7 @@ def test_logits_that_are_not_finite_decide_nothing(
     name = stimuli.stimuli[first].name
     for batch_size in (1, 3, 7):
         with pytest.raises(ErfToolsError, match=f"not finite for the stimulus {name}: it decides"):
-            decide(Broken(), stimuli, batch_size=batch_size)
+            decide(Broken(), stimuli, computing=Computing(batch_size=batch_size))
 
 
 def test_classes_that_are_masked_out_are_fine(stimuli: StimulusSet) -> None:

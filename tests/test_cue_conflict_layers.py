@@ -14,6 +14,7 @@ from reference import slow_two_way_variance
 from scipy.stats import t
 from torch import Tensor, nn
 
+from erf_tools.computing import Computing
 from erf_tools.cue_conflict.categories import CATEGORIES
 from erf_tools.cue_conflict.choices import HeadFree
 from erf_tools.cue_conflict.layer_tables import layer_table
@@ -214,7 +215,7 @@ class Small(nn.Module):
 def test_layers_of_a_network_are_read_in_one_pass(few: StimulusSet, tmp_path: Path) -> None:
     network = Small().eval()
     chosen = HeadFree(head_free=True, layers=("first", "second"))
-    found = head_free(network, few, chosen, batch_size=5)
+    found = head_free(network, few, chosen, computing=Computing(batch_size=5))
     assert [(layer.layer, layer.dimensions) for layer in found.layers] == [
         ("first", 4),
         ("second", 6),

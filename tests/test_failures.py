@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from erf_tools import effective_receptive_field, shape_bias
+from erf_tools.computing import Computing
 from erf_tools.cue_conflict.stimuli import open_stimuli
 from erf_tools.cue_conflict.stimulus_sets import StimulusSet
 from erf_tools.erf.measuring import measurable
@@ -235,7 +236,7 @@ def test_what_goes_wrong_elsewhere_is_not_the_networks_fault() -> None:
     model = as_model(nn.Sequential(conv()))
     with (
         pytest.raises(FileNotFoundError),
-        measurable(model, Procedure(resolution=SIDE), [model.tap], device="cpu"),
+        measurable(model, Procedure(resolution=SIDE), [model.tap], Computing(device="cpu")),
     ):
         raise FileNotFoundError
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from erf_tools.computing import Computing
 from erf_tools.erf.gradients import effective_receptive_field, measure_layers
 from erf_tools.erf.procedure import Procedure
 from erf_tools.errors import UsageError
@@ -34,10 +35,14 @@ def test_several_layers_of_one_pass_equal_separate_runs() -> None:
     taps = find_taps(model.module, ["layer*", "layer2.0.conv1"])
     assert [tap.path for tap in taps] == ["layer1", "layer2", "layer2.0.conv1", "layer3", "layer4"]
     procedure = Procedure(resolution=64)
-    together = measure_layers(model, selection, procedure, taps, batch_size=1, fast=False)
+    together = measure_layers(
+        model, selection, procedure, taps, computing=Computing(exact=True, batch_size=1)
+    )
     assert passes == [1, 1, 1]
     for tap, result in zip(taps, together, strict=True):
-        (alone,) = measure_layers(model, selection, procedure, [tap], batch_size=1, fast=False)
+        (alone,) = measure_layers(
+            model, selection, procedure, [tap], computing=Computing(exact=True, batch_size=1)
+        )
         np.testing.assert_array_equal(alone.map, result.map)
         np.testing.assert_equal(alone.measures.values(), result.measures.values())
         assert alone.center == result.center

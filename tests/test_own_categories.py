@@ -14,6 +14,7 @@ import pytest
 from conftest import Command
 from PIL import Image
 
+from erf_tools.computing import Computing
 from erf_tools.cue_conflict.categories import (
     SIXTEEN,
     Categories,
@@ -192,7 +193,7 @@ def test_a_ranking_by_classes_sorts_all_of_them(folder: Path) -> None:
     given = []
     model = load_model("network.py:build")
     model.module.register_forward_hook(lambda module, inputs, output: given.append(output))
-    made = decide(model, stimuli, Deciding("model"), batch_size=24)
+    made = decide(model, stimuli, Deciding("model"), computing=Computing(batch_size=24))
     assert made.scores
     logits = next(each for each in given if len(each) == 24).tolist()
     for row, name in zip(logits, made.frame.index, strict=True):

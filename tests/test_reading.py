@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint, checkpoint_sequential
 from torchvision.models.feature_extraction import create_feature_extractor
 
+from erf_tools.computing import Computing
 from erf_tools.erf.gradients import measure_layers
 from erf_tools.erf.procedure import Procedure
 from erf_tools.errors import UsageError
@@ -76,9 +77,11 @@ def test_layers_of_one_pass_equal_layers_alone(name: str) -> None:
         for tap, features in zip(taps, read_maps(model.module, taps, images), strict=True):
             assert torch.equal(features, read_features(model.module, tap, images))
     selection, procedure = select("builtin", 1), Procedure(resolution=64)
-    together = measure_layers(model, selection, procedure, taps, fast=False)
+    together = measure_layers(model, selection, procedure, taps, computing=Computing(exact=True))
     for tap, result in zip(taps, together, strict=True):
-        (alone,) = measure_layers(model, selection, procedure, [tap], fast=False)
+        (alone,) = measure_layers(
+            model, selection, procedure, [tap], computing=Computing(exact=True)
+        )
         np.testing.assert_array_equal(result.total, alone.total)
 
 
@@ -142,7 +145,9 @@ def test_modules_that_methods_of_timm_leave_out_are_read_beside_them() -> None:
 def measured(network: nn.Module, *layers: str) -> list[np.ndarray]:
     model, taps = as_model(network.eval()), [Tap(layer) for layer in layers]
     procedure = Procedure(resolution=64)
-    results = measure_layers(model, select("builtin", 1), procedure, taps, fast=False)
+    results = measure_layers(
+        model, select("builtin", 1), procedure, taps, computing=Computing(exact=True)
+    )
     return [result.total for result in results]
 
 

@@ -13,6 +13,7 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
+from erf_tools.computing import Computing
 from erf_tools.cue_conflict.categories import CATEGORIES
 from erf_tools.cue_conflict.stimuli import open_stimuli
 from erf_tools.erf.procedure import Procedure
@@ -66,7 +67,11 @@ def erfs(folder: Path) -> Study:
 
     def study(output: Path) -> object:
         return measure_erfs(
-            wanted, select("builtin", 1), output, Procedure(resolution=16), device="cpu"
+            wanted,
+            select("builtin", 1),
+            output,
+            Procedure(resolution=16),
+            computing=Computing(device="cpu"),
         )
 
     return study
@@ -83,7 +88,9 @@ def decisions(folder: Path) -> Study:
     wanted = requests(["networks:classifier"], ["pretrained"])
 
     def study(output: Path) -> object:
-        return measure_decisions(wanted, stimuli, output, reference=False, device="cpu")
+        return measure_decisions(
+            wanted, stimuli, output, reference=False, computing=Computing(device="cpu")
+        )
 
     return study
 

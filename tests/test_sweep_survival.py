@@ -31,6 +31,7 @@ from sweep_studies import (
     write_study,
 )
 
+from erf_tools.computing import Computing
 from erf_tools.erf.gradients import measure_layers
 from erf_tools.erf.maps import ERF
 from erf_tools.erf.procedure import Procedure
@@ -66,7 +67,11 @@ def test_results_are_those_of_a_single_run(study: Path) -> None:
     done = sweep(study)
     model = load_model("networks:three")
     (whole,) = measure_layers(
-        model, select("images", 6), Procedure(resolution=32), [model.tap], device="cpu"
+        model,
+        select("images", 6),
+        Procedure(resolution=32),
+        [model.tap],
+        computing=Computing(device="cpu"),
     )
     joined = ERF.load("out/erf/ding2022/networks_three/erf.npz")
     np.testing.assert_allclose(joined.total, whole.total, rtol=1e-12)

@@ -14,6 +14,7 @@ from reference import ding2022_map, randomise_norms
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from erf_tools.computing import Computing
 from erf_tools.erf.gradients import effective_receptive_field
 from erf_tools.erf.maps import ERF
 from erf_tools.erf.measuring import measurable
@@ -200,7 +201,7 @@ def test_the_record_says_how_it_was_computed_and_how_far_off(side: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("count", "options"), [(FEW - 1, {}), (FEW + 1, {"fast": False}), (2, {"batch_size": 1})]
+    ("count", "options"), [(FEW - 1, {}), (FEW + 1, {"exact": True}), (2, {"batch_size": 1})]
 )
 def test_few_images_and_exact_ones_are_computed_plainly(
     count: int, options: dict[str, object]
@@ -218,7 +219,7 @@ def test_few_images_and_exact_ones_are_computed_plainly(
 
 def test_exact_and_a_batch_size_exclude_each_other() -> None:
     with pytest.raises(UsageError, match="takes each image by itself"):
-        measured(smooth(), photographs(2, 32), fast=False, batch_size=2)
+        measured(smooth(), photographs(2, 32), exact=True, batch_size=2)
 
 
 def test_a_batch_size_that_is_asked_for_is_proven_too() -> None:
@@ -374,7 +375,9 @@ def test_each_part_of_the_images_begins_with_the_network_as_it_is() -> None:
     network = made(counter)
     network.count = 0
     model = as_model(network, preprocessing=OWN, tap=Tap("", "NCHW"))
-    with measurable(model, Procedure(resolution=32), [model.tap], device="cpu") as measuring:
+    with measurable(
+        model, Procedure(resolution=32), [model.tap], Computing(device="cpu")
+    ) as measuring:
         shards = [measuring.measure(select(photographs(3, 32)), (1,) * 3)[0] for _ in range(2)]
     np.testing.assert_array_equal(shards[0].total, shards[1].total)
 

@@ -10,10 +10,7 @@ import typer
 from erf_tools.choices import declared, spelled_out, taken
 from erf_tools.cli.inputs import report_images, wanted_models
 from erf_tools.cli.options import (
-    BatchSize,
     Channels,
-    Device,
-    Exact,
     Models,
     Offline,
     Output,
@@ -21,24 +18,22 @@ from erf_tools.cli.options import (
     Seed,
     WeightChoices,
     option,
-    read_batch_size,
 )
 from erf_tools.cli.outcomes import raise_failures, say, say_written
+from erf_tools.computing import COMPUTING, Computing
 from erf_tools.erf.procedure import Procedure
 from erf_tools.image_choices import ImageChoices
 
 _IMAGES = tuple(each for each in declared(ImageChoices) if each.name != "labels")
 
 
+@spelled_out(COMPUTING, option, before="seed")
 @spelled_out((*_IMAGES, *declared(Procedure)), option)
 def audit(
     model: Models,
     weights: WeightChoices = ["pretrained"],  # noqa: B006 - Typer copies it
     *,
-    exact: Exact = False,
     channels: Channels = 3,
-    batch_size: BatchSize = "auto",
-    device: Device = "auto",
     seed: Seed = 0,
     offline: Offline = False,
     output: Output = Path("results/audit"),
@@ -51,6 +46,7 @@ def audit(
     """
     images = ImageChoices(**taken(_IMAGES, choices))
     procedure = Procedure().varied(**taken(declared(Procedure), choices))
+    computing = Computing(**taken(COMPUTING, choices))
     from erf_tools.images import select
 
     wanted = wanted_models(model, weights, offline, channels)
@@ -65,12 +61,10 @@ def audit(
         selection,
         output,
         procedure,
-        batch_size=read_batch_size(batch_size),
-        device=device,
+        computing=computing,
         seed=seed,
         overwrite=overwrite,
         progress=True,
-        fast=not exact,
     )
     for name in outcome.reused:
         say(f"{name}: measured before with the same images and settings", err=True)

@@ -13,10 +13,7 @@ import typer
 from erf_tools.choices import declared, spelled_out, taken
 from erf_tools.cli.inputs import report_images, wanted_models
 from erf_tools.cli.options import (
-    BatchSize,
     Channels,
-    Device,
-    Exact,
     Models,
     NoReference,
     Offline,
@@ -25,9 +22,9 @@ from erf_tools.cli.options import (
     Seed,
     WeightChoices,
     option,
-    read_batch_size,
 )
 from erf_tools.cli.outcomes import print_study, raise_failures, say
+from erf_tools.computing import COMPUTING, Computing
 from erf_tools.erf.procedure import PROCEDURE, Procedure
 from erf_tools.errors import UsageError
 from erf_tools.image_choices import ImageChoices
@@ -40,12 +37,12 @@ if TYPE_CHECKING:
 _CHOICES = (*declared(ImageChoices), *PROCEDURE, *declared(Layers), *CHECKING)
 
 
+@spelled_out(COMPUTING, option, before="seed")
 @spelled_out(_CHOICES, option)
 def erf(
     model: Models,
     weights: WeightChoices = ["pretrained"],  # noqa: B006 - Typer copies it
     *,
-    exact: Exact = False,
     check: Annotated[
         bool,
         typer.Option(
@@ -65,8 +62,6 @@ def erf(
     ] = None,
     no_reference: NoReference = False,
     channels: Channels = 3,
-    batch_size: BatchSize = "auto",
-    device: Device = "auto",
     seed: Seed = 0,
     offline: Offline = False,
     output: Output = Path("results/erf"),
@@ -78,6 +73,7 @@ def erf(
     Example: erf-tools erf --model replknet31b,resnet101 --weights random --resolution 512
     """
     images, procedure, layers = asked(choices)
+    computing = Computing(**taken(COMPUTING, choices))
     checking = Checking(**taken(CHECKING, choices))
     if checking != Checking() and not check:
         raise UsageError("--cells and --replacement are for --check; add it, or leave them out")
@@ -97,12 +93,10 @@ def erf(
         procedure,
         layers,
         labels=Path(images.labels) if images.labels else None,
-        batch_size=read_batch_size(batch_size),
-        device=device,
+        computing=computing,
         seed=seed,
         overwrite=overwrite,
         progress=True,
-        fast=not exact,
         reference=not no_reference,
         checking=checking if check else None,
     )

@@ -11,8 +11,8 @@ import typer
 
 from erf_tools.addresses import is_address
 from erf_tools.choices import Choice
-from erf_tools.errors import UsageError
-from erf_tools.numbers import LARGEST_BATCH, LARGEST_SEED
+from erf_tools.computing import DEVICE
+from erf_tools.numbers import LARGEST_SEED
 
 #: What stands between commas: brackets and quotes are whole.
 _NAME = re.compile(r'(?:\[[^\]]*\]|\{[^}]*\}|"[^"]*"|[^,])+')
@@ -43,8 +43,7 @@ Channels = Annotated[
         help="That the networks take: luminance; red, green, blue; or these and luminance.",
     ),
 ]
-BatchSize = Annotated[str, typer.Option(metavar="auto|N", help="Images at once.")]
-Device = Annotated[str, typer.Option(metavar="NAME", help="auto, cpu, cuda, cuda:1 or mps.")]
+Device = Annotated[str, typer.Option(metavar=DEVICE.metavar, help=DEVICE.help)]
 Seed = Annotated[
     int,
     typer.Option(
@@ -57,13 +56,6 @@ Offline = Annotated[
 Output = Annotated[Path, typer.Option(metavar="DIR", help="Folder for the results.")]
 Overwrite = Annotated[
     bool, typer.Option("--overwrite", help="Replace other results in the folder.")
-]
-Exact = Annotated[
-    bool,
-    typer.Option(
-        "--exact",
-        help="Compute plainly, image by image, also where faster ways are proven to give the same.",
-    ),
 ]
 NoReference = Annotated[
     bool, typer.Option("--no-reference", help="Leave out what others have published.")
@@ -116,18 +108,3 @@ def split_weights(values: list[str]) -> list[str]:
                 choices.append(part)
                 in_address = is_address(part)
     return choices
-
-
-def read_batch_size(text: str) -> int | None:
-    """Return the number, or None for ``auto``.
-
-    Raises:
-        UsageError: it is neither.
-    """
-    if text == "auto":
-        return None
-    if not re.fullmatch(r"[0-9]{1,6}", text) or not 1 <= int(text) <= LARGEST_BATCH:
-        raise UsageError(
-            f"--batch-size is {text!r}; it is auto or a number from 1 to {LARGEST_BATCH}"
-        )
-    return int(text)

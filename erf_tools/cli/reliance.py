@@ -10,9 +10,7 @@ import typer
 from erf_tools.choices import declared, spelled_out, taken
 from erf_tools.cli.inputs import opened_stimuli, report_images, report_left_out, wanted_models
 from erf_tools.cli.options import (
-    BatchSize,
     Channels,
-    Device,
     Models,
     Offline,
     Output,
@@ -20,9 +18,9 @@ from erf_tools.cli.options import (
     Seed,
     WeightChoices,
     option,
-    read_batch_size,
 )
 from erf_tools.cli.outcomes import raise_failures, say, say_written
+from erf_tools.computing import BATCHED, Computing
 from erf_tools.errors import UsageError
 from erf_tools.numbers import LARGEST
 from erf_tools.reliance.choices import Suppressing
@@ -31,6 +29,7 @@ if TYPE_CHECKING:
     from erf_tools.reliance.judged import JudgedImages
 
 
+@spelled_out(BATCHED, option, before="seed")
 @spelled_out(declared(Suppressing), option)
 def reliance(
     model: Models,
@@ -70,8 +69,6 @@ def reliance(
         ),
     ] = None,
     channels: Channels = 3,
-    batch_size: BatchSize = "auto",
-    device: Device = "auto",
     seed: Seed = 0,
     offline: Offline = False,
     output: Output = Path("results/reliance"),
@@ -85,6 +82,7 @@ def reliance(
     from erf_tools.reliance.suppressions import chosen
 
     suppressing = Suppressing(**taken(declared(Suppressing), choices))
+    computing = Computing(**taken(BATCHED, choices))
     chosen(suppressing.cues)  # before anything is read
     if (images is None) == (stimuli is None):
         raise UsageError("give either --images, a folder with labels, or --stimuli")
@@ -102,8 +100,7 @@ def reliance(
         judged,
         output,
         suppressing,
-        batch_size=read_batch_size(batch_size),
-        device=device,
+        computing=computing,
         seed=seed,
         overwrite=overwrite,
         progress=True,

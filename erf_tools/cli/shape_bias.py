@@ -10,9 +10,7 @@ import typer
 from erf_tools.choices import declared, spelled_out, taken
 from erf_tools.cli.inputs import opened_stimuli, report_left_out, wanted_models
 from erf_tools.cli.options import (
-    BatchSize,
     Channels,
-    Device,
     Models,
     NoReference,
     Offline,
@@ -21,10 +19,10 @@ from erf_tools.cli.options import (
     Seed,
     WeightChoices,
     option,
-    read_batch_size,
     split_names,
 )
 from erf_tools.cli.outcomes import raise_failures, say, say_written
+from erf_tools.computing import BATCHED, Computing
 from erf_tools.cue_conflict.choices import Deciding, HeadFree, StimulusChoices
 from erf_tools.errors import UsageError
 
@@ -33,6 +31,7 @@ if TYPE_CHECKING:
     from erf_tools.studies.shape_bias import DecisionStudy
 
 
+@spelled_out(BATCHED, option, before="seed")
 @spelled_out((*declared(StimulusChoices), *declared(Deciding), *declared(HeadFree)), option)
 def shape_bias(
     model: Models = [],  # noqa: B006 - Typer copies it
@@ -54,8 +53,6 @@ def shape_bias(
         ),
     ] = None,
     channels: Channels = 3,
-    batch_size: BatchSize = "auto",
-    device: Device = "auto",
     seed: Seed = 0,
     offline: Offline = False,
     output: Output = Path("results/shape_bias"),
@@ -100,8 +97,7 @@ def shape_bias(
 
     common: dict[str, Any] = {
         "deciding": deciding,
-        "batch_size": read_batch_size(batch_size),
-        "device": device,
+        "computing": Computing(**taken(BATCHED, choices)),
         "seed": seed,
         "overwrite": overwrite,
         "progress": True,

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from erf_tools.choices import declared, spelled_out
+from erf_tools.computing import COMPUTING, Computing
 from erf_tools.cue_conflict.categories import IMAGENET_CLASSES, Categories
 from erf_tools.cue_conflict.choices import Deciding
 from erf_tools.cue_conflict.decisions import Decisions, decision_frame
@@ -30,13 +31,11 @@ from erf_tools.models.model import Model, as_model
 from erf_tools.provenance import versions
 
 
-@spelled_out(declared(Deciding))
+@spelled_out((*declared(Deciding), *COMPUTING))
 def shape_bias(
     model: Model | nn.Module,
     stimuli: str | Path | StimulusSet = "cue-conflict",
     label_map: Mapping[str, Sequence[int]] | None = None,
-    batch_size: int | None = None,
-    device: str = "auto",
     progress: bool = False,
     deciding: Deciding | None = None,
     **choices: Any,
@@ -47,11 +46,10 @@ def shape_bias(
         model: from :func:`erf_tools.load_model`, or any ``nn.Module`` that gives logits.
         stimuli: a folder, ``"cue-conflict"`` for the published set, or a checked set.
         label_map: category -> class indices, for a head that is not ImageNet-1K's.
-        batch_size: stimuli at once; by default what is fast on the device.
-        device: as in :func:`erf_tools.effective_receptive_field`.
         progress: show a progress bar (in a terminal only).
         deciding: how the network decides.
-        choices: of ``deciding`` that are chosen otherwise, as in ``preset="mvh"``.
+        choices: of ``deciding`` that are chosen otherwise, as in ``preset="mvh"``; and of how the
+            network is run, as in ``device="cpu"``, see :class:`~erf_tools.computing.Computing`.
 
     Returns:
         Counts and measures, with the decisions themselves in ``decisions``.
@@ -60,11 +58,12 @@ def shape_bias(
         UsageError: the stimuli carry no conflict, or something cannot be done as asked.
         ErfToolsError: the network failed.
     """
+    computing = Computing.among(choices, COMPUTING)
     deciding = replace(deciding or Deciding(), **choices)
     found = stimuli if isinstance(stimuli, StimulusSet) else open_stimuli(stimuli)
     if not found.conflict:
         raise UsageError(f"{found.source} holds single-cue stimuli, which have no shape bias")
-    made = decide(model, found, deciding, label_map, batch_size, device, progress)
+    made = decide(model, found, deciding, label_map, computing, progress)
     return DecisionMaker.from_decisions(made)
 
 
@@ -73,14 +72,12 @@ def decide(
     stimuli: StimulusSet,
     deciding: Deciding | None = None,
     label_map: Mapping[str, Sequence[int]] | None = None,
-    batch_size: int | None = None,
-    device: str = "auto",
+    computing: Computing | None = None,
     progress: bool = False,
-    fast: bool = True,
 ) -> Decisions:
     """Let a network decide on every stimulus; for the arguments see :func:`erf_tools.shape_bias`.
 
-    With ``fast``, what can be is folded into the weights first; see
+    Unless it is to be computed exactly, what can be is folded into the weights first; see
     :func:`erf_tools.kernels.folding.folded`.
 
     Softmax over all classes in float32, then ``aggregation`` over each category's classes; the
@@ -90,15 +87,15 @@ def decide(
     """
     if not isinstance(model, Model):
         model = as_model(model)
-    deciding = deciding or Deciding()
+    deciding, computing = deciding or Deciding(), computing or Computing()
     setting, name = settings(model, stimuli, deciding, label_map), model.name
     classes = category_classes(model, stimuli.categories, label_map)
     own = classes if model.classes or label_map is not None else None
-    target = choose_device(device, model.module)
+    target = choose_device(computing.device, model.module)
     mean, std = statistics(deciding.preset, model.preprocessing)
     given: list[Tensor] = []
-    batches = shown(model, stimuli, deciding.preset, batch_size, target, progress)
-    with classifier(model, target, mean, std, deciding.output_key, fast) as classify:
+    batches = shown(model, stimuli, deciding.preset, computing, target, progress)
+    with classifier(model, target, mean, std, deciding.output_key, not computing.exact) as classify:
         for pixels in batches:
             logits = classify(pixels)
             check_classes(name, logits.shape[1], own)

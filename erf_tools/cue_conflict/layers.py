@@ -11,6 +11,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from erf_tools.computing import Computing
 from erf_tools.cue_conflict.choices import Deciding, HeadFree
 from erf_tools.cue_conflict.representation import LayerCues, Layered, Sharing, representation
 from erf_tools.cue_conflict.showing import shown, shown_settings, statistics
@@ -37,10 +38,8 @@ def head_free(
     stimuli: StimulusSet,
     chosen: HeadFree | None = None,
     deciding: Deciding | None = None,
-    batch_size: int | None = None,
-    device: str = "auto",
+    computing: Computing | None = None,
     progress: bool = False,
-    fast: bool = True,
 ) -> Layered:
     """Measure how much of shape and of texture the layers of a network hold.
 
@@ -52,10 +51,8 @@ def head_free(
         stimuli: a checked set.
         chosen: which layers, and which similarity.
         deciding: the preset by which stimuli are shown, and which part of a layer's output.
-        batch_size: see :func:`erf_tools.shape_bias`.
-        device: see :func:`erf_tools.shape_bias`.
+        computing: how; unless exactly, what can be is folded into the weights first.
         progress: see :func:`erf_tools.shape_bias`.
-        fast: fold what can be into the weights first.
 
     Raises:
         UsageError: the stimuli carry no conflict, or there is no such layer.
@@ -63,6 +60,7 @@ def head_free(
     """
     if not isinstance(model, Model):
         model = as_model(model)
+    computing = computing or Computing()
     chosen, deciding = chosen or HeadFree(head_free=True), deciding or Deciding()
     if not stimuli.conflict:
         raise UsageError(f"{stimuli.source} holds single-cue stimuli; triplets need both cues")
@@ -72,7 +70,7 @@ def head_free(
     )
     taps = chosen_taps(model, chosen, deciding)
     size = (setting["input"][0], setting["input"][1])
-    target = choose_device(device, model.module)
+    target = choose_device(computing.device, model.module)
     given: list[list[Tensor]] = []
     with (
         explained(model.name, model.module, size),
@@ -83,11 +81,11 @@ def head_free(
         def read(net: nn.Module, images: Tensor) -> list[Tensor]:
             return read_maps(net, taps, images)
 
-        if model.input_size is None and fast:
+        if model.input_size is None and not computing.exact:
             network = folded(network, read, size, {tap.path for tap in taps})
         dtype = floating_type(network)
         mean, std = statistics(deciding.preset, model.preprocessing)
-        for pixels in shown(model, conflict, deciding.preset, batch_size, target, progress):
+        for pixels in shown(model, conflict, deciding.preset, computing, target, progress):
             with torch.inference_mode():
                 maps = read(network, normalise(pixels, mean, std, target, dtype))
             given.append([each.mean(dim=(2, 3)).double().cpu() for each in maps])

@@ -12,12 +12,12 @@ import torch
 from PIL import Image
 from tqdm import tqdm
 
+from erf_tools.computing import Computing
 from erf_tools.cue_conflict.stimulus_sets import SIDE, Stimulus, StimulusSet
 from erf_tools.errors import UsageError
 from erf_tools.images import ahead
 from erf_tools.models.logits import fast_batch
 from erf_tools.models.model import Model
-from erf_tools.numbers import LARGEST_BATCH, whole_number
 from erf_tools.preprocessing import (
     IMAGENET_MEAN,
     IMAGENET_STD,
@@ -105,7 +105,7 @@ def shown(
     model: Model,
     stimuli: StimulusSet,
     preset: str,
-    batch_size: int | None,
+    computing: Computing,
     device: torch.device,
     progress: bool = False,
 ) -> Iterator[np.ndarray]:
@@ -115,15 +115,12 @@ def shown(
         model: the network that they are for.
         stimuli: the stimuli.
         preset: name of one of :data:`PRESETS`.
-        batch_size: stimuli at once; by default what is fast on the device.
+        computing: how many at once; by default what is fast on the device.
         device: where the network is.
         progress: show a progress bar (in a terminal only).
 
     Yields:
         uint8 ``[N, height, width, 3]``.
-
-    Raises:
-        UsageError: there is no such batch size.
     """
 
     def pixels(stimulus: Stimulus) -> np.ndarray:
@@ -131,9 +128,7 @@ def shown(
         _check_size(stimulus.name, image, preset)
         return np.asarray(PRESETS[preset].view(image, model.preprocessing))
 
-    if batch_size is None:
-        batch_size = fast_batch(device)
-    batch_size = whole_number(batch_size, "--batch-size", 1, LARGEST_BATCH)
+    batch_size = computing.images_at_once or fast_batch(device)
     views = ahead(pixels, stimuli.stimuli)
     hidden = None if progress else True
     with tqdm(total=len(stimuli), desc=model.name, unit="image", disable=hidden) as bar:

@@ -10,6 +10,7 @@ from PIL import Image
 from torch import nn
 
 from erf_tools.choices import spelled_out
+from erf_tools.computing import COMPUTING, Computing
 from erf_tools.erf.maps import ERF
 from erf_tools.erf.measuring import measurable
 from erf_tools.erf.parts import group_lengths, join
@@ -18,10 +19,9 @@ from erf_tools.features.taps import Tap, find_taps
 from erf_tools.image_choices import Order
 from erf_tools.images import PixelStore, Selection, select
 from erf_tools.models.model import Model, as_model
-from erf_tools.numbers import LARGEST_BATCH, whole_number
 
 
-@spelled_out(PROCEDURE)
+@spelled_out((*PROCEDURE, *COMPUTING))
 def effective_receptive_field(
     model: Model | nn.Module,
     images: str | Path | Sequence[str | Path | Image.Image] | Selection = "builtin",
@@ -30,10 +30,7 @@ def effective_receptive_field(
     seed: int = 0,
     layer: str | Tap | None = None,
     procedure: Procedure | None = None,
-    batch_size: int | None = None,
-    device: str = "auto",
     progress: bool = False,
-    fast: bool = True,
     **choices: Any,
 ) -> ERF:
     """Measure the effective receptive field of a unit of a network.
@@ -52,17 +49,12 @@ def effective_receptive_field(
         layer: dotted name of a module, or a :class:`~erf_tools.features.taps.Tap`; by default the
             model's own tap, the last map before pooling.
         procedure: what is measured, apart from network, layer and images; the paper's by default.
-        batch_size: images at once; by default as many as fit comfortably. On CUDA a batch that
-            does not fit is halved.
-        device: ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps``. ``auto`` is CUDA where there is
-            one, else where the network is.
         progress: show a progress bar (in a terminal only).
-        fast: compute faster where it pays: norms folded into weights, only what the unit sees,
-            several images at once. It is compared with plain computation on two of the images, and
-            not used where it differs by more than rounding. ``False``: plainly, image by image.
         choices: of the procedure that are chosen otherwise, as in ``resolution=512``,
-            ``protocol="kim2023"`` or ``gradient="abs"``; see
-            :meth:`erf_tools.erf.procedure.Procedure.varied`.
+            ``protocol="kim2023"`` or ``gradient="abs"``, see
+            :meth:`erf_tools.erf.procedure.Procedure.varied`; and of how the network is run, as in
+            ``device="cpu"``, ``batch_size=8`` or ``exact=True``, see
+            :class:`~erf_tools.computing.Computing`.
 
     Returns:
         The result; its ``map`` is float64 ``[height, width]``.
@@ -71,6 +63,7 @@ def effective_receptive_field(
         UsageError: something cannot be measured as asked.
         ErfToolsError: the network failed.
     """
+    computing = Computing.among(choices, COMPUTING)
     procedure = (procedure or Procedure()).varied(**choices)
     if not isinstance(model, Model):
         model = as_model(model)
@@ -82,10 +75,8 @@ def effective_receptive_field(
         selection,
         procedure,
         [layer or model.tap],
-        batch_size=batch_size,
-        device=device,
+        computing=computing,
         progress=progress,
-        fast=fast,
     )
     return result
 
@@ -96,11 +87,9 @@ def measure_layers(
     procedure: Procedure,
     taps: Sequence[Tap],
     labels: Mapping[str, int] | None = None,
-    batch_size: int | None = None,
-    device: str = "auto",
+    computing: Computing | None = None,
     progress: bool = False,
     store: PixelStore | None = None,
-    fast: bool = True,
 ) -> list[ERF]:
     """Measure the ERF of several layers, with one forward pass per image for all of them.
 
@@ -110,11 +99,9 @@ def measure_layers(
         procedure: what is measured.
         taps: the layers.
         labels: class indices by image name; labelled images are classified as well.
-        batch_size: see :func:`erf_tools.effective_receptive_field`.
-        device: see :func:`erf_tools.effective_receptive_field`.
+        computing: how.
         progress: show a progress bar (in a terminal only).
         store: keeps the images that are made ready, for the next network.
-        fast: see :func:`erf_tools.effective_receptive_field`.
 
     Returns:
         A result per tap, each equal to that of a run of its own.
@@ -123,11 +110,9 @@ def measure_layers(
         UsageError: something cannot be measured as asked.
         ErfToolsError: the network failed.
     """
-    if batch_size is not None:
-        batch_size = whole_number(batch_size, "--batch-size", 1, LARGEST_BATCH)
     size = procedure.size(model.preprocessing)
     lengths = group_lengths(len(selection), size, len(taps))
     images = len(selection)
-    with measurable(model, procedure, taps, batch_size, device, fast, images) as network:
+    with measurable(model, procedure, taps, computing, images) as network:
         parts = network.measure(selection, lengths, labels, progress, store)
     return [join([part]) for part in parts]

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from erf_tools.computing import Computing
 from erf_tools.erf.contributions import Contributions
 from erf_tools.erf.course import Course
 from erf_tools.erf.maps import MeasuredImage
@@ -54,9 +55,7 @@ def measurable(
     model: Model,
     procedure: Procedure,
     taps: Sequence[Tap],
-    batch_size: int | None = None,
-    device: str = "auto",
-    fast: bool = True,
+    computing: Computing | None = None,
     images: int | None = None,
 ) -> Iterator[MeasurableNetwork]:
     """Have a network ready to measure some of its layers, over as many sets of images as wanted.
@@ -67,9 +66,7 @@ def measurable(
         model: the network.
         procedure: what is measured.
         taps: the layers.
-        batch_size: see :func:`erf_tools.effective_receptive_field`.
-        device: see :func:`erf_tools.effective_receptive_field`.
-        fast: see :func:`erf_tools.effective_receptive_field`.
+        computing: how.
         images: how many there are at once, if that is known. For few no faster way is prepared.
 
     Raises:
@@ -82,9 +79,11 @@ def measurable(
             f"{model.name} was built for {model.input_size[0]}x{model.input_size[1]} inputs; "
             f"build it for these: load_model({model.name!r}, resolution={size})"
         )
-    if not fast and batch_size not in (None, 1):
+    computing = computing or Computing()
+    if computing.exact and computing.images_at_once not in (None, 1):
         raise UsageError(
-            f"--batch-size is {batch_size}, but --exact takes each image by itself; leave one out"
+            f"--batch-size is {computing.batch_size}, but --exact takes each image by itself; "
+            "leave one out"
         )
     other = next((tap for tap in taps if tap.path), None)
     if procedure.protocol.of_output and other:
@@ -92,16 +91,21 @@ def measurable(
             f"{procedure.protocol.name} reads the image that a network gives, and {model.name} is "
             f"measured at its {other.name}; use another --protocol"
         )
-    target = choose_device(device, model.module)
+    target = choose_device(computing.device, model.module)
     tf32 = procedure.precision == "tf32"
     with ExitStack() as until_done:
         with explained(model.name, model.module, size):
             network = until_done.enter_context(copy_on_device(model.module, target, tf32))
             many = images is None or images >= FEW
             contributions = Contributions(
-                network, taps, procedure, size, model.input_size is not None, fast and many
+                network,
+                taps,
+                procedure,
+                size,
+                model.input_size is not None,
+                fast=many and not computing.exact,
             )
-        yield MeasurableNetwork(model, procedure, contributions, target, batch_size, fast)
+        yield MeasurableNetwork(model, procedure, contributions, target, computing)
 
 
 def setting_of(
@@ -137,8 +141,7 @@ class MeasurableNetwork:
         procedure: Procedure,
         contributions: Contributions,
         device: torch.device,
-        batch_size: int | None,
-        fast: bool,
+        computing: Computing,
     ) -> None:
         self._model, self._procedure, self._contributions = model, procedure, contributions
         self._protocols: tuple[Protocol, ...] = (procedure.protocol,)
@@ -147,9 +150,9 @@ class MeasurableNetwork:
         self._view = procedure.view(model.preprocessing)
         self._on_cuda = device.type == "cuda"
         fitting = 1 if self._on_cuda else max(1, _BATCH_PIXELS // (self._size[0] * self._size[1]))
-        self._batch = batch_size or fitting
-        self._settled = batch_size is not None or not self._on_cuda
-        self._asked, self._fast = batch_size, fast
+        self._asked, self._fast = computing.images_at_once, not computing.exact
+        self._batch = self._asked or fitting
+        self._settled = self._asked is not None or not self._on_cuda
 
     @property
     def size(self) -> tuple[int, int]:

@@ -13,6 +13,7 @@ from torch import nn
 from tqdm import tqdm
 
 from erf_tools.choices import spelled_out
+from erf_tools.computing import UNBATCHED, Computing
 from erf_tools.erf.contributions import Contributions
 from erf_tools.erf.maps import ImageOutcome, MeasuredImage
 from erf_tools.erf.measuring import setting_of
@@ -30,7 +31,7 @@ from erf_tools.perturbation.result import ImageCheck, PerturbationERF
 from erf_tools.provenance import versions
 
 
-@spelled_out((*CHECKING, *PROCEDURE))
+@spelled_out((*CHECKING, *PROCEDURE, *UNBATCHED))
 def perturbation_erf(
     model: Model | nn.Module,
     images: str | Path | Sequence[str | Path | Image.Image] | Selection = "builtin",
@@ -39,9 +40,7 @@ def perturbation_erf(
     seed: int = 0,
     layer: str | Tap | None = None,
     procedure: Procedure | None = None,
-    device: str = "auto",
     progress: bool = False,
-    fast: bool = True,
     **choices: Any,
 ) -> PerturbationERF:
     """Replace cells of images, and compare what becomes of a unit with what its gradient says.
@@ -57,12 +56,11 @@ def perturbation_erf(
         seed: of the spread order, and of the directions of the check of linearity.
         layer: see there.
         procedure: see there. Precision is that of the weights, whatever it says.
-        device: see there.
         progress: show a progress bar (in a terminal only).
-        fast: compute faster where it pays: norms folded, only what a change reaches, many cells at
-            once; compared with plain computation on cells of the first image.
         choices: of the check (see :class:`~erf_tools.perturbation.choices.Checking`), as in
-            ``cells=8`` or ``replacement=("mean",)``, and of the procedure.
+            ``cells=8`` or ``replacement=("mean",)``, of the procedure, and of how the network is
+            run: ``device``, and ``exact``, without which only what a change reaches is computed,
+            many cells at once, after a comparison with plain computation.
 
     Returns:
         The result; ``map("change", "mean")`` is float64 ``[rows, columns]``.
@@ -72,6 +70,7 @@ def perturbation_erf(
         ErfToolsError: the network failed, or cannot be checked.
     """
     checking = Checking(**{each.name: choices.pop(each.name, each.default) for each in CHECKING})
+    computing = Computing.among(choices, UNBATCHED)
     procedure = (procedure or Procedure()).varied(**choices)
     if not isinstance(model, Model):
         model = as_model(model)
@@ -79,7 +78,7 @@ def perturbation_erf(
         (layer,) = find_taps(model.module, [layer])
     selection = images if isinstance(images, Selection) else select(images, num_images, order, seed)
     tap = layer or model.tap
-    return check_layer(model, tap, selection, procedure, checking, seed, device, progress, fast)
+    return check_layer(model, tap, selection, procedure, checking, seed, computing, progress)
 
 
 def check_layer(
@@ -89,9 +88,8 @@ def check_layer(
     procedure: Procedure,
     checking: Checking,
     seed: int = 0,
-    device: str = "auto",
+    computing: Computing | None = None,
     progress: bool = False,
-    fast: bool = True,
     store: PixelStore | None = None,
     earlier: PerturbationERF | None = None,
     keep: Callable[[PerturbationERF], object] = lambda result: None,
@@ -105,13 +103,13 @@ def check_layer(
         procedure: what is measured.
         checking: how it is checked.
         seed: of the directions.
-        device: where.
+        computing: how; the size of batches does not count.
         progress: show a bar, over cells.
-        fast: in faster ways.
         store: keeps the images that are made ready.
         earlier: of the same setting, over the first of these images; they are not checked again.
         keep: is given the result after each image.
     """
+    computing = computing or Computing()
     size = procedure.size(model.preprocessing)
     check_choices(procedure, checking, len(selection))
     if model.input_size and tuple(model.input_size) != size:
@@ -125,12 +123,12 @@ def check_layer(
     )
     with ExitStack() as until_done:
         until_done.enter_context(explained(model.name, model.module, size))
-        target = choose_device(device, model.module)
+        target = choose_device(computing.device, model.module)
         network = until_done.enter_context(copy_on_device(model.module, target))
         fixed = model.input_size is not None
-        ready = Contributions(network, [tap], procedure, size, fixed, fast)
+        ready = Contributions(network, [tap], procedure, size, fixed, not computing.exact)
         unit = CheckableNetwork(model, ready, procedure, checking, seed)
-        if not fast:
+        if computing.exact:
             unit.plainly()
         unit.begin(pixels[0], pixels[1 % len(pixels)])
         setting = {

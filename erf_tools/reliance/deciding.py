@@ -12,6 +12,7 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
+from erf_tools.computing import Computing
 from erf_tools.cue_conflict.categories import CATEGORIES, IMAGENET_CLASSES
 from erf_tools.cue_conflict.classify import category_scores, check_classes
 from erf_tools.errors import ErfToolsError, UsageError
@@ -211,16 +212,15 @@ def decider(
     model: Model,
     judged: JudgedImages,
     own_setting: dict[str, Any],
-    batch_size: int | None,
-    device: str,
+    computing: Computing,
     earlier: SuppressedAnswers | None = None,
 ) -> Iterator[Decider]:
     """Have a network ready to answer."""
-    target, own = choose_device(device, model.module), model.preprocessing
+    target, own = choose_device(computing.device, model.module), model.preprocessing
     key = own_setting["output_key"]
-    with classifier(model, target, own.mean, own.std, key) as classify:
+    with classifier(model, target, own.mean, own.std, key, fast=not computing.exact) as classify:
         way = (own.size, own.interpolation)
-        batch = batch_size or fast_batch(target)
+        batch = computing.images_at_once or fast_batch(target)
         done = [earlier] if earlier else []
         yield Decider(model.name, way, own_setting, judged, batch, classify, done)
 
@@ -230,8 +230,7 @@ def answers(
     judged: JudgedImages,
     suppressing: Suppressing,
     seed: int = 0,
-    batch_size: int | None = None,
-    device: str = "auto",
+    computing: Computing | None = None,
     store: PixelStore | None = None,
     progress: bool = False,
 ) -> SuppressedAnswers:
@@ -242,8 +241,7 @@ def answers(
         judged: the images.
         suppressing: what is suppressed.
         seed: of random choices.
-        batch_size: versions of an image at once; by default what is fast on the device.
-        device: as in :func:`erf_tools.effective_receptive_field`.
+        computing: how; batches are of versions of an image.
         store: see :func:`suppressed`.
         progress: show a progress bar (in a terminal only).
 
@@ -253,7 +251,7 @@ def answers(
     rows = chosen(suppressing.cues)
     own = setting(model, judged, rows, seed, suppressing.output_key)
     hidden = None if progress else True
-    with decider(model, judged, own, batch_size, device) as ready:
+    with decider(model, judged, own, computing or Computing()) as ready:
         made = suppressed(judged.images, rows, seed, {ready.way}, store)
         for image in tqdm(made, "reliance", len(judged.images), unit="image", disable=hidden):
             ready.answer(image)

@@ -11,9 +11,10 @@ from PIL import Image
 from torch import nn
 
 from erf_tools.choices import declared, spelled_out
+from erf_tools.computing import COMPUTING, Computing
 from erf_tools.images import select
 from erf_tools.models.model import Model, as_model
-from erf_tools.numbers import LARGEST, LARGEST_BATCH, whole_number
+from erf_tools.numbers import LARGEST
 from erf_tools.reliance.choices import Suppressing
 from erf_tools.reliance.deciding import answers
 from erf_tools.reliance.judged import JudgedImages, labelled_images, with_labels
@@ -21,14 +22,12 @@ from erf_tools.reliance.result import SuppressedAnswers
 from erf_tools.reliance.suppressions import chosen
 
 
-@spelled_out(declared(Suppressing))
+@spelled_out((*declared(Suppressing), *COMPUTING))
 def feature_reliance(
     model: Model | nn.Module,
     images: str | Path | Sequence[str | Path | Image.Image] | JudgedImages,
     labels: str | Path | Iterable[int] | None = None,
     num_images: int | None = None,
-    batch_size: int | None = None,
-    device: str = "auto",
     seed: int = 0,
     progress: bool = False,
     suppressing: Suppressing | None = None,
@@ -43,12 +42,12 @@ def feature_reliance(
         labels: index of the class of each of a sequence of images; else a CSV as ``--labels``,
             which folders and files named by synsets need not.
         num_images: how many at most; all by default.
-        batch_size: versions of an image at once; by default what is fast on the device.
-        device: as in :func:`erf_tools.effective_receptive_field`.
         seed: of what is random in the suppressions, and of the choice of images.
         progress: show a progress bar (in a terminal only).
         suppressing: what is suppressed.
-        choices: of ``suppressing`` that are chosen otherwise, as in ``cues="color"``.
+        choices: of ``suppressing`` that are chosen otherwise, as in ``cues="color"``; and of how
+            the network is run, as in ``device="cpu"``, see
+            :class:`~erf_tools.computing.Computing`. Batches are of versions of an image.
 
     Returns:
         The answers; ``to_frame()`` has accuracy, profile and areas with their intervals,
@@ -58,10 +57,9 @@ def feature_reliance(
         UsageError: no image has a label, or something cannot be done as asked.
         ErfToolsError: the network failed.
     """
+    computing = Computing.among(choices, COMPUTING)
     suppressing = replace(suppressing or Suppressing(), **choices)
     chosen(suppressing.cues)  # before anything is read
-    if batch_size is not None:
-        whole_number(batch_size, "--batch-size", 1, LARGEST_BATCH)
     if not isinstance(images, JudgedImages):
         most = LARGEST if num_images is None else num_images
         if labels is None or isinstance(labels, (str, Path)):
@@ -71,4 +69,4 @@ def feature_reliance(
             images = with_labels(select(images, most, "sequential", seed), labels)
     if not isinstance(model, Model):
         model = as_model(model)
-    return answers(model, images, suppressing, seed, batch_size, device, progress=progress)
+    return answers(model, images, suppressing, seed, computing, progress=progress)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from erf_tools.computing import Computing
 from erf_tools.erf import audit as numbers
 from erf_tools.erf import shown_audit
 from erf_tools.erf.audit_figure import audit_figure
@@ -59,12 +60,10 @@ def audit_erfs(
     selection: Selection,
     output: Path,
     procedure: Procedure | None = None,
-    batch_size: int | None = None,
-    device: str = "auto",
+    computing: Computing | None = None,
     seed: int = 0,
     overwrite: bool = False,
     progress: bool = False,
-    fast: bool = True,
 ) -> Audit:
     """Measure each network by every published protocol on the same images.
 
@@ -76,19 +75,17 @@ def audit_erfs(
         selection: the images.
         output: folder for the results.
         procedure: unit, square, resolution and precision; its protocol does not count.
-        batch_size: see :func:`erf_tools.effective_receptive_field`.
-        device: see :func:`erf_tools.effective_receptive_field`.
+        computing: how.
         seed: of random weights.
         overwrite: replace other results of these networks in the folder.
         progress: show progress bars (in a terminal only).
-        fast: see :func:`erf_tools.effective_receptive_field`.
 
     Raises:
         UsageError: the folder holds another result of a network.
         OutputError: the folder cannot be written.
         ErfToolsError: another process is at work in the folder, or no network could be measured.
     """
-    procedure = procedure or Procedure()
+    procedure, computing = procedure or Procedure(), computing or Computing()
     # All protocols at one size, those that have none of their own too.
     procedure = replace(procedure, resolution=procedure.resolution or DEFAULT_RESOLUTION)
     store = PixelStore()
@@ -106,7 +103,7 @@ def audit_erfs(
         for protocol in protocols:
             expected = expected_setting(model, model.tap, replace(procedure, protocol=protocol))
             folder = place(request, protocol).parent
-            found, other = earlier_result(folder, expected, selection, {}, fast)
+            found, other = earlier_result(folder, expected, selection, {}, computing.exact)
             results += [found] if found else []
             others += other
         whole = len(results) == len(protocols) and not others
@@ -118,7 +115,7 @@ def audit_erfs(
         first = replace(procedure, protocol=protocols[0])
         images = len(selection)
         found: dict[str, ERF] = {}
-        with measurable(model, first, [model.tap], batch_size, device, fast, images) as network:
+        with measurable(model, first, [model.tap], computing, images) as network:
             for sharing in _sharing(protocols, model):
                 found |= _measured(network, sharing, selection, store, progress)
         results = [found[protocol.name] for protocol in protocols]

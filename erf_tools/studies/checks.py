@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from erf_tools.computing import Computing
 from erf_tools.erf.procedure import Procedure
 from erf_tools.errors import UsageError
 from erf_tools.failures import Failures, FailuresError
@@ -29,11 +30,10 @@ def check_all(
     layers: Layers,
     checking: Checking,
     failures: Failures,
-    device: str,
+    computing: Computing,
     seed: int,
     overwrite: bool,
     progress: bool,
-    fast: bool,
     store: PixelStore,
 ) -> list[PerturbationERF]:
     """Check each layer of each model; what is there of an earlier run is gone on with.
@@ -49,11 +49,10 @@ def check_all(
         layers: of which layers.
         checking: how.
         failures: what fails is added.
-        device: where.
+        computing: how.
         seed: of random weights, and of directions.
         overwrite: replace other checks.
         progress: show progress bars.
-        fast: in faster ways.
         store: keeps the images that are made ready.
 
     Raises:
@@ -76,7 +75,7 @@ def check_all(
         for folder, tap in zip(folders, taps, strict=True):
             result = earlier_check(folder / ARCHIVE)
             if result:
-                others += differing(result, expected(model, tap), selection, fast)
+                others += differing(result, expected(model, tap), selection, computing.exact)
                 found += [result] * result.done
         whole = len(found) == len(taps) and not others
         return Earlier(found if whole else None, list(dict.fromkeys(others)))
@@ -88,7 +87,7 @@ def check_all(
         results = []
         for folder, tap in zip(folders, taps, strict=True):
             there = earlier_check(folder / ARCHIVE)
-            if there and differing(there, expected(model, tap), selection, fast):
+            if there and differing(there, expected(model, tap), selection, computing.exact):
                 there = None  # it is to be replaced
             path = folder / ARCHIVE
             results.append(
@@ -101,9 +100,8 @@ def check_all(
                     procedure,
                     checking,
                     seed,
-                    device,
+                    computing,
                     progress,
-                    fast,
                     store,
                     there,
                     lambda result, path=path: result.save(path),  # type: ignore[misc]
@@ -129,7 +127,7 @@ def earlier_check(path: Path) -> PerturbationERF | None:
 
 
 def differing(
-    there: PerturbationERF, expected: Mapping[str, Any], selection: Selection, fast: bool
+    there: PerturbationERF, expected: Mapping[str, Any], selection: Selection, exact: bool
 ) -> list[str]:
     """Return in what a check, whole or begun, differs from the one that is asked for.
 
@@ -137,7 +135,7 @@ def differing(
         there: the check.
         expected: what its setting has to say.
         selection: the images.
-        fast: whether faster ways of computing may have been taken.
+        exact: no faster ways of computing may have been taken.
     """
     others = [f"check: {each}" for each in differences(there.setting, expected)]
     now = [(image.name, image.sha256) for image in selection.images]
@@ -145,7 +143,7 @@ def differing(
         others.append("check: images")
     for run in there.runs:
         others += differences({"versions": run["versions"]}, {"versions": versions()})
-        if not fast and (run["folded"] or run["cone"] or run["together"]):
+        if exact and (run["folded"] or run["cone"] or run["together"]):
             others.append("check: ways of computing (a faster one there, --exact now)")
     return others
 

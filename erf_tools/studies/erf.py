@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
+from erf_tools.computing import Computing
 from erf_tools.erf import figures, shown_tables, tables
 from erf_tools.erf.cautions import cautions
 from erf_tools.erf.gradients import measure_layers
@@ -67,12 +68,10 @@ def measure_erfs(
     procedure: Procedure | None = None,
     layers: Layers | None = None,
     labels: Path | None = None,
-    batch_size: int | None = None,
-    device: str = "auto",
+    computing: Computing | None = None,
     seed: int = 0,
     overwrite: bool = False,
     progress: bool = False,
-    fast: bool = True,
     reference: bool = True,
     checking: Checking | None = None,
 ) -> Study:
@@ -89,13 +88,10 @@ def measure_erfs(
         procedure: what is measured; the paper's by default.
         layers: of which layers; the last map before pooling by default.
         labels: CSV of the images' classes; see :func:`erf_tools.models.accuracy.find_labels`.
-        batch_size: see :func:`erf_tools.effective_receptive_field`.
-        device: see :func:`erf_tools.effective_receptive_field`.
+        computing: how. Where it is exactly, results that were computed in faster ways are others.
         seed: of random weights.
         overwrite: replace other results of these models in the folder.
         progress: show progress bars (in a terminal only).
-        fast: see :func:`erf_tools.effective_receptive_field`. Without it, results that were
-            computed in faster ways are other results.
         reference: put published values beside.
         checking: check each result by replacing cells of the images, in this way.
 
@@ -105,6 +101,7 @@ def measure_erfs(
         ErfToolsError: another process is at work in the folder, or no model could be measured.
     """
     procedure, layers = procedure or Procedure(), layers or Layers()
+    computing = computing or Computing()
     if checking:
         check_choices(procedure, checking, len(selection))
     known = find_labels(selection.images, labels)
@@ -122,7 +119,7 @@ def measure_erfs(
             layers.folders(place, [tap.name for tap in taps]), taps, strict=True
         ):
             result, other = earlier_result(
-                folder, expected_setting(model, tap, procedure), selection, known, fast
+                folder, expected_setting(model, tap, procedure), selection, known, computing.exact
             )
             found.append(result)
             others += other
@@ -145,11 +142,9 @@ def measure_erfs(
             procedure,
             taps,
             labels=known,
-            batch_size=batch_size,
-            device=device,
+            computing=computing,
             progress=progress,
             store=store,
-            fast=fast,
         )
         return [
             write_result(result, folder, labels)
@@ -171,11 +166,10 @@ def measure_erfs(
                 layers,
                 checking,
                 course.failures,
-                device=device,
+                computing=computing,
                 seed=seed,
                 overwrite=overwrite,
                 progress=progress,
-                fast=fast,
                 store=store,
             )
         table, files = write_together(
@@ -226,7 +220,7 @@ def earlier_result(
     expected: Mapping[str, Any],
     selection: Selection,
     labels: Mapping[str, int],
-    fast: bool,
+    exact: bool,
 ) -> tuple[ERF | None, list[str]]:
     """Return the result in a folder if measuring would give it again; else how it differs.
 
@@ -249,7 +243,7 @@ def earlier_result(
         others.append("the images' labels")
     for run in found.runs:
         others += differences({"versions": run["versions"]}, {"versions": versions()})
-        if not fast and (run["folded"] or run["cone"] or run["batch"] > 1):
+        if exact and (run["folded"] or run["cone"] or run["batch"] > 1):
             others.append("ways of computing (a faster one there, --exact now)")
     return (None, others) if others else (found, [])
 

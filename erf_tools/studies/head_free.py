@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from erf_tools.computing import Computing
 from erf_tools.cue_conflict import figures, layer_tables
 from erf_tools.cue_conflict.choices import Deciding, HeadFree
 from erf_tools.cue_conflict.layers import head_free, layer_settings
@@ -58,8 +59,7 @@ def measure_head_free(
     output: Path,
     chosen: HeadFree | None = None,
     deciding: Deciding | None = None,
-    batch_size: int | None = None,
-    device: str = "auto",
+    computing: Computing | None = None,
     seed: int = 0,
     overwrite: bool = False,
     progress: bool = False,
@@ -92,7 +92,7 @@ def measure_head_free(
 
     def measure(request: Request) -> Layered:
         model = load_deciding(request, deciding, seed)
-        found = head_free(model, stimuli, chosen, deciding, batch_size, device, progress)
+        found = head_free(model, stimuli, chosen, deciding, computing, progress)
         found.save(archive(request))
         return Layered.load(archive(request))
 

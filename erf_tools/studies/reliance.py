@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
+from erf_tools.computing import Computing
 from erf_tools.errors import ErfToolsError, UsageError
 from erf_tools.failures import Failures, FailuresError
 from erf_tools.figures import save_figure
@@ -65,8 +66,7 @@ def measure_reliance(
     judged: JudgedImages,
     output: Path,
     suppressing: Suppressing | None = None,
-    batch_size: int | None = None,
-    device: str = "auto",
+    computing: Computing | None = None,
     seed: int = 0,
     overwrite: bool = False,
     progress: bool = False,
@@ -110,7 +110,7 @@ def measure_reliance(
                     results[request] = found.result
                     continue
                 model, own = models.pop(request)
-                ready = decider(model, judged, own, batch_size, device, found.result)
+                ready = decider(model, judged, own, computing or Computing(), found.result)
                 deciders[request] = held.enter_context(ready)
         _decide(deciders, judged, rows, seed, output, failures, progress)
         for request, each in deciders.items():

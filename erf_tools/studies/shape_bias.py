@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from erf_tools.computing import Computing
 from erf_tools.cue_conflict import figures, tables
 from erf_tools.cue_conflict.categories import Categories, guessing_mrr
 from erf_tools.cue_conflict.choices import Deciding
@@ -77,8 +78,7 @@ def measure_decisions(
     reference: bool = True,
     deciding: Deciding | None = None,
     label_map: Mapping[str, Sequence[int]] | None = None,
-    batch_size: int | None = None,
-    device: str = "auto",
+    computing: Computing | None = None,
     seed: int = 0,
     overwrite: bool = False,
     progress: bool = False,
@@ -118,7 +118,7 @@ def measure_decisions(
 
         assert stimuli
         model = load_deciding(request, deciding, seed, stimuli.categories)
-        made = decide(model, stimuli, deciding, label_map, batch_size, device, progress)
+        made = decide(model, stimuli, deciding, label_map, computing, progress)
         return save_decisions(made, decisions_file(output, request))
 
     with locked(output):

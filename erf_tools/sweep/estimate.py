@@ -11,6 +11,7 @@ import torch
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
+from erf_tools.computing import Computing
 from erf_tools.erf.measuring import measurable
 from erf_tools.erf.procedure import Procedure
 from erf_tools.errors import ErfToolsError
@@ -89,7 +90,7 @@ def _rate(device: str, threads: int) -> float:
     work = 2 * multiply_adds(without_values(_PROBE, (224, 224)), (_PROBE_SIDE, _PROBE_SIDE))
     with (
         threadpool_limits(threads),
-        measurable(model, procedure, [model.tap], device=device) as network,
+        measurable(model, procedure, [model.tap], Computing(device=device)) as network,
     ):
         torch.set_num_threads(threads)
         network.measure(images, [len(images)])

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from erf_tools.choices import declared
+from erf_tools.computing import EXACT, Computing
 from erf_tools.erf.parts import Part, group_lengths, join, joined_runs, load_parts, save_parts
 from erf_tools.erf.procedure import DEFAULT_RESOLUTION, PROCEDURE, Procedure
 from erf_tools.errors import UsageError
@@ -46,7 +47,7 @@ class Share:
     labels: Mapping[str, int] | None = None
 
 
-_Choices: Any = table((*PROCEDURE, *declared(Layers)), Task)
+_Choices: Any = table((*PROCEDURE, *declared(Layers), EXACT), Task)
 
 
 class ErfTask(_Choices):
@@ -54,14 +55,12 @@ class ErfTask(_Choices):
 
     Attributes:
         name: of its results; the protocol's by default.
-        exact: as ``--exact``.
     """
 
     table: ClassVar[str] = "erf"
     repeatable: ClassVar[bool] = True
 
     name: str = ""
-    exact: bool = False
 
     def __post_init__(self) -> None:
         try:
@@ -128,9 +127,8 @@ class ErfTask(_Choices):
         procedure = self._procedure()
         model = load_requested(request, procedure, seed)
         taps = find_layers(model, self._layers())
-        return held.enter_context(
-            measurable(model, procedure, taps, device=device, fast=not self.exact)
-        )
+        computing = Computing(self.exact, device=device)
+        return held.enter_context(measurable(model, procedure, taps, computing))
 
     def measure(self, network: MeasurableNetwork, share: Share, device: str, part: Path) -> None:
         """Write the sums of the maps of a share."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 from msgspec import Meta
 
 from erf_tools.choices import declared
+from erf_tools.computing import Computing
 from erf_tools.cue_conflict.stimuli import open_stimuli
 from erf_tools.errors import UsageError
 from erf_tools.failures import Failures
@@ -129,7 +130,7 @@ class RelianceTask(_Choices):
 
         suppressing = Suppressing(self.cues, self.output_key)
         answers(
-            network, share.judged, suppressing, share.seed, device=device, store=_suppressed
+            network, share.judged, suppressing, share.seed, Computing(device=device), _suppressed
         ).save(part)
 
     def join(self, measurement: Measurement, parts: Sequence[Path], output: Path) -> pd.DataFrame:

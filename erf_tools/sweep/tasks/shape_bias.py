@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 from msgspec import Meta
 
 from erf_tools.choices import declared
+from erf_tools.computing import Computing
 from erf_tools.cue_conflict.categories import SIXTEEN, Categories
 from erf_tools.cue_conflict.choices import Deciding, StimulusChoices
 from erf_tools.cue_conflict.stimuli import open_stimuli
@@ -96,7 +97,7 @@ class ShapeBiasTask(_Choices):
         """Write the decisions on a share, and how they were made."""
         from erf_tools.cue_conflict.classify import decide
 
-        made = decide(network, share, self._deciding(), device=device)
+        made = decide(network, share, self._deciding(), computing=Computing(device=device))
         assert made.scores
         frame = made.frame.reset_index()
         arrays = {column: frame[column].to_numpy(dtype=str) for column in frame}

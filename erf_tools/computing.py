@@ -1,0 +1,76 @@
+"""How a network is run: declared here, for the library, the command line and study files."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from erf_tools.choices import Choice, choice, declared
+from erf_tools.errors import UsageError
+from erf_tools.numbers import LARGEST_BATCH, whole_number
+
+
+@dataclass(frozen=True)
+class Computing:
+    """How a network is run. Time and memory depend on it, and results by rounding alone.
+
+    Attributes:
+        exact: plainly, image by image. Else faster ways are taken where they pay: norms folded into
+            weights, only what the unit sees, several images at once. They are compared with plain
+            computation on two of the images, and not used where they differ by more than rounding.
+        batch_size: images at once; ``auto`` or ``None`` is as many as are fast. On CUDA a batch
+            that does not fit is halved.
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps``. ``auto`` is CUDA where there is
+            one, else where the network is.
+
+    Raises:
+        UsageError: there is no such batch size.
+    """
+
+    exact: bool = choice(
+        False,
+        "Compute plainly, image by image, also where faster ways are proven to give the same.",
+    )
+    batch_size: str | int | None = choice("auto", "Images at once.", metavar="auto|N")
+    device: str = choice("auto", "auto, cpu, cuda, cuda:1 or mps.", metavar="NAME")
+
+    @classmethod
+    def among(cls, choices: dict[str, Any], of: Iterable[Choice]) -> Computing:
+        """Return what is chosen of it among other choices, which are what is left there.
+
+        Args:
+            choices: all of them.
+            of: what can be chosen.
+        """
+        names = [each.name for each in of if each.name in choices]
+        return cls(**{name: choices.pop(name) for name in names})
+
+    def __post_init__(self) -> None:
+        _ = self.images_at_once  # refused before any work
+
+    @property
+    def images_at_once(self) -> int | None:
+        """The batch size as a number; ``None`` where none was asked for."""
+        asked = self.batch_size
+        if asked is None or asked == "auto":
+            return None
+        if isinstance(asked, str) and not re.fullmatch(r"[0-9]{1,6}", asked):
+            raise UsageError(
+                f"--batch-size is {asked!r}; it is auto or a number from 1 to {LARGEST_BATCH}"
+            )
+        number = int(asked) if isinstance(asked, str) else asked
+        return whole_number(number, "--batch-size", 1, LARGEST_BATCH)
+
+
+#: What can be chosen of how a network is run.
+COMPUTING = declared(Computing)
+
+EXACT, BATCH_SIZE, DEVICE = COMPUTING
+
+#: What can be chosen where there is one way of computing only.
+BATCHED = (BATCH_SIZE, DEVICE)
+
+#: What can be chosen where batches are of other than images.
+UNBATCHED = (EXACT, DEVICE)
