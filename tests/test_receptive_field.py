@@ -386,6 +386,26 @@ def test_global_along_one_axis_is_unbounded() -> None:
     assert (field.unbounded, field.basis) == (True, "grid")
 
 
+class WindowAttention(nn.Module):
+    """Adds to each unit what is in its window of 8 x 8 units."""
+
+    def forward(self, maps: Tensor) -> Tensor:
+        _, _, rows, columns = maps.shape
+        padded = F.pad(maps, (0, -columns % 8, 0, -rows % 8))
+        means = F.interpolate(F.avg_pool2d(padded, 8), scale_factor=8.0)
+        return maps + means[..., :rows, :columns]
+
+
+@pytest.mark.parametrize(
+    ("side", "expected"),
+    [(32, (True, "local dependency", (4, 4))), (64, (False, "grid", (4, 4)))],
+)
+def test_windows_that_are_all_of_the_image(side: int, expected: object) -> None:
+    network = nn.Sequential(nn.Conv2d(3, 2, 4, 4), WindowAttention())
+    field = field_of(network, (side, side))
+    assert (field.unbounded, field.basis, field.stride) == expected
+
+
 @pytest.mark.parametrize(
     ("read", "unbounded"),
     [

@@ -24,6 +24,7 @@ from torch import nn
 from erf_tools.errors import ErfToolsError
 from erf_tools.features.copies import NotCopyableError, probe_copy, random_states_kept
 from erf_tools.features.dataflow import Read
+from erf_tools.fields.locality import mixes
 from erf_tools.fields.receptive_field import ReceptiveField
 from erf_tools.fields.safety import UnsafeProbeError
 from erf_tools.fields.search import Axis
@@ -85,9 +86,15 @@ def _exact_kernels(dtype: torch.dtype) -> Iterator[None]:
 def _fields(
     module: nn.Module, read: Read, size: tuple[int, int], fixed_size: bool
 ) -> list[ReceptiveField]:
-    fields = None if fixed_size else _searched(module, read, size)
-    if fields is None:
-        fields = _on_tiles(Strips(probe_copy(module), read, size))
+    found = None if fixed_size else _searched(module, read, size)
+    fields = found or _on_tiles(Strips(probe_copy(module), read, size))
+    unknown = [own.basis == "grid" and not own.unbounded for own in fields]
+    if found and any(unknown) and mixes(module):
+        # Windows may be all of the image at its own size, which strips do not show.
+        tiles = _on_tiles(Strips(probe_copy(module), read, size))
+        fields = [
+            other if use else own for own, other, use in zip(fields, tiles, unknown, strict=True)
+        ]
     if fixed_size or all(field.basis != "grid" or not field.unbounded for field in fields):
         return fields
     local = _searched(module, read, size, undone=True) or fields

@@ -33,12 +33,21 @@ def gates_closed(module: nn.Module) -> Iterator[None]:
         yield
 
 
+def mixes(module: nn.Module) -> bool:
+    """Tell whether a network has parts that :func:`mixing_undone` undoes."""
+    return any(map(_mixes, module.modules()))
+
+
+def _mixes(part: nn.Module) -> bool:
+    return isinstance(part, _NORMS) or bool(_MIXING.search(type(part).__name__))
+
+
 @contextmanager
 def mixing_undone(module: nn.Module) -> Iterator[None]:
     """Let norms over positions, attention and channel attention give back their inputs."""
 
     def hook(part: nn.Module, inputs: tuple[Any, ...], output: Any) -> Any:
-        if not isinstance(part, _NORMS) and not _MIXING.search(type(part).__name__):
+        if not _mixes(part):
             return None
         first, *rest = output if isinstance(output, tuple) else (output,)
         if not inputs or not isinstance(first, Tensor) or not isinstance(inputs[0], Tensor):
