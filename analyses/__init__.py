@@ -14,6 +14,10 @@ They share :mod:`analyses.programs` (options, kept parts, written results), the 
 :mod:`analyses.shape_texture_images`. All else is a part of the program it is named after.
 """
 
+from erf_tools.cores import share_cores
+
+share_cores()  # before any of them imports torch
+
 #: What the notebook of the claims remakes.
 CLAIMS = (
     "erf_table",

@@ -4,7 +4,8 @@ Claim: the results are those of the published procedure, OpenERF and plain loops
 
 Method: both sides of a comparison have to give the same result before they are timed. Times are
 medians, ratios are medians of the ratios of pairs: the machine's speed drifts, and a pair sees the
-same machine. ``--quick`` times fewer pairs, of smaller images.
+same machine. Single maps come first, then whole calls (:mod:`analyses.whole_calls`), on the machine
+as it is and with one of its cores kept busy. ``--quick`` times fewer pairs, of smaller images.
 
 Refuted by: a result that differs, or a ratio below 1.
 
@@ -40,6 +41,9 @@ from analyses.comparisons import (
 )
 from analyses.programs import Output, Quick, publish, run
 from analyses.timing import duration
+from analyses.whole_calls import QUICK as QUICK_CALLS
+from analyses.whole_calls import WHOLE as WHOLE_CALLS
+from analyses.whole_calls import compare_calls
 from erf_tools.cue_conflict.stimuli import open_stimuli
 from erf_tools.erf.gradients import effective_receptive_field
 from erf_tools.erf.procedure import Procedure
@@ -156,6 +160,7 @@ def main(
         model = load_model(name, "random", resolution=resolution)
         for each in precision:
             comparisons += compare_maps(model, resolution, target, pairs, each)  # type: ignore[arg-type]
+    comparisons += compare_calls(QUICK_CALLS if quick else WHOLE_CALLS, target, pairs)
     resnet = load_model("resnet50", "random")
     comparisons += compare_openerf(resnet, 8 if quick else 50, target, pairs)
     if found:

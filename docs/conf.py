@@ -26,6 +26,9 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # for the analyses, which ar
 import analyses
 import erf_tools
 from erf_tools.cli import app
+from erf_tools.cores import share_cores
+
+share_cores()  # before torch is imported, which the recipes do beside what reads the pages
 
 project = "erf-tools"
 author = "The authors of erf-tools"

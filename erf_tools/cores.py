@@ -12,6 +12,11 @@ _QUOTAS = (
     ("/sys/fs/cgroup/cpu/cpu.cfs_quota_us", "/sys/fs/cgroup/cpu/cpu.cfs_period_us"),
 )
 
+#: Rounds that a thread of GNU's OpenMP, which torch brings along on Linux, waits at work for the
+#: others before it sleeps. By default it is some 300,000: where another process has a core, a
+#: thread then waits in vain, hundreds of times a second, for one that has none.
+_ROUNDS = "1000"
+
 
 def available_cores() -> int:
     """Return how many threads of this process can run at once, one at least.
@@ -24,12 +29,16 @@ def available_cores() -> int:
 
 
 def share_cores() -> None:
-    """Let torch and BLAS, where they are not imported yet, start no more threads than can run.
+    """Let torch and BLAS, where they are not imported yet, share the machine with other processes.
 
-    Where nothing limits them they know better: of a core's two hardware threads torch uses one.
+    They start no more threads than can run, and these leave a core soon that they do not need.
+    Where nothing limits their number they know better: of a core's two hardware threads torch uses
+    one.
     """
     if (cores := available_cores()) < (os.cpu_count() or 1):
         os.environ.setdefault("OMP_NUM_THREADS", str(cores))
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", _ROUNDS)
 
 
 def _bound() -> int:

@@ -63,6 +63,18 @@ def test_what_openmp_is_told(asked: str, expected: int, machine: pytest.MonkeyPa
     assert cores.available_cores() == expected
 
 
+@pytest.mark.parametrize(
+    ("own", "rounds"),
+    [({}, "1000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "ACTIVE"}, None)],
+)
+def test_threads_that_wait_leave_the_core_unless_they_are_told_otherwise(
+    own: dict[str, str], rounds: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "environ", dict(own))
+    cores.share_cores()
+    assert os.environ.get("GOMP_SPINCOUNT") == rounds
+
+
 @pytest.mark.skipif(
     not hasattr(os, "sched_setaffinity") or os.cpu_count() == 1,
     reason="processes cannot be bound to fewer processors here",

@@ -1,0 +1,94 @@
+"""Whole calls, from files to an ERF with its field and intervals, beside the published loop.
+
+What a call takes beside its maps (folding, fields, proofs, intervals) counts here, and what another
+process does to both: the same is timed once more while one keeps a core busy.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from analyses.comparisons import Comparison, as_published, compare, published_map, save_photographs
+from erf_tools.erf.gradients import effective_receptive_field
+from erf_tools.erf.procedure import Procedure
+from erf_tools.images import Selection, select
+from erf_tools.kernels.devices import normalise
+from erf_tools.models.loading import load_model
+from erf_tools.models.model import Model
+
+#: Network, side and number of images.
+WHOLE = (
+    *(("resnet50", 224, count) for count in (1, 4, 50)),
+    ("resnet50", 1024, 10),
+    ("resnet101", 1024, 10),
+    *(("vit_small_patch16_224", 224, count) for count in (1, 50)),
+    *(("replknet31b", 512, count) for count in (1, 4)),
+    ("replknet31b", 1024, 2),
+)
+QUICK = (("resnet50", 224, 1), ("resnet50", 224, 4))
+
+#: Maps are means over images of what each side's rounding gives.
+_TOLERANCE = 2e-2
+
+
+def compare_calls(
+    cases: tuple[tuple[str, int, int], ...], device: torch.device, pairs: int
+) -> Iterator[Comparison]:
+    """Time each case on the machine as it is, and with one of its cores kept busy."""
+    for name, side, count in cases:
+        model = load_model(name, "random", resolution=side)
+        with tempfile.TemporaryDirectory() as folder:
+            save_photographs([Path(folder, f"{index:03}.png") for index in range(count)], 300)
+            selection = select(folder, count)
+            yield _compared(model, selection, side, device, pairs, "")
+            with one_core_busy():
+                yield _compared(model, selection, side, device, pairs, ", a core busy")
+
+
+@contextmanager
+def one_core_busy() -> Iterator[None]:
+    """Have another process take all of a core's time."""
+    process = multiprocessing.get_context("spawn").Process(target=_spin, daemon=True)
+    process.start()
+    try:
+        yield
+    finally:
+        process.kill()
+        process.join()
+
+
+def _spin() -> None:
+    while True:
+        pass
+
+
+def _compared(
+    model: Model, selection: Selection, side: int, device: torch.device, pairs: int, remark: str
+) -> Comparison:
+    network = as_published(model.module).to(device)
+    own, view = model.preprocessing, Procedure(resolution=side).view(model.preprocessing)
+
+    def ours() -> Tensor:
+        found = effective_receptive_field(model, selection, resolution=side, device=str(device))
+        return torch.from_numpy(found.map)
+
+    def published() -> Tensor:
+        total = torch.zeros(side, side, dtype=torch.float64)
+        for image in selection.images:
+            pixels = image.pixels(view)[None]
+            images = normalise(pixels, own.mean, own.std, device, torch.float32).contiguous()
+            total += published_map(network, model, images)
+        return total / len(selection)
+
+    count = len(selection)
+    what = f"{model.name} at {side}, {count} image{'s' * (count > 1)}{remark}"
+    return compare(
+        what, "a whole call", ours, "the published loop", published, device, pairs, _TOLERANCE
+    )
