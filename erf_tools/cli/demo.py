@@ -16,14 +16,14 @@ _DEMO_MODELS = {
     "replknet3": "random",
     "resnet101": "random",
 }
-_DEMO_RESOLUTION = 512
+_DEMO_RESOLUTION = 384
 
 
 def demo(
     output: Output = Path("results/demo"),
     overwrite: Overwrite = False,
 ) -> None:
-    """Measure four networks on built-in photographs: no network, about two minutes on two cores."""
+    """Measure four networks on built-in photographs: no network, a minute or two on two cores."""
     from erf_tools.erf.procedure import Procedure
     from erf_tools.images import select
     from erf_tools.models.requests import requests
