@@ -6,12 +6,14 @@ process does to both: the same is timed once more while one keeps a core busy.
 
 from __future__ import annotations
 
-import multiprocessing
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -55,18 +57,11 @@ def compare_calls(
 @contextmanager
 def one_core_busy() -> Iterator[None]:
     """Have another process take all of a core's time."""
-    process = multiprocessing.get_context("spawn").Process(target=_spin, daemon=True)
-    process.start()
-    try:
-        yield
-    finally:
-        process.kill()
-        process.join()
-
-
-def _spin() -> None:
-    while True:
-        pass
+    with subprocess.Popen([sys.executable, "-c", "while True: pass"]) as process:
+        try:
+            yield
+        finally:
+            process.kill()
 
 
 def _compared(
@@ -82,7 +77,7 @@ def _compared(
     def published() -> Tensor:
         total = torch.zeros(side, side, dtype=torch.float64)
         for image in selection.images:
-            pixels = image.pixels(view)[None]
+            pixels = np.stack([image.pixels(view)])
             images = normalise(pixels, own.mean, own.std, device, torch.float32).contiguous()
             total += published_map(network, model, images)
         return total / len(selection)
