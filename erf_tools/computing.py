@@ -26,7 +26,7 @@ class Computing:
             one, else where the network is.
 
     Raises:
-        UsageError: there is no such batch size.
+        UsageError: there is no such batch size, or it is not that of ``exact``.
     """
 
     exact: bool = choice(
@@ -48,11 +48,19 @@ class Computing:
         return cls(**{name: choices.pop(name) for name in names})
 
     def __post_init__(self) -> None:
-        _ = self.images_at_once  # refused before any work
+        if self._asked not in (None, 1) and self.exact:
+            raise UsageError(
+                f"--batch-size is {self.batch_size}, but --exact takes each image by itself; leave "
+                "one out"
+            )
 
     @property
     def images_at_once(self) -> int | None:
-        """The batch size as a number; ``None`` where none was asked for."""
+        """How many images are taken at once; ``None`` for as many as are fast."""
+        return 1 if self.exact else self._asked
+
+    @property
+    def _asked(self) -> int | None:
         asked = self.batch_size
         if asked is None or asked == "auto":
             return None

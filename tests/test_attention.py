@@ -12,6 +12,7 @@ import timm
 import torch
 from conftest import Command
 from scipy.stats import sem, t
+from timm.layers.attention import Attention
 from timm.models.beit import Beit
 from timm.models.eva import Eva
 from timm.models.swin_transformer import SwinTransformer
@@ -120,9 +121,11 @@ def even(network: torch.nn.Module) -> None:
             torch.nn.init.zeros_(weight)
 
 
-def swin(resolution: int, kind: type[torch.nn.Module] = SwinTransformer) -> torch.nn.Module:
+def swin(
+    resolution: int, kind: type[torch.nn.Module] = SwinTransformer, **more: object
+) -> torch.nn.Module:
     torch.manual_seed(0)
-    chosen = {"img_size": resolution, "patch_size": 4, "window_size": 4, "embed_dim": 12}
+    chosen = {"img_size": resolution, "patch_size": 4, "window_size": 4, "embed_dim": 12, **more}
     network = kind(**chosen, depths=(2, 2), num_heads=(3, 3)).eval()  # type: ignore[arg-type]
     even(network)
     return network
@@ -149,10 +152,32 @@ def test_windows_are_those_of_the_image(kind: type[torch.nn.Module]) -> None:
     assert layers["layer"].tolist()[1] == "layers.0.blocks.1.attn"
 
 
-def test_windows_that_reach_into_padding_are_refused() -> None:
-    with pytest.raises(UsageError, match="whose patches fill its windows"):
+@pytest.mark.parametrize(("built_for", "shown"), [(40, 40), (64, 60), (64, 56), (64, 96)])
+def test_windows_that_reach_into_padding_are_refused(built_for: int, shown: int) -> None:
+    """Also where the padding makes the windows as many as the network was built for."""
+    model = erf_tools.as_model(swin(built_for, strict_img_size=False))
+    with pytest.raises(UsageError, match="attends to other than the image's patches"):
+        attention_distances(model, select("builtin", 1), Procedure(resolution=shown), "cpu")
+
+
+class Idle(torch.nn.Module):
+    """A network with a layer that no image passes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.network = small()
+        self.patch_embed, self.num_prefix_tokens = self.network.patch_embed, 1
+        self.idle = Attention(12, num_heads=3)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        given: torch.Tensor = self.network(images)
+        return given
+
+
+def test_layers_that_images_do_not_pass_once_are_refused() -> None:
+    with pytest.raises(UsageError, match="takes idle 0 times for 2 images"):
         attention_distances(
-            erf_tools.as_model(swin(40)), select("builtin", 1), Procedure(resolution=40), "cpu"
+            erf_tools.as_model(Idle().eval()), select("builtin", 2), Procedure(resolution=32), "cpu"
         )
 
 
@@ -171,7 +196,7 @@ def test_intervals_are_students() -> None:
 def test_attention_that_is_not_finite_is_refused() -> None:
     network = small()
     torch.nn.init.normal_(network.blocks[1].attn.qkv.weight, std=1e30)
-    with pytest.raises(ErfToolsError, match="attention is not finite"):
+    with pytest.raises(ErfToolsError, match="attention to patches is not finite"):
         attention_distances(
             erf_tools.as_model(network), select("builtin", 1), Procedure(resolution=32), "cpu"
         )

@@ -196,10 +196,19 @@ def test_flips_and_agreement_are_as_counted_by_hand() -> None:
     said = notes(erf_table(results), agreement_table(results), flips)
     assert any("effective side: lowest tau -1.00" in note for note in said)
     assert "too few for intervals" in said[0]
+    maps = [note for note in said if "define the same map" in note]
+    assert maps == []  # these three differentiate or reduce differently
+    both = with_protocols("one", {"ding2022": 4, "slak2023": 4, "kim2023": 4})
+    (same,) = [
+        note
+        for note in notes(erf_table(both), agreement_table(both), flip_table(both))
+        if "define the same map" in note
+    ]
+    assert same.startswith("ding2022 and slak2023 define the same map")
     unknown = agreement_table(results)
     unknown.loc[unknown["other_protocol"] == "luo2016", "tau"] = np.nan
     said = notes(erf_table(results), unknown, flips)
-    some = "effective side: lowest tau -1.00 of 1 of 3 pairs of protocols, the others have none"
+    some = "effective side: lowest tau -1.00 (1 of 3 pairs of protocols have one)"
     assert any(some in note for note in said)
     matrix = agreement_matrix(agreement_table(results)).set_index("tau")
     assert matrix.loc["kim2023", "ding2022"] == matrix.loc["ding2022", "kim2023"] == "-1.00"

@@ -396,13 +396,23 @@ class WindowAttention(nn.Module):
         return maps + means[..., :rows, :columns]
 
 
+class Mixer(WindowAttention):
+    """Of which nobody knows that it can be left out."""
+
+
 @pytest.mark.parametrize(
-    ("side", "expected"),
-    [(32, (True, "local dependency", (4, 4))), (64, (False, "grid", (4, 4)))],
+    ("mixing", "side", "expected"),
+    [
+        (WindowAttention, 32, (True, "local dependency", (4, 4))),
+        (WindowAttention, 64, (False, "grid", (4, 4))),
+        (Mixer, 32, (None, "grid", (4, 4))),
+        (Mixer, 64, (False, "grid", (4, 4))),
+    ],
 )
-def test_windows_that_are_all_of_the_image(side: int, expected: object) -> None:
-    network = nn.Sequential(nn.Conv2d(3, 2, 4, 4), WindowAttention())
-    field = field_of(network, (side, side))
+def test_windows_that_are_all_of_the_image(
+    mixing: type[nn.Module], side: int, expected: object
+) -> None:
+    field = field_of(nn.Sequential(nn.Conv2d(3, 2, 4, 4), mixing()), (side, side))
     assert (field.unbounded, field.basis, field.stride) == expected
 
 

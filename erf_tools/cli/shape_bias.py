@@ -69,6 +69,7 @@ def shape_bias(
 
     head_free = HeadFree(**taken(declared(HeadFree), choices))
     deciding = Deciding(**taken(declared(Deciding), choices))
+    computing = Computing(**taken(BATCHED, choices))
     shown = StimulusChoices(**taken(declared(StimulusChoices), choices))
     categories = read_categories(shown.categories) if shown.categories else SIXTEEN
     names = split_names(model)
@@ -97,7 +98,7 @@ def shape_bias(
 
     common: dict[str, Any] = {
         "deciding": deciding,
-        "computing": Computing(**taken(BATCHED, choices)),
+        "computing": computing,
         "seed": seed,
         "overwrite": overwrite,
         "progress": True,

@@ -6,6 +6,7 @@ between the centres of a query's and its keys' patches, for each head of each la
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from tqdm import tqdm
 from erf_tools.erf.attention_distances import AttentionDistances
 from erf_tools.erf.attention_layers import AttendingLayer, attending_layers
 from erf_tools.erf.procedure import Procedure
-from erf_tools.errors import ErfToolsError
+from erf_tools.errors import ErfToolsError, UsageError
 from erf_tools.images import PixelStore, Selection
 from erf_tools.kernels.devices import (
     choose_device,
@@ -78,10 +79,17 @@ def attention_distances(
             inputs = normalise(np.stack([image]), own.mean, own.std, target, floating_type(network))
             with torch.no_grad():
                 network(inputs)
+    for path, given in found.items():
+        if len(given) != len(selection):
+            raise UsageError(
+                f"{model.name} takes {path} {len(given)} times for {len(selection)} images; "
+                "distances are of layers that each image passes once"
+            )
     distance = np.concatenate([torch.stack(of).numpy() for of in found.values()], axis=1)
     if not np.isfinite(distance).all():
         raise ErfToolsError(
-            f"{model.name}: its attention is not finite; see whether its weights are"
+            f"{model.name}: its attention to patches is not finite, or there is none; see whether "
+            "its weights are finite"
         )
     heads = [(name, head) for name, (first, *_) in found.items() for head in range(len(first))]
     return AttentionDistances(
@@ -113,8 +121,12 @@ class _Listening(nn.Module):
     ) -> None:
         super().__init__()
         self._layer, self._found, self._network = layer, found, network
-        self._apart = torch.from_numpy(layer.apart()).to(device)
+        self._device = device
         self.p = 0.0
+
+    @cached_property
+    def _apart(self) -> Tensor:
+        return torch.from_numpy(self._layer.apart()).to(self._device)
 
     def forward(self, attention: Tensor) -> Tensor:
         self._layer.check(tuple(attention.shape), self._network)

@@ -58,10 +58,15 @@ class AttendingLayer:
         """
         tokens = self.prefix + prod(self.grid)
         if attention[0] != self.grids or attention[2:] != (tokens, tokens):
-            raise UsageError(
-                f"{network}: {self.path} attends to other than the image's patches; choose a "
-                "--resolution whose patches fill its windows, or another network"
-            )
+            raise not_its_patches(network, self.path)
+
+
+def not_its_patches(network: str, path: str) -> UsageError:
+    """Return what is said of a layer that attends to padding, or to pooled tokens."""
+    return UsageError(
+        f"{network}: {path} attends to other than the image's patches, as to padding; choose the "
+        "--resolution that it was built for, or another network"
+    )
 
 
 def attending_layers(network: nn.Module, name: str, size: tuple[int, int]) -> list[AttendingLayer]:
@@ -75,13 +80,18 @@ def attending_layers(network: nn.Module, name: str, size: tuple[int, int]) -> li
     Raises:
         UsageError: it has none, or others too, of which nothing is known.
     """
-    found = []
+    found: list[AttendingLayer] = []
     others = set()
+    patch: Any = getattr(getattr(network, "patch_embed", None), "patch_size", None)
     for path, module in network.named_modules():
         if type(module) in _IN_WINDOWS:
             block = network.get_submodule(path.rpartition(".")[0])
             found.append(_in_windows(path, module, block, size))
-        elif type(module) in _OF_ALL_PATCHES and hasattr(network, "num_prefix_tokens"):
+            if any(
+                pitch % side for pitch, side in zip(found[-1].pitch, patch or (1, 1), strict=True)
+            ):
+                raise not_its_patches(name, path)
+        elif type(module) in _OF_ALL_PATCHES and patch and hasattr(network, "num_prefix_tokens"):
             found.append(_of_all_patches(path, module, network, size))
         elif type(module).__name__.endswith("Attention"):
             others.add(type(module).__name__)

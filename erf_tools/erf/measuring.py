@@ -80,11 +80,6 @@ def measurable(
             f"build it for these: load_model({model.name!r}, resolution={size})"
         )
     computing = computing or Computing()
-    if computing.exact and computing.images_at_once not in (None, 1):
-        raise UsageError(
-            f"--batch-size is {computing.batch_size}, but --exact takes each image by itself; "
-            "leave one out"
-        )
     other = next((tap for tap in taps if tap.path), None)
     if procedure.protocol.of_output and other:
         raise UsageError(

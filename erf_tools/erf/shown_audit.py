@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+
 import pandas as pd
 
+from erf_tools.choices import listed
 from erf_tools.erf.audit import ORDERED_BY, flips_in_words
 from erf_tools.erf.protocols import PROTOCOLS
 from erf_tools.erf.tables import PERCENT
@@ -44,13 +47,27 @@ def agreement_matrix(agreement: pd.DataFrame, measure: str = ORDERED_BY[0]) -> p
     return pd.DataFrame(shown)
 
 
+def _same_maps(names: Sequence[str]) -> Iterator[str]:
+    """Yield a sentence for each group of protocols that define the same map."""
+    groups: dict[object, list[str]] = {}
+    for name in names:
+        if name in PROTOCOLS:
+            groups.setdefault(PROTOCOLS[name].defines, []).append(name)
+    for group in groups.values():
+        if len(group) > 1:
+            yield (
+                f"{listed(group, 'and')} define the same map, and differ only in which images they "
+                "take and how they show it."
+            )
+
+
 def notes(table: pd.DataFrame, agreement: pd.DataFrame, flips: pd.DataFrame) -> list[str]:
     """Return what a reader has to know, and what was found, a sentence or two each."""
     some = table["effective_side_low"].notna().any()
     intervals = "linear measures with 95 % intervals" if some else "too few for intervals"
     found = [
-        f"Every protocol on the same images, {intervals}. Protocols with the same numbers differ "
-        "only in which images they take and how they show the map.",
+        f"Every protocol on the same images, {intervals}.",
+        *_same_maps(list(dict.fromkeys(table["protocol"]))),
         "Kendall's tau: of all pairs of networks, the share ordered alike less the share ordered "
         "otherwise, corrected for ties; with few networks it says little.",
     ]
@@ -70,7 +87,7 @@ def notes(table: pd.DataFrame, agreement: pd.DataFrame, flips: pd.DataFrame) -> 
         known = own["tau"].dropna()
         heading = f"{_IN_WORDS[measure]}: lowest tau {known.min():.2f}" if len(known) else ""
         if 0 < len(known) < len(own):
-            heading += f" of {len(known)} of {len(own)} pairs of protocols, the others have none"
+            heading += f" ({len(known)} of {len(own)} pairs of protocols have one)"
         if words:
             found += [f"{heading}. {words[0]}", *words[1:]]
         elif heading:

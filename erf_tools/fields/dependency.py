@@ -89,9 +89,11 @@ def _fields(
     found = None if fixed_size else _searched(module, read, size)
     fields = found or _on_tiles(Strips(probe_copy(module), read, size))
     unknown = [own.basis == "grid" and not own.unbounded for own in fields]
-    if found and any(unknown) and mixes(module):
+    if found and any(unknown):
         # Windows may be all of the image at its own size, which strips do not show.
         tiles = _on_tiles(Strips(probe_copy(module), read, size))
+        if not mixes(module):  # then a bounded field may just be as large as the image
+            tiles = [replace(own, unbounded=None if own.unbounded else False) for own in tiles]
         fields = [
             other if use else own for own, other, use in zip(fields, tiles, unknown, strict=True)
         ]

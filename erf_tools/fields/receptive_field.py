@@ -23,10 +23,10 @@ class ReceptiveField:
         stride: from unit to unit.
         first: of unit (0, 0); negative where padding is.
         last: of unit (0, 0).
-        unbounded: every pixel reaches every unit, by a global operation or because the field is
-            too large to be told from that (more than 16,000 pixels). For networks that are built
-            for one input size: the first and the last pixel reach the central unit. ``None`` where
-            it is not known.
+        unbounded: every pixel reaches every unit, or every pixel along one axis does, by a global
+            operation or because the field is too large to be told from that (more than 16,000
+            pixels). For networks that are built for one input size, or have windows: the first and
+            the last pixel reach the central unit. ``None`` where it is not known.
         basis: what ``first`` and ``last`` are. ``dependency``: exactly what units depend on.
             ``local dependency``: the same with values that were pooled over the whole image, as in
             squeeze-and-excitation, held fixed, and without norms over positions and attention; it
