@@ -13,14 +13,15 @@ multiply-adds are those of the training form.
 Refuted by: a control whose effective side is that of its network; a side that depends on
 parameters or operations more than on kernels; SLaK's side not growing from 7 to 61.
 
-Found (``--quick``: two photographs at 256, one seed, six networks; two CPU cores; the whole form
-was not run): kernels make the ERF, and size does not. Own kernels give 1.34 (VAN-B0: 159 pixels
-against 119) to 1.69 times (ConvNeXt-T: 157 against 93) the side of the 3x3 control, which has 1 to
-10 % fewer parameters. Over the six, the side's rank correlation is 0.03 with parameters and -0.14
-with multiply-adds: UniRepLKNet-A, of 5 million parameters, sees farthest (175), RepLKNet-31B of 80
-million 167. SLaK-T sees 101, 153, 167, 169 and 169 pixels with strips of 3, 7, 31, 51 and 61: most
-is gained by 7. But all of this is at 256, where padding and the edge hold large ERFs back, which
-may be why nothing is gained beyond 31. WTConvNeXt-T (135) stays below ConvNeXt-T.
+Found (the whole form: eight photographs at 512, one seed, eight networks; no intervals): kernels
+make the ERF, and size hardly does. Own kernels give 1.75 (WTConvNeXt-T: 149 pixels against 85) to
+3.06 times (SLaK-T: 315 against 103) the side of the 3x3 control, which has 1 to 10 % fewer
+parameters. Over the eight, the side's rank correlation is 0.38 with parameters and 0.32 with
+multiply-adds: UniRepLKNet-A, of 5 million parameters, sees 317 pixels, RepLKNet-31B of 80 million
+321. All ways of making a large kernel reach 300 but wavelets, and WTConvNeXt-T stays below
+ConvNeXt-T (191). SLaK-T sees 103, 195, 299, 315 and 319 pixels with strips of 3, 7, 31, 51 and 61:
+it grows to 61, with most of it gained by 31. In the quick form, two photographs at 256, padding and
+the edge hold large ERFs back (1.34 to 1.69 times the control's side, and nothing beyond 31).
 """
 
 from __future__ import annotations
