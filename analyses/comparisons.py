@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from statistics import median
 
@@ -33,7 +34,7 @@ from erf_tools.erf.procedure import Precision, Procedure
 from erf_tools.errors import ErfToolsError
 from erf_tools.features.reading import read_features
 from erf_tools.fields.cone import Cone
-from erf_tools.images import select
+from erf_tools.images import Selection, select
 from erf_tools.kernels.depthwise import DepthwiseConv2d
 from erf_tools.kernels.devices import copy_on_device, tf32_allowed
 from erf_tools.models.loading import load_model
@@ -86,6 +87,64 @@ def published_map(network: nn.Module, model: Model, images: Tensor) -> Tensor:
     central = nn.functional.relu(outputs[:, :, row, column]).sum()
     gradient = torch.autograd.grad(central, samples)[0]
     return nn.functional.relu(gradient).sum((0, 1)).cpu()
+
+
+def mean_published_map(
+    network: nn.Module,
+    model: Model,
+    images: Selection,
+    side: int,
+    device: torch.device,
+    workers: int = 0,
+) -> Tensor:
+    """Return the mean map of images as the published script makes it: batch 1, sums on the host.
+
+    Args:
+        network: as :func:`as_published` makes it, on ``device``.
+        model: the network with its tap and its mean and standard deviation.
+        images: the images.
+        side: that they are resized to, in pixels.
+        device: where the network is.
+        workers: processes that prepare images.
+
+    Returns:
+        float64 ``[side, side]``, not normalised.
+    """
+    opened = [image.open for image in images.images]
+    shown = _AsInExamples(opened, model, side, transforms.InterpolationMode.BICUBIC)
+    total = torch.zeros(side, side, dtype=torch.float64)
+    with tf32_allowed(False):
+        for batch in DataLoader(shown, 1, num_workers=workers):
+            total += published_map(network, model, batch.to(device))
+    return total / len(images)
+
+
+class _AsInExamples(Dataset):
+    """Images as torchvision's examples show them to a network: square, normalised."""
+
+    def __init__(
+        self,
+        opened: Sequence[Callable[[], Image.Image]],
+        model: Model,
+        side: int,
+        interpolation: transforms.InterpolationMode,
+    ) -> None:
+        own = model.preprocessing
+        self._opened = opened
+        self._transform = transforms.Compose(
+            [
+                transforms.Resize((side, side), interpolation),
+                transforms.ToTensor(),
+                transforms.Normalize(own.mean, own.std),
+            ]
+        )
+
+    def __len__(self) -> int:
+        return len(self._opened)
+
+    def __getitem__(self, index: int) -> Tensor:
+        shown: Tensor = self._transform(self._opened[index]())
+        return shown
 
 
 def as_published(module: nn.Module) -> nn.Module:
@@ -202,26 +261,15 @@ def compare_decisions(
     """Time the decisions on all stimuli against a loop as in torchvision's examples."""
     batch_size = 64 if device.type == "cuda" else 16
     network = as_published(model.module).to(device)
-    own = model.preprocessing
-    transform = transforms.Compose(
-        [
-            transforms.Resize((own.size, own.size)),
-            transforms.ToTensor(),
-            transforms.Normalize(own.mean, own.std),
-        ]
+    shown = _AsInExamples(
+        [partial(_opened, stimulus.path) for stimulus in stimuli.stimuli],
+        *(model, model.preprocessing.size, transforms.InterpolationMode.BILINEAR),
     )
-
-    class Stimuli(Dataset):
-        def __len__(self) -> int:
-            return len(stimuli)
-
-        def __getitem__(self, index: int) -> Tensor:
-            return transform(Image.open(stimuli.stimuli[index].path).convert("RGB"))
 
     def plain() -> Tensor:
         answers = []
         with torch.no_grad():
-            for images in DataLoader(Stimuli(), batch_size):
+            for images in DataLoader(shown, batch_size):
                 scores = category_scores(network(images.to(device)), "mean", IMAGENET_CLASSES)
                 answers.append(scores.argmax(dim=1).cpu())
         return torch.cat(answers).double() + 1
@@ -233,6 +281,10 @@ def compare_decisions(
 
     what = f"{model.name}, decisions on {len(stimuli)} stimuli"
     return compare(what, "erf-tools", ours, "torchvision-style loop", plain, device, pairs, 0.05)
+
+
+def _opened(path: Path) -> Image.Image:
+    return Image.open(path).convert("RGB")
 
 
 def peak_memory(name: str, resolution: int, published: bool) -> float:

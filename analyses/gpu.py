@@ -3,12 +3,12 @@
 Claim: on a card the results are those of a CPU, and they come at least 10 times as fast as by the
 published procedure for RepLKNet-31B at 1024 pixels, 20 times in bfloat16.
 
-Method: these parts, in this order: the card's own rates; maps against
-the CPU's per family of networks; the published procedure; the Triton kernel against torch's
-convolution, with its registers; all depthwise algorithms by shape; whole calls; what each precision
-does to the ratios; batches from memory and their halving; decisions; peak memory; two processes on
-one card. What fails is told in a line, and the rest goes on. The table is written after each case,
-and nothing is begun after ``--minutes``. Without a card the CPU stands in, with ``--quick``.
+Method: these parts, in this order: the card's own rates; maps against the CPU's per family of
+networks; the published procedure; the Triton kernel against torch's convolution, with its
+registers; all depthwise algorithms by shape; whole calls; what each precision does to the ratios;
+batches from memory and their halving; decisions; peak memory; two processes on one card. What fails
+is told in a line, and the rest goes on. The table is written after each case, and nothing is begun
+after ``--minutes``. Without a card the CPU stands in, with ``--quick``.
 
 Refuted by: a map that differs by more than float32 differs from float64, or a smaller ratio.
 

@@ -13,14 +13,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
-from torchvision import transforms
 
 from analyses.comparisons import (
     as_published,
     compare_decisions,
     compare_maps,
+    mean_published_map,
     published_map,
     save_photographs,
 )
@@ -33,7 +31,6 @@ from erf_tools.erf.maps import ERF
 from erf_tools.erf.measures.squares import area_ratio
 from erf_tools.erf.procedure import Precision, Procedure
 from erf_tools.images import Selection, select
-from erf_tools.kernels.devices import tf32_allowed
 from erf_tools.models.loading import load_model
 from erf_tools.models.model import Model
 
@@ -133,8 +130,10 @@ def whole_calls(bench: Bench) -> Iterator[Case]:
             seconds = duration(ours, bench.device)
             yield Reading("images a second", bench.images / seconds, "1/s")
             network = as_published(model.module).to(bench.device)
-            loop = partial(_published_loop, network, model, images, side, bench.device)
-            expected = loop()
+            loop = partial(
+                mean_published_map, network, model, images, side, bench.device, workers=1
+            )
+            expected = loop().numpy()
             yield Reading("difference", apart(found.map, expected), "of the map's norm")
             theirs = duration(loop, bench.device)
             yield Reading("published loop: images a second", bench.images / theirs, "1/s")
@@ -277,30 +276,3 @@ def _in_process(name: str, side: int, device: str) -> tuple[np.ndarray, float]:
 
     measure()
     return found[0].map, duration(measure, torch.device(device))
-
-
-def _published_loop(
-    network: nn.Module, model: Model, images: Selection, side: int, device: torch.device
-) -> np.ndarray:
-    """Return the mean map as the published script makes it: a loader, batch 1, sums on the host."""
-    own = model.preprocessing
-    transform = transforms.Compose(
-        [
-            transforms.Resize((side, side), transforms.InterpolationMode.BICUBIC),
-            transforms.ToTensor(),
-            transforms.Normalize(own.mean, own.std),
-        ]
-    )
-
-    class Photographs(Dataset):
-        def __len__(self) -> int:
-            return len(images)
-
-        def __getitem__(self, index: int) -> Tensor:
-            return transform(images.images[index].open())
-
-    total = np.zeros((side, side))
-    with tf32_allowed(False):
-        for batch in DataLoader(Photographs(), 1, num_workers=1):
-            total += published_map(network, model, batch.to(device)).numpy()
-    return total / len(images)

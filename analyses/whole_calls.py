@@ -13,15 +13,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from analyses.comparisons import Comparison, as_published, compare, published_map, save_photographs
+from analyses.comparisons import (
+    Comparison,
+    as_published,
+    compare,
+    mean_published_map,
+    save_photographs,
+)
 from erf_tools.erf.gradients import effective_receptive_field
-from erf_tools.erf.procedure import Procedure
 from erf_tools.images import Selection, select
-from erf_tools.kernels.devices import normalise
 from erf_tools.models.loading import load_model
 from erf_tools.models.model import Model
 
@@ -68,19 +71,13 @@ def _compared(
     model: Model, selection: Selection, side: int, device: torch.device, pairs: int, remark: str
 ) -> Comparison:
     network = as_published(model.module).to(device)
-    own, view = model.preprocessing, Procedure(resolution=side).view(model.preprocessing)
 
     def ours() -> Tensor:
         found = effective_receptive_field(model, selection, resolution=side, device=str(device))
         return torch.from_numpy(found.map)
 
     def published() -> Tensor:
-        total = torch.zeros(side, side, dtype=torch.float64)
-        for image in selection.images:
-            pixels = np.stack([image.pixels(view)])
-            images = normalise(pixels, own.mean, own.std, device, torch.float32).contiguous()
-            total += published_map(network, model, images)
-        return total / len(selection)
+        return mean_published_map(network, model, selection, side, device)
 
     count = len(selection)
     what = f"{model.name} at {side}, {count} image{'s' * (count > 1)}{remark}"

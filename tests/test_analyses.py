@@ -12,7 +12,7 @@ from torch import nn
 from typer import Typer
 from typer.testing import CliRunner
 
-from analyses import benchmark, comparisons, large_kernels
+from analyses import benchmark, comparisons, large_kernels, whole_calls
 from erf_tools.cue_conflict.stimuli import open_stimuli
 from erf_tools.errors import ErfToolsError
 from erf_tools.figures import save_figure
@@ -49,6 +49,16 @@ def test_both_sides_give_the_same_map(small_replknet: nn.Module) -> None:
     assert without_cone.difference < 1e-3
     assert against_published.pairs == 1
     assert 0 < against_published.share < 2
+
+
+def test_whole_calls_give_the_map_of_the_published_loop() -> None:
+    quiet, busy = whole_calls.compare_calls((("resnet18", 64, 2),), CPU, 1)
+    assert quiet.difference < 1e-3
+    assert busy.difference < 1e-3
+    assert (quiet.what, busy.what) == (
+        "resnet18 at 64, 2 images",
+        "resnet18 at 64, 2 images, a core busy",
+    )
 
 
 def test_nothing_is_timed_where_the_maps_differ() -> None:
