@@ -32,6 +32,7 @@ class Choice:
         lowest: of a number.
         name: of the field, the keyword and the key.
         type: of its value. Of several, the one that the command line and study files take.
+        accepted: all types that the library takes.
     """
 
     default: Any
@@ -42,6 +43,7 @@ class Choice:
     lowest: int | None = None
     name: str = ""
     type: Any = None
+    accepted: Any = None
 
     @property
     def allowed(self) -> tuple[str, ...]:
@@ -74,6 +76,7 @@ def declared(declaration: type) -> tuple[Choice, ...]:
             name=each.name,
             option=each.metadata["choice"].option or f"--{each.name.replace('_', '-')}",
             type=_simple(types[each.name]),
+            accepted=types[each.name],
         )
         for each in fields(declaration)
         if "choice" in each.metadata
@@ -104,7 +107,7 @@ def words(choices: Iterable[Choice], values: Mapping[str, Any]) -> list[str]:
 
 def spelled_out(
     choices: Iterable[Choice],
-    annotation: Callable[[Choice], Any] = lambda choice: choice.type,
+    annotation: Callable[[Choice], Any] = lambda choice: choice.accepted,
     before: str = "",
 ) -> Callable[[_Function], _Function]:
     """Return a decorator by which the signature of a function names what its ``**choices`` are.

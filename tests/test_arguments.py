@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,12 @@ from erf_tools.perturbation.measuring import perturbation_erf
 def test_what_cannot_be_is_refused(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         effective_receptive_field(nn.Conv2d(3, 2, 3), **{"resolution": 32, **arguments})
+
+
+def test_signatures_name_all_types_that_are_taken() -> None:
+    taken = signature(effective_receptive_field).parameters
+    assert taken["batch_size"].annotation == str | int | None
+    assert taken["resolution"].annotation == int | tuple[int, int] | None
 
 
 def test_what_a_function_has_no_use_for_is_no_keyword_of_it() -> None:

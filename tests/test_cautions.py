@@ -110,3 +110,15 @@ def test_the_erf_rate_is_significant_pixels_over_the_theoretical_area() -> None:
     result = sound()
     significant = np.count_nonzero(result.map > 0.0455 * result.map.max())
     assert erf_table([result])["erf_rate"].tolist() == [pytest.approx(significant / 81**2)]
+
+
+@pytest.mark.parametrize(
+    ("images", "said"),
+    [
+        (1, "it rests on 1 image: take 10 or more"),
+        (4, "it rests on 4 images: take 10 or more"),
+        (5, "it rests on 5 images; its intervals are rough below 10: take more"),
+    ],
+)
+def test_of_intervals_it_speaks_only_where_there_are_some(images: int, said: str) -> None:
+    assert said in [each.sentence for each in cautions(sound(images=images))]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -50,8 +49,7 @@ def over_images(values: np.ndarray) -> Estimate:
     It does not reach below zero, where no distance is.
     """
     deviations = (values - values.mean()) / np.sqrt(len(values) * max(len(values) - 1, 1))
-    found = t_interval(float(values.mean()), deviations, len(values))
-    return replace(found, low=0.0) if found.low < 0 else found
+    return t_interval(float(values.mean()), deviations, len(values)).within(0, np.inf)
 
 
 def attention_table(results: Sequence[AttentionDistances]) -> pd.DataFrame:

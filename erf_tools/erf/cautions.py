@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import isfinite
 
+from erf_tools.erf.intervals import FEWEST
 from erf_tools.erf.maps import ERF
 from erf_tools.text import dimensions
 
@@ -107,7 +108,10 @@ def _zeros(result: ERF) -> str:
 def _few(result: ERF) -> str:
     if result.count >= _FEW:
         return ""
-    return f"it rests on {result.count} images; its intervals are rough below {_FEW}: take more"
+    shown = f"it rests on {result.count} image{'s' * (result.count > 1)}"
+    if result.count < FEWEST:
+        return f"{shown}: take {_FEW} or more"
+    return f"{shown}; its intervals are rough below {_FEW}: take more"
 
 
 def _untrained(result: ERF) -> str:

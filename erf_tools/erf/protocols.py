@@ -174,8 +174,12 @@ VARIED: tuple[Choice, ...] = (
         metavar="NAME",
         name="protocol",
         type=str,
+        accepted=str | Protocol,
     ),
-    *(replace(each, default=None, type=each.type | None) for each in declared(Protocol)),
+    *(
+        replace(each, default=None, type=each.type | None, accepted=each.accepted | None)
+        for each in declared(Protocol)
+    ),
 )
 
 
