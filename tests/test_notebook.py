@@ -24,7 +24,7 @@ def test_a_result_shows_its_map_numbers_and_origin() -> None:
     assert "linear r, %" in shown
     assert "initialised with seed 0" in shown
     assert "sha256 000000000000; layer last, unit center; 2 images; erf-tools 0" in shown
-    assert "its intervals are rough" in shown  # a warning
+    assert "it rests on 2 images: take 10 or more" in shown  # a warning
     image = Image.open(io.BytesIO(result._repr_png_()))
     assert image.format == "PNG"
     assert image.width > 200
