@@ -33,7 +33,8 @@ def folded(
 ) -> nn.Module:
     """Return a copy of a network with parallel kernels merged and norms folded, where possible.
 
-    The re-parameterised blocks of RepLKNet and of timm's networks (RepVGG and its kin) are merged.
+    The re-parameterised blocks of RepLKNet and of timm's networks (RepVGG and its kin) are merged,
+    and wavelet convolutions fused.
     What the copy gives for noise is compared with what the network gives.
 
     Args:
@@ -45,7 +46,7 @@ def folded(
     Returns:
         The copy, or ``module`` itself where nothing can be folded or the results would differ.
     """
-    if not any(isinstance(part, _NORMS) for part in module.modules()):
+    if not any(isinstance(part, _NORMS) or _merges(part) for part in module.modules()):
         return module
 
     try:
@@ -62,6 +63,11 @@ def folded(
         _close(own, other) for own, other in zip(before.maps, after.maps, strict=True)
     )
     return merged if same else module
+
+
+def _merges(part: nn.Module) -> bool:
+    """Tell whether timm's re-parameterisation asks this part for another form of itself."""
+    return any(hasattr(part, name) for name in ("fuse", "reparameterize", "switch_to_deploy"))
 
 
 @torch.no_grad()

@@ -7,8 +7,10 @@ them together. Module names are the official ones, so that official state dicts 
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from timm.layers import LayerNorm2d, Mlp
@@ -16,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from erf_tools.kernels.depthwise import DepthwiseConv2d
+from erf_tools.kernels.haar import from_bands, to_bands
 from erf_tools.models.staged import (
     NetworkFamily,
     StagedNetwork,
@@ -107,6 +110,51 @@ class WaveletConv(nn.Module):
             out = out + deeper.flatten(1, 2)
         back = F.conv_transpose2d(out, self.iwt_filter, stride=2, groups=channels)
         return back[:, :, :height, :width]
+
+    def fuse(self) -> nn.Module:
+        """Return what computes the same in less time; itself where the wavelets are not Haar's.
+
+        The name is timm's: ``timm.utils.reparameterize_model`` calls it.
+        """
+        haar = torch.tensor(_HAAR)[:, None].to(self.wt_filter) / 2
+        filters = (self.wt_filter, self.iwt_filter)
+        same = all(torch.allclose(own.unflatten(0, (-1, 4)), haar, rtol=1e-6) for own in filters)
+        return FusedWaveletConv(self) if same else self
+
+
+class FusedWaveletConv(nn.Module):
+    """A :class:`WaveletConv` with scales folded into kernels, and its wavelets as sums; frozen."""
+
+    @torch.no_grad()
+    def __init__(self, kernels: WaveletConv) -> None:
+        super().__init__()
+        base: Any = copy.deepcopy(kernels.base_conv)
+        scale = kernels.base_scale.weight.flatten()
+        base.weight *= scale[:, None, None, None]
+        base.bias *= scale
+        self.base_conv = base
+        self.wavelet_convs = copy.deepcopy(kernels.wavelet_convs)
+        parts: Any = zip(self.wavelet_convs, kernels.wavelet_scale, strict=True)
+        for level, (conv, scaling) in enumerate(parts):
+            # Each level's sums are twice what they should be, on the way down and on the way up.
+            weight = conv.weight * scaling.weight.flatten()[:, None, None, None] / 4 ** (level + 1)
+            # A sub-band's channels become neighbours; they were a channel's sub-bands.
+            conv.weight.copy_(weight.unflatten(0, (-1, 4)).transpose(0, 1).flatten(0, 1))
+        self.requires_grad_(False).train(kernels.training)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Convolve ``[N, C, H, W]``; the size stays."""
+        out = self.base_conv(features)
+        return out + self._of_bands(features, 0) if self.wavelet_convs else out
+
+    def _of_bands(self, features: Tensor, level: int) -> Tensor:
+        height, width = features.shape[2:]
+        if height % 2 or width % 2:
+            features = F.pad(features, (0, width % 2, 0, height % 2))
+        bands, means = to_bands(features)
+        out = self.wavelet_convs[level](bands)
+        deeper = self._of_bands(means, level + 1) if level + 1 < len(self.wavelet_convs) else None
+        return from_bands(out, deeper)[:, :, :height, :width]
 
 
 def _depthwise(channels: int, kernel_size: int, bias: bool) -> DepthwiseConv2d:
