@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Iterable
 from importlib import metadata
 
+#: All that can change any number.
+_PACKAGES = ("erf-tools", "torch", "torchvision", "timm", "numpy", "scipy", "pillow")
 
-def versions() -> dict[str, str]:
-    """Return the versions of everything that can change a number, without importing any of it."""
+
+def versions(packages: Iterable[str] = _PACKAGES) -> dict[str, str]:
+    """Return the versions of Python and of packages, without importing any of them."""
     found = {"python": platform.python_version()}
-    for package in ("erf-tools", "torch", "torchvision", "timm", "numpy", "scipy", "pillow"):
+    for package in packages:
         try:
             found[package] = metadata.version(package)
         except metadata.PackageNotFoundError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -19,6 +20,11 @@ from erf_tools import cli
 if "PYTEST_XDIST_WORKER" in os.environ:
     # Two workers with two threads each would wait for one another; torch reads this when imported.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+if "PYTEST_XDIST_WORKER" not in os.environ:
+    # Of this run alone, and shared by its workers and all commands: what users have is left alone.
+    CACHE = tempfile.TemporaryDirectory(prefix="erf-tools-tests-")
+    os.environ["ERF_TOOLS_CACHE"] = CACHE.name
 
 # The same examples in every run: what one run finds, all find. No deadline: machines are busy.
 settings.register_profile("suite", derandomize=True, deadline=None)

@@ -26,6 +26,7 @@ from erf_tools.features.taps import Tap
 from erf_tools.fields.cone import Cone, candidates, plan, reading_inputs
 from erf_tools.fields.dependency import receptive_fields
 from erf_tools.fields.receptive_field import ReceptiveField
+from erf_tools.fields.remembered import remembered_fields
 from erf_tools.kernels.folding import folded
 
 
@@ -105,6 +106,7 @@ class Contributions:
         fixed_size: the network takes no other size.
         fast: prepare faster ways than the plain one. Whether they give the same is for the caller
             to prove; see :mod:`erf_tools.erf.ways`.
+        remembered: take receptive fields from the cache, where they were found before.
 
     Attributes:
         network: ``module``.
@@ -125,6 +127,7 @@ class Contributions:
         size: tuple[int, int],
         fixed_size: bool,
         fast: bool,
+        remembered: bool = True,
     ) -> None:
         taps = proven(module, taps, size, fixed_size)
         self._procedure, self.size = procedure, size
@@ -148,7 +151,11 @@ class Contributions:
         read_more = reading_inputs(names, read_from)
         fields: Sequence[ReceptiveField] = ()
         try:
-            fields = receptive_fields(self.folded, read_more, size, fixed_size)
+            fields = (
+                remembered_fields(self.folded, read_more, size, fixed_size, taps, names)
+                if remembered
+                else receptive_fields(self.folded, read_more, size, fixed_size)
+            )
         except ErfToolsError:
             flow = None
         self.units: dict[int, Units] = {}

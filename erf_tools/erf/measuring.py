@@ -99,6 +99,7 @@ def measurable(
                 size,
                 model.input_size is not None,
                 fast=many and not computing.exact,
+                remembered=not computing.exact,
             )
         yield MeasurableNetwork(model, procedure, contributions, target, computing)
 

@@ -17,18 +17,13 @@ from torch import Tensor, nn
 
 from erf_tools.errors import ErfToolsError
 from erf_tools.features.copies import probe_copy, random_states_kept
+from erf_tools.features.small_sizes import small_sizes
 
 #: Runs a network on images ``[N, 3, h, w]`` and returns what is wanted of it.
 Read = Callable[[nn.Module, Tensor], Sequence[Tensor]]
 
 #: A tensor is known by the node of the graph that made it.
 Node = Any
-
-#: Images to look on, the smallest first; not square, so that rows, columns and channels differ.
-_SIZES = ((64, 128), (256, 320))
-
-#: Sizes are congruent to that of the images to be analysed modulo this; see ``dependency``.
-_PERIOD = 64
 
 
 @dataclass
@@ -95,8 +90,7 @@ def observe(module: nn.Module, read: Read, size: tuple[int, int]) -> Dataflow:
             gradient.
     """
     like = next((weight for weight in module.parameters()), torch.zeros(()))
-    for small in _SIZES:
-        height, width = (side + wanted % _PERIOD for side, wanted in zip(small, size, strict=True))
+    for height, width in small_sizes(size):
         noise = torch.randn(1, 3, height, width, generator=torch.Generator().manual_seed(0))
         copied = probe_copy(module)
         try:

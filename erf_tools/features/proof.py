@@ -20,6 +20,7 @@ from erf_tools.features.copies import NotCopyableError, probe_copy, random_state
 from erf_tools.features.layout import as_map, select, supposed_layout
 from erf_tools.features.order import IMAGES, Verdict, trial_images, verdict_of
 from erf_tools.features.reading import Keep, listening, read_each, read_features
+from erf_tools.features.small_sizes import small_sizes
 from erf_tools.features.state import state_kept
 from erf_tools.features.taps import (
     LAST_STAGE,
@@ -32,12 +33,6 @@ from erf_tools.features.taps import (
 )
 
 Size = tuple[int, int]
-
-#: The small image that a network is tried on first; not square, so that rows differ from columns.
-_SMALL = (64, 128)
-
-#: Sizes are congruent to that of the images to be analysed modulo this; see ``dependency``.
-_PERIOD = 64
 
 #: What an output may be instead of what it is supposed to be.
 _RIVALS: dict[Layout, tuple[Layout, ...]] = {
@@ -185,10 +180,9 @@ def _tried(
     image: a network may take no more than one at a time, or let them see each other. Where the
     order of units is in doubt still, it is tried in float64: rounding may hide where they are.
     """
-    small = tuple(least + wanted % _PERIOD for least, wanted in zip(_SMALL, size, strict=True))
     trials = [_Trial(size), _Trial(size, one_by_one=True), _Trial(size, one_by_one=True, wide=True)]
     if not fixed_size and not any(tap.grid for tap in taps):
-        trials.insert(0, _Trial((small[0], small[1])))
+        trials.insert(0, _Trial(small_sizes(size)[0]))
     found: dict[Tap, list[_Outcome]] = {}
     failure: Exception | None = None
     for trial in trials:

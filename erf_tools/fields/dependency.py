@@ -24,6 +24,7 @@ from torch import nn
 from erf_tools.errors import ErfToolsError
 from erf_tools.features.copies import NotCopyableError, probe_copy, random_states_kept
 from erf_tools.features.dataflow import Read
+from erf_tools.features.small_sizes import small_sizes
 from erf_tools.fields.locality import mixes
 from erf_tools.fields.receptive_field import ReceptiveField
 from erf_tools.fields.safety import UnsafeProbeError
@@ -69,6 +70,38 @@ def receptive_fields(
             except (Exception, SystemExit) as error:  # it refuses NaN, or any image
                 raise ErfToolsError(f"the network cannot be probed: {error}") from error
     raise ErfToolsError(f"the network cannot be probed: {reason}")
+
+
+def fields_hold(
+    fields: Sequence[ReceptiveField],
+    module: nn.Module,
+    read: Read,
+    size: tuple[int, int],
+    fixed_size: bool,
+) -> bool:
+    """Tell whether fields found before are a network's, as far as a pass on a small image shows.
+
+    It is for networks of an architecture that was searched, and so watched, before.
+
+    For the other arguments see :func:`receptive_fields`.
+    """
+    floating = (weight.dtype for weight in module.parameters() if weight.is_floating_point())
+    undone = any(field.basis == "local dependency" for field in fields)
+    exact = _exact_kernels(next(floating, torch.float32))
+    with random_states_kept(), exact, exact_dependency(), torch.no_grad(), SpreadingOnly():
+        for shown in (size,) if fixed_size else small_sizes(size):
+            try:
+                network = Strips(probe_copy(module), read, shown, undone)
+                spoilt, block = network.run_with_block(watch=False)
+            except (Exception, SystemExit):  # networks refuse sizes and NaN in any way they like
+                continue
+            return len(spoilt) == len(fields) and all(
+                field == ReceptiveField.tiles(units.shape, shown, field.unbounded)
+                if field.basis == "grid"
+                else _is_explained(units, field, block)
+                for field, units in zip(fields, spoilt, strict=True)
+            )
+    return False
 
 
 @contextmanager

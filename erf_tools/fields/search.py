@@ -7,6 +7,7 @@ from math import gcd, lcm
 
 import numpy as np
 
+from erf_tools.features.small_sizes import PERIOD
 from erf_tools.fields.strips import StripPass, Strips
 
 #: Lengths of strips: the shortest, the longest, and the step that tells strides up to 32.
@@ -14,10 +15,6 @@ _SHORTEST, _LONGEST, _STEP = 512, 32768, 2304
 
 #: No strip has more pixels than this; it bounds the length of thick ones.
 _MOST_PIXELS = 2**22
-
-#: Lengths are congruent to the image's side modulo this and the strides, because "same" padding as
-#: TensorFlow does it depends on the remainder of the side by the stride.
-_PERIOD = 64
 
 #: Of pixels that are set to NaN at an end of a strip, the smallest number.
 _MARGIN = 64
@@ -55,7 +52,7 @@ class Axis:
         self._side = network.size[axis]
         self._longest = min(_LONGEST, _MOST_PIXELS // thickness)
         self._run_on_strip = partial(network.run_on_strip, axis, thickness)
-        self._period = _PERIOD
+        self._period = PERIOD
         self._shortest = self._length = self._rounded(max(self._side, _SHORTEST))
         self._turn = 0
         self._seen: StripPass | None = None
@@ -80,7 +77,7 @@ class Axis:
             if not coarse.any() or length > self._longest:
                 break
         self._start(stride, sound=(grown > 0) & ~coarse)
-        period = lcm(_PERIOD, *stride[self.sound].tolist())
+        period = lcm(PERIOD, *stride[self.sound].tolist())
         if period != self._period and long.length + period <= self._longest:
             self._period = period
             self._shortest = self._rounded(self._shortest)
@@ -179,11 +176,11 @@ class Axis:
     def _margin(self) -> int:
         """Return a width that differs from turn to turn, by all remainders of the period."""
         self._turn += 1
-        return _MARGIN + 13 * self._turn % _PERIOD
+        return _MARGIN + 13 * self._turn % PERIOD
 
     def _widest_margin(self) -> int:
         """Return a bound for the widths at which the search sets pixels to NaN."""
-        return _MARGIN + _PERIOD + int(self.stride[self.sound].max(initial=0))
+        return _MARGIN + PERIOD + int(self.stride[self.sound].max(initial=0))
 
     def _rounded(self, length: int) -> int:
         """Return the next length that has the remainder of the image's side."""

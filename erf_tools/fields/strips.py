@@ -82,8 +82,11 @@ class Strips:
         centers = [bool(units[tuple(np.array(units.shape) // 2)]) for units in spoilt]
         return shapes, np.array(centers, dtype=bool)
 
-    def run_with_block(self) -> tuple[list[np.ndarray], tuple[range, range]]:
+    def run_with_block(self, watch: bool = True) -> tuple[list[np.ndarray], tuple[range, range]]:
         """Run it on an image with a block of NaN in its middle, gates closed.
+
+        Args:
+            watch: see :mod:`erf_tools.fields.safety`; not of a network that was watched before.
 
         Returns:
             which units ``[H, W]`` of each map became NaN, and rows and columns of the block.
@@ -94,7 +97,7 @@ class Strips:
         images = self._noise(*self.size)
         images[:, :, rows.start : rows.stop, columns.start : columns.stop] = nan
         with gates_closed(self._module):
-            maps = self._maps(images, watch=True)
+            maps = self._maps(images, watch)
         return [self._spoilt(features) for features in maps], (rows, columns)
 
     def run_on_strip(

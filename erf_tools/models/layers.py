@@ -12,8 +12,8 @@ from erf_tools.errors import ErfToolsError
 from erf_tools.features.proof import find_map_layers
 from erf_tools.features.reading import read_maps
 from erf_tools.features.taps import Tap
-from erf_tools.fields.dependency import receptive_fields
 from erf_tools.fields.receptive_field import ReceptiveField
+from erf_tools.fields.remembered import remembered_fields
 from erf_tools.kernels.devices import copy_on_device, floating_type
 from erf_tools.models.failures import explained
 from erf_tools.models.model import Model
@@ -72,7 +72,7 @@ def describe_layers(
     with copy_on_device(model.module, torch.device("cpu")) as network:
         fields: Sequence[ReceptiveField]
         try:
-            fields = receptive_fields(network, read, size, fixed_size)
+            fields = remembered_fields(network, read, size, fixed_size, taps)
         except ErfToolsError:
             fields = [
                 ReceptiveField.tiles((rows, columns), size) for _, rows, columns in shapes.values()

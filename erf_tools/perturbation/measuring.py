@@ -126,7 +126,8 @@ def check_layer(
         target = choose_device(computing.device, model.module)
         network = until_done.enter_context(copy_on_device(model.module, target))
         fixed = model.input_size is not None
-        ready = Contributions(network, [tap], procedure, size, fixed, not computing.exact)
+        fast = not computing.exact
+        ready = Contributions(network, [tap], procedure, size, fixed, fast, remembered=fast)
         unit = CheckableNetwork(model, ready, procedure, checking, seed)
         if computing.exact:
             unit.plainly()

@@ -1,0 +1,143 @@
+"""Telling networks apart by all that they are but the values of their weights."""
+
+from __future__ import annotations
+
+import enum
+import hashlib
+import sys
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, ModuleType
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+#: Packages whose code is told by the versions of these distributions. Other code may change unseen.
+RELEASED = {
+    "torch": "torch",
+    "torchvision": "torchvision",
+    "timm": "timm",
+    "transformers": "transformers",
+    "open_clip": "open_clip_torch",
+    "erf_tools": "erf-tools",
+}
+
+#: Values that are told by how they are written.
+_WRITTEN = (
+    *(bool, int, float, complex, str, bytes, type(None), type(...), range, slice, Path),
+    *(np.generic, np.dtype, enum.Enum),
+    *(torch.dtype, torch.device, torch.layout, torch.memory_format, torch.Size),
+)
+
+
+class _UnknownError(Exception):
+    """Something that cannot be told from another of its kind."""
+
+
+def architecture_sha256(module: nn.Module) -> str | None:
+    """Return a digest that two networks share only if they compute alike, given the same weights.
+
+    It is of the classes of all parts, of what they hold (numbers, functions, integer buffers, hooks
+    and modes), and of the shapes and types of their weights.
+
+    Returns:
+        ``None`` where a network holds something that cannot be told from another of its kind: code
+        that is of none of the libraries with versions, or an open file.
+    """
+    try:
+        said = _Description().of(module)
+    except Exception:  # objects refuse to be looked into in any way they like
+        return None
+    return hashlib.sha256(repr(said).encode()).hexdigest()
+
+
+class _Description:
+    """Nested tuples of strings that say what values are; of what comes again, the place."""
+
+    def __init__(self) -> None:
+        # Each value is kept as well: another one could otherwise have its id later.
+        self._places: dict[int, tuple[int, Any]] = {}
+
+    def of(self, value: Any) -> Any:
+        if isinstance(value, _WRITTEN):
+            return (type(value).__name__, repr(value))
+        if id(value) in self._places:
+            return ("again", self._places[id(value)][0])
+        self._places[id(value)] = len(self._places), value
+        if isinstance(value, Tensor):
+            return _tensor(value)
+        if isinstance(value, np.ndarray) and not value.dtype.hasobject:
+            return ("array", value.shape, str(value.dtype), _digest(value))
+        if isinstance(value, type):
+            return ("class", _name(value))
+        if isinstance(value, ModuleType):  # as the owner of a function
+            return ("module", value.__name__)
+        if isinstance(value, BuiltinFunctionType):
+            return ("function", _name(value), self.of(value.__self__))
+        if isinstance(value, FunctionType):
+            return self._of_function(value)
+        if isinstance(value, MethodType):
+            return ("method", self.of(value.__func__), self.of(value.__self__))
+        if isinstance(value, partial):
+            return ("partial", *map(self.of, (value.func, value.args, value.keywords)))
+        if isinstance(value, Mapping):
+            pairs = tuple((self.of(key), self.of(item)) for key, item in value.items())
+            return (_name(type(value)), pairs, self._attributes(value))
+        if isinstance(value, (list, tuple)):
+            return (_name(type(value)), tuple(map(self.of, value)), self._attributes(value))
+        if isinstance(value, (set, frozenset)):
+            return (_name(type(value)), tuple(sorted(repr(self.of(item)) for item in value)))
+        return (_name(type(value)), self._attributes(value))
+
+    def _of_function(self, function: FunctionType) -> Any:
+        cells = [cell.cell_contents for cell in function.__closure__ or ()]
+        return (
+            *("function", _name(function), _code(function.__code__)),
+            *map(self.of, (function.__defaults__, function.__kwdefaults__, cells)),
+        )
+
+    def _attributes(self, value: Any) -> Any:
+        try:
+            # Of parts without what a copy would leave out.
+            held = value.__getstate__() if isinstance(value, nn.Module) else vars(value)
+        except RuntimeError as error:  # parametrised parts have none
+            raise _UnknownError(str(error)) from error
+        except TypeError:
+            if isinstance(value, (Mapping, list, tuple)):
+                return ()
+            raise _UnknownError(f"{type(value)} shows nothing of itself") from None
+        return tuple((name, self.of(item)) for name, item in held.items())
+
+
+def _name(value: Any) -> str:
+    """Return the full name of a class or function whose code is known by it."""
+    package = (value.__module__ or "builtins").partition(".")[0]
+    if package not in RELEASED and package not in sys.stdlib_module_names:
+        raise _UnknownError(f"the code of {value} may change")
+    return f"{value.__module__}.{value.__qualname__}"
+
+
+def _code(code: CodeType) -> tuple[Any, ...]:
+    """Tell functions of one name apart, as lambdas are."""
+    return code.co_code.hex(), code.co_names, tuple(map(_constant, code.co_consts))
+
+
+def _constant(value: Any) -> Any:
+    if isinstance(value, CodeType):
+        return _code(value)
+    return sorted(map(repr, value)) if isinstance(value, frozenset) else repr(value)
+
+
+def _tensor(tensor: Tensor) -> tuple[Any, ...]:
+    said = (type(tensor).__name__, tuple(tensor.shape), str(tensor.dtype), str(tensor.layout))
+    # Tables of positions and masks are part of a network's form, counters are not.
+    if tensor.is_floating_point() or tensor.is_complex() or not tensor.ndim:
+        return said
+    return (*said, _digest(tensor.detach().cpu().numpy()))
+
+
+def _digest(values: np.ndarray) -> str:
+    return hashlib.sha256(np.ascontiguousarray(values).tobytes()).hexdigest()
