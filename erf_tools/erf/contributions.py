@@ -115,7 +115,8 @@ class Contributions:
         inputs: of each layer by its index, the fields of tensors that all it sees passes, by the
             modules that take them, in order; empty where nothing is prepared.
         size: of the images.
-        units: of each layer by its index; all are known from the first plain pass on.
+        units: of each layer by its index; all are known from the first plain pass on, or by
+            :meth:`choose_units`.
         fastest: what was prepared.
     """
 
@@ -183,6 +184,17 @@ class Contributions:
             upper_token = self.upper_token(self._procedure.protocol)
             self.units[index] = Units.chosen(shape, field, self.size, unit, upper_token)
         return self.units[index]
+
+    @torch.no_grad()
+    def choose_units(self, inputs: Tensor) -> None:
+        """Have the units of all layers known, by a pass without gradients.
+
+        Args:
+            inputs: normalised images ``[N, 3, height, width]``.
+        """
+        taps = [layer.tap for layer in self.layers]
+        for index, features in enumerate(Pass(self.network, inputs).features(taps)):
+            self._chosen(index, tuple(features.shape[1:]))
 
     def looking_from(self, unit: str) -> Contributions:
         """Return the same layers seen from other units, without cones, which are those of units.
