@@ -62,7 +62,7 @@ def prepare(build: Callable[[], nn.Module], dtype: torch.dtype = torch.float64) 
 
 def fold(network: nn.Module, taps: list[Tap]) -> nn.Module:
     tapped = {tap.path for tap in taps}
-    return folded(network, lambda net, images: read_maps(net, taps, images), SIZE, tapped)
+    return folded(network, lambda net, images: read_maps(net, taps, images), SIZE, tapped)[0]
 
 
 def count_norms(network: nn.Module) -> int:

@@ -119,7 +119,7 @@ def test_merging_changes_nothing_but_rounding(
     merged = reparameterize_model(network)
     assert FAMILIES[family].is_merged(merged.state_dict())
     assert not FAMILIES[family].is_merged(network.state_dict())
-    whole = folded(network, lambda net, shown: [net(shown)], (75, 96))
+    whole, _ = folded(network, lambda net, shown: [net(shown)], (75, 96))
     assert whole is not network
     for other in (merged, whole):
         assert count(other) < count(network)

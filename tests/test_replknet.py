@@ -108,7 +108,7 @@ def test_merging_changes_nothing_but_rounding(
     images = torch.randn(2, 3, 64, 96, dtype=dtype)
     with torch.no_grad():
         expected = network(images)
-        for merged in (reparameterize_model(network), folded(network, logits, (64, 96))):
+        for merged in (reparameterize_model(network), folded(network, logits, (64, 96))[0]):
             assert merged is not network
             difference = (merged(images) - expected).norm() / expected.norm()
             assert difference < tolerance
@@ -121,7 +121,7 @@ def test_merged_form_is_the_one_that_official_merged_files_fit() -> None:
 
 
 def test_fully_merged_network_has_no_norm_but_the_last() -> None:
-    network = folded(RepLKNet(SMALL).eval().requires_grad_(False), logits, (64, 64))
+    network = folded(RepLKNet(SMALL).eval().requires_grad_(False), logits, (64, 64))[0]
     norms = [m for m in network.modules() if isinstance(m, nn.BatchNorm2d)]
     assert len(norms) == 1
 

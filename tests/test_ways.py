@@ -234,7 +234,7 @@ def test_a_refused_way_says_why() -> None:
     refused = {
         name: measured(HOSTILE[name][0](), photographs(count, HOSTILE[name][1])).runs[0]["refused"]
         for name, count in (
-            ("early exit", FEW),
+            ("early exit", 24),
             ("coordinates", FEW),
             ("detached gate", 12),
             ("batch statistics", 24),

@@ -156,7 +156,7 @@ def test_a_network_is_measured_by_fused_kernels() -> None:
     def read(net: nn.Module, shown: Tensor) -> list[Tensor]:
         return [net.forward_features(shown)]
 
-    whole = folded(network, read, (96, 96))
+    whole, _ = folded(network, read, (96, 96))
     fused = [part for part in whole.modules() if isinstance(part, FusedWaveletConv)]
     assert len(fused) == 4
     assert list(network.state_dict()) == names

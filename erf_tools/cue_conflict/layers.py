@@ -82,7 +82,7 @@ def head_free(
             return read_maps(net, taps, images)
 
         if model.input_size is None and not computing.exact:
-            network = folded(network, read, size, {tap.path for tap in taps})
+            network, _ = folded(network, read, size, {tap.path for tap in taps})
         dtype = floating_type(network)
         mean, std = statistics(deciding.preset, model.preprocessing)
         for pixels in shown(model, conflict, deciding.preset, computing, target, progress):

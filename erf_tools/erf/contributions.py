@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain, zip_longest
 
@@ -141,12 +142,10 @@ class Contributions:
 
         tapped = {tap.path for tap in taps}
         self.network = module
-        self.folded = folded(module, read_from, size, tapped) if fast else module
-
-        try:
-            flow = observe(self.folded, read_from, size) if fast else None
-        except ErfToolsError:
-            flow = None
+        self.folded, flow = folded(module, read_from, size, tapped) if fast else (module, None)
+        if fast and not flow:
+            with suppress(ErfToolsError):
+                flow = observe(self.folded, read_from, size)
         cuts = [candidates(self.folded, flow, index) if flow else [] for index in range(len(taps))]
         names = list(dict.fromkeys(chain.from_iterable(cuts)))
         read_more = reading_inputs(names, read_from)

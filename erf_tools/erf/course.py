@@ -47,13 +47,17 @@ class Course:
 
     @random_states_kept()
     def choose(self, first: Tensor, images: int, asked: Way) -> None:
-        """Compute the first image plainly, and rule out ways that cannot be right or do not pay.
+        """Rule out ways that do not pay, or, the first image computed plainly, cannot be right.
 
         Args:
             first: the image, ``[1, 3, height, width]``.
             images: how many there will be.
             asked: what is used where the fastest does not pay.
         """
+        if not self._pays(first, images):
+            self.way = asked
+            if asked == PLAIN:
+                return
         behaviour = Behaviour()
         try:
             self._plain[0] = self._contributions.look(first, exact=True, behaviour=behaviour)
@@ -75,9 +79,12 @@ class Course:
             names = ", ".join(sorted(behaviour.stretching))
             self.way = replace(self.way, cones=frozenset())
             self.refused = f"maps are stretched to a size ({names})"
+            if not self._pays(first, images):
+                self.way = asked
+
+    def _pays(self, first: Tensor, images: int) -> bool:
         share = self._contributions.share(self.way)
-        if not pays(self.way, images, share, first.is_cuda):
-            self.way = asked
+        return pays(self.way, images, share, first.is_cuda)
 
     def _moved(self) -> bool:
         """Tell whether passes move the network's state; if so, go the plain way from its start.

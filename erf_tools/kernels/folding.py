@@ -16,6 +16,7 @@ from timm.utils import reparameterize_model
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
+from erf_tools.errors import ErfToolsError
 from erf_tools.features.copies import probe_copy
 from erf_tools.features.dataflow import Dataflow, Read, observe
 from erf_tools.kernels.depthwise import DepthwiseConv2d
@@ -30,7 +31,7 @@ _TOLERANCE = 1e-3
 
 def folded(
     module: nn.Module, read: Read, size: tuple[int, int], tapped: Set[str] = frozenset()
-) -> nn.Module:
+) -> tuple[nn.Module, Dataflow | None]:
     """Return a copy of a network with parallel kernels merged and norms folded, where possible.
 
     The re-parameterised blocks of RepLKNet and of timm's networks (RepVGG and its kin) are merged,
@@ -44,25 +45,30 @@ def folded(
         tapped: names of layers that are read, which stay what they are.
 
     Returns:
-        The copy, or ``module`` itself where nothing can be folded or the results would differ.
+        The copy, or ``module`` itself where nothing can be folded or the results would differ; and
+        a pass of it on a small image, if there was one.
     """
     if not any(isinstance(part, _NORMS) or _merges(part) for part in module.modules()):
-        return module
+        return module, None
 
     try:
         before = observe(module, read, size)
+    except ErfToolsError:
+        return module, None
+    try:
         merged = reparameterize_model(probe_copy(module), inplace=True)
         merged.requires_grad_(False)  # merged kernels are new parameters
-        count = _fold_norms(merged, observe(merged, read, size), tapped)
-        if not count and len(list(merged.modules())) == len(list(module.modules())):
-            return module
+        alike = len(list(merged.modules())) == len(list(module.modules()))
+        count = _fold_norms(merged, before if alike else observe(merged, read, size), tapped)
+        if alike and not count:
+            return module, before
         after = observe(merged, read, size)
     except Exception:  # a network that cannot be copied, or whose tap is inside a merged block
-        return module
+        return module, before
     same = before.size == after.size and all(
         _close(own, other) for own, other in zip(before.maps, after.maps, strict=True)
     )
-    return merged if same else module
+    return (merged, after) if same else (module, before)
 
 
 def _merges(part: nn.Module) -> bool:

@@ -59,7 +59,7 @@ def classifier(
         dtype = floating_type(network)
         if model.input_size is None and fast:
             with torch.inference_mode():
-                network = folded(network, lambda net, images: [read(net, images)], (own, own))
+                network, _ = folded(network, lambda net, images: [read(net, images)], (own, own))
 
         def classify(pixels: np.ndarray) -> Tensor:
             inputs = normalise(pixels, mean, std, device, dtype)
