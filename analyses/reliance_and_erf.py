@@ -30,7 +30,6 @@ differences within .02 of nothing, their intervals reaching to .10.
 
 from __future__ import annotations
 
-import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -46,6 +45,7 @@ from analyses.trained_networks import QUICK, WHOLE, Plan
 from analyses.training_figure import draw_legend, marker
 from analyses.training_statistics import over_seeds, rank_correlation
 from analyses.training_study import study
+from erf_tools.cores import available_cores
 from erf_tools.erf.procedure import Procedure
 from erf_tools.figures import PAGE, draw_grid, line_styles, own_style
 from erf_tools.images import select
@@ -207,7 +207,7 @@ def main(
     """Relate the size of the ERF to what networks rely on."""
     plan = QUICK if quick else WHOLE
     target = choose_device("auto", nn.Module())
-    workers = (os.cpu_count() or 1) if target.type == "cpu" else 1
+    workers = available_cores() if target.type == "cpu" else 1
     runs = study(plan, output.parent / "training_study", target, workers)
     runs = runs[runs["cue"] == "either"]
     parts, differences = [trained(runs, plan.side).assign(part=SMALL)], difference_table([], ())

@@ -46,7 +46,6 @@ at the least: what is lost to small cells is not shape alone.
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -84,6 +83,7 @@ from analyses.training_figure import draw
 from analyses.training_reliance import finding, known_answer, reliance
 from analyses.training_statistics import MEASURES, as_text, compare, findings, summarise
 from erf_tools import Preprocessing, Tap, as_model, effective_receptive_field
+from erf_tools.cores import available_cores
 from erf_tools.kernels.devices import choose_device, device_name
 from erf_tools.tables import write_csv
 
@@ -212,8 +212,8 @@ def main(
     target = choose_device(device, nn.Module())
     plan = QUICK if quick else WHOLE
     plan = replace(plan, seeds=seeds or plan.seeds)
-    workers = os.cpu_count() if target.type == "cpu" else 1
-    runs = study(plan, output, target, workers or 1)
+    workers = available_cores() if target.type == "cpu" else 1
+    runs = study(plan, output, target, workers)
     differences = compare(runs, plan.designs)
     table = summarise(runs)
     write_csv(runs, output / f"{NAME}_runs.csv")

@@ -25,40 +25,55 @@ from erf_tools.erf.procedure import Procedure
 from matplotlib.figure import Figure
 
 narrow_replknet.VARIANTS = {
-    name: replace(variant, layers=(1, 1, 2, 1))
+    name: replace(variant, layers=(1, 1, 1, 1))
     for name, variant in narrow_replknet.VARIANTS.items()
 }
 from analyses import downstream, erf_scaling, erf_table, identity_shortcut, kernel_cost
 from analyses import small_maps, training_study
 
 save = Figure.savefig
-Figure.savefig = lambda figure, path, **choices: save(figure, path, **{**choices, "dpi": 50})
+
+def draw_small(figure, path, **choices):  # of PNG and PDF what the notebook shows
+    if path.suffix == ".png":
+        save(figure, path, **{**choices, "dpi": 50})
+    else:
+        path.touch()
+
+Figure.savefig = draw_small
 torch.set_num_threads(1)
 narrow_replknet._SETTLED_ON, narrow_replknet._SETTLED_AT = 2, 64
 erf_table.NETWORKS = ("resnet101",)
 erf_table.Procedure = lambda resolution: Procedure(resolution=128)
 erf_scaling.QUICK = erf_scaling.Grid((3, 7), (2, 4), seeds=1, largest=96)
-identity_shortcut.QUICK = identity_shortcut.Size(1, side=64, resolution=128, num_images=1)
-small_maps.QUICK, small_maps._RESOLUTIONS = small_maps.Size(256, num_images=1), (64, 128)
+identity_shortcut.QUICK = identity_shortcut.Size(1, side=64, resolution=64, num_images=1)
+identity_shortcut._DEPTH = 2
+small_maps.QUICK, small_maps._RESOLUTIONS = small_maps.Size(128, num_images=1), (64,)
 kernel_cost.QUICK = kernel_cost.Shapes((3, 7), (8,), batch=1, repeats=1)
 kernel_cost._STAGES = kernel_cost._STAGES[:2]
 downstream._RESOLUTION = 64
 training_study.QUICK = replace(
-    training_study.QUICK, seeds=2, side=32, width=8, depth=1, steps=3, batch_size=8,
-    test_images=24, erf_images=2,
+    training_study.QUICK, designs=training_study.QUICK.designs[:2], seeds=2, side=32, width=8,
+    depth=1, steps=3, batch_size=8, test_images=24, erf_images=2,
 )
 """,
-    # Every network is a ResNet-18 here.
+    # Every network is a small ResNet here, and every map is of few pixels.
     "erf_figures": """
+from dataclasses import replace
+
 import torch
 import erf_tools
+from erf_tools.erf import gradients
 
 torch.set_num_threads(1)
-network = erf_tools.load_model("resnet18", "random")
+network = erf_tools.load_model("test_resnet", "random")
 erf_tools.load_model = lambda name, weights: network
 measure = erf_tools.effective_receptive_field
 erf_tools.effective_receptive_field = lambda model, **choices: measure(
     model, **{**choices, "num_images": 2, "resolution": 96}
+)
+measure_all = gradients.measure_layers
+gradients.measure_layers = lambda model, images, procedure, *choices, **others: measure_all(
+    model, images, replace(procedure, resolution=96), *choices, **others
 )
 """,
     "shape_bias_figures": "",
