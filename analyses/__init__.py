@@ -14,9 +14,11 @@ They share :mod:`analyses.programs` (options, kept parts, written results), the 
 :mod:`analyses.shape_texture_images`. All else is a part of the program it is named after.
 """
 
+from erf_tools.allocation import keep_freed_memory
 from erf_tools.cores import share_cores
 
 share_cores()  # before any of them imports torch
+keep_freed_memory()
 
 #: What the notebook of the claims remakes.
 CLAIMS = (

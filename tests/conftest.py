@@ -16,6 +16,7 @@ from PIL import Image
 from slurm_machine import NoSlurmError, slurm_machine
 
 from erf_tools import cli
+from erf_tools.allocation import keep_freed_memory
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     # Two workers with two threads each would wait for one another; torch reads this when imported.
@@ -25,6 +26,8 @@ if "PYTEST_XDIST_WORKER" not in os.environ:
     # Of this run alone, and shared by its workers and all commands: what users have is left alone.
     CACHE = tempfile.TemporaryDirectory(prefix="erf-tools-tests-")
     os.environ["ERF_TOOLS_CACHE"] = CACHE.name
+
+keep_freed_memory()  # as all that is called here does where it is called by the program
 
 # The same examples in every run: what one run finds, all find. No deadline: machines are busy.
 settings.register_profile("suite", derandomize=True, deadline=None)

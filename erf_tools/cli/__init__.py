@@ -17,6 +17,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
+from erf_tools.allocation import keep_freed_memory
 from erf_tools.cli import (
     attention,
     audit,
@@ -94,6 +95,7 @@ app.add_typer(weights.app, name="weights")
 def main() -> None:
     """Run the command line; turn errors into one sentence each and an exit code."""
     share_cores()
+    keep_freed_memory()
     os.environ["MPLBACKEND"] = "agg"  # nothing is shown in a window, whatever the user's choice
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):

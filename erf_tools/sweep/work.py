@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from threadpoolctl import threadpool_limits
 
+from erf_tools.allocation import keep_freed_memory
 from erf_tools.errors import ErfToolsError, OutputError
 from erf_tools.failures import one_sentence
 from erf_tools.sweep.folder import SweepFolder
@@ -77,6 +78,7 @@ def perform(unit: Unit, output: Path, device: str = "auto") -> Outcome:
     Raises:
         OutputError: the folder cannot be written, which is nobody's failure in particular.
     """
+    keep_freed_memory()
     started = time.perf_counter()
     failure = None
     try:
