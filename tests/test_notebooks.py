@@ -113,7 +113,6 @@ def test_the_claims_are_those_of_the_analyses() -> None:
 
 def test_it_runs(notebook: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In a copy of the tree's code, so that nothing is found in or written to `results`."""
-    monkeypatch.setenv("ERF_TOOLS_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     (tmp_path / "analyses").symlink_to(ROOT / "analyses")
     book = nbformat.read(notebook, as_version=4)

@@ -463,7 +463,7 @@ def test_it_is_a_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     app = Typer()
     app.command()(training_study.main)
     monkeypatch.setattr(training_study, "QUICK", TINY)
-    monkeypatch.setattr(training_study.os, "cpu_count", lambda: 1)
+    monkeypatch.setattr(training_study, "available_cores", lambda: 1)
     output = tmp_path / "results"
     options = ["--quick", "--seeds", "1", "--device", "cpu", "--output", str(output)]
     shown = CliRunner().invoke(app, options)
