@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -21,7 +22,12 @@ from erf_tools.figures import save_figure
 
 ROOT = Path(__file__).parents[1]
 CPU = torch.device("cpu")
-BENCH = gpu_bench.small(CPU)
+BENCH = replace(
+    gpu_bench.small(CPU),
+    families=(("test_resnet", "random"),),
+    large=(("test_resnet", 64),),
+    shapes=((2, 12, 5),),
+)
 
 #: In whose place nothing can stand on a CPU.
 ONLY_ON_CARDS = {"kernel", "memory"}
