@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -110,6 +111,23 @@ def here(units: Sequence[Unit], output: Path) -> Iterator[Outcome]:
 
     for unit in units:
         yield perform(unit, output, "cpu")
+
+
+#: What is imported for the sweep of a study, in the middle of it.
+WORK = ("erf_tools.sweep.coordinator", "erf_tools.sweep.work", "erf_tools.studies.erf")
+
+
+def run_to_the_end(study: Path, output: Path) -> None:
+    """Sweep a study in a process of its own, which draws nothing."""
+    from matplotlib.figure import Figure
+
+    from erf_tools.sweep import coordinator
+    from erf_tools.sweep.study import read_study
+
+    Figure.savefig = lambda figure, path, **options: path.touch()
+    sys.path.insert(0, str(study.parent))
+    os.chdir(study.parent)
+    coordinator.sweep(read_study(study), output, here)
 
 
 def perform_and_note(unit: Unit, output: Path, device: str) -> Outcome:

@@ -22,11 +22,13 @@ import sweep_studies
 from conftest import Command
 from sweep_studies import (
     LAYERS,
+    WORK,
     die,
     here,
     note_and_die_once,
     note_and_wait_for_another,
     results,
+    run_to_the_end,
     sleep,
     write_study,
 )
@@ -192,16 +194,11 @@ def test_a_result_or_a_part_that_is_damaged_is_made_again(study: Path) -> None:
     assert results(Path("damaged")) == before
 
 
-def run_to_the_end(study: Path, output: Path) -> None:
-    sys.path.insert(0, str(study.parent))
-    os.chdir(study.parent)
-    sweep(study, output)
-
-
 def test_killed_twenty_times_it_gives_the_same_bits(study: Path) -> None:
     """kill -9 at random moments of the whole run, resumed each time."""
-    fresh = multiprocessing.get_context("forkserver")  # forks that have imported torch already
-    fresh.set_forkserver_preload(["erf_tools.sweep.work", "erf_tools.sweep.coordinator"])
+    # Forks that have imported all of it already, so that they are killed at their work.
+    fresh = multiprocessing.get_context("forkserver")
+    fresh.set_forkserver_preload([run_to_the_end.__module__, *WORK])
 
     def begin(output: str) -> multiprocessing.process.BaseProcess:
         process = fresh.Process(target=run_to_the_end, args=(study, study.parent / output))
