@@ -2,13 +2,14 @@
 
 In evaluation mode a BatchNorm is a fixed scale and shift, which the convolution before it, or the
 unpadded 1x1 convolution behind it, can take over. The result is the same to rounding, with fewer
-passes over memory and fewer maps kept for the gradient.
+passes over memory and fewer maps kept for the gradient. Linear layers are padded to widths that are
+computed sooner; see :mod:`erf_tools.kernels.aligning`.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Set
+from collections.abc import Mapping, Set
 
 import torch
 from timm.layers import BatchNormAct2d, Conv2dSame
@@ -19,6 +20,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 from erf_tools.errors import ErfToolsError
 from erf_tools.features.copies import probe_copy
 from erf_tools.features.dataflow import Dataflow, Read, observe
+from erf_tools.kernels.aligning import align
 from erf_tools.kernels.depthwise import DepthwiseConv2d
 
 #: Other subclasses may make something of their weights first, as weight standardisation does.
@@ -35,7 +37,7 @@ def folded(
     """Return a copy of a network with parallel kernels merged and norms folded, where possible.
 
     The re-parameterised blocks of RepLKNet and of timm's networks (RepVGG and its kin) are merged,
-    and wavelet convolutions fused.
+    wavelet convolutions fused, and linear layers of odd widths padded.
     What the copy gives for noise is compared with what the network gives.
 
     Args:
@@ -59,7 +61,9 @@ def folded(
         merged = reparameterize_model(probe_copy(module), inplace=True)
         merged.requires_grad_(False)  # merged kernels are new parameters
         alike = len(list(merged.modules())) == len(list(module.modules()))
-        count = _fold_norms(merged, before if alike else observe(merged, read, size), tapped)
+        flow = before if alike else observe(merged, read, size)
+        parts = _replaceable(merged, flow)
+        count = _fold_norms(merged, flow, parts, tapped) + align(merged, flow, parts, tapped)
         if alike and not count:
             return module, before
         after = observe(merged, read, size)
@@ -81,16 +85,22 @@ def _close(own: Tensor, other: Tensor) -> bool:
     return own.shape == other.shape and bool((own - other).norm() <= _TOLERANCE * own.norm())
 
 
-def _fold_norms(module: nn.Module, flow: Dataflow, tapped: Set[str]) -> int:
-    """Fold each norm that only a convolution next to it knows, in place; return how many."""
-    count = 0
+def _replaceable(module: nn.Module, flow: Dataflow) -> dict[str, nn.Module]:
+    """Return the parts, by name, that are called once and that nothing else watches or changes."""
     times = Counter(call.name for call in flow.calls)
-    consumers = flow.consumers()
-    parts = {
+    return {
         call.name: part
         for call in flow.calls
         if times[call.name] == 1 and not _hooked(part := module.get_submodule(call.name))
     }
+
+
+def _fold_norms(
+    module: nn.Module, flow: Dataflow, parts: Mapping[str, nn.Module], tapped: Set[str]
+) -> int:
+    """Fold each norm that only a convolution next to it knows, in place; return how many."""
+    count = 0
+    consumers = flow.consumers()
     convolutions = {
         name: part
         for name, part in parts.items()
