@@ -35,21 +35,27 @@ settings.load_profile("suite")
 
 #: Files of half a minute and more, the longest first: what is left for the end is then short.
 LONGEST = (
-    "test_notebooks",
-    "test_cli",
-    "test_cue_conflict_classify",
-    "test_gradients",
-    "test_fast_paths",
-    "test_documentation",
-    "test_sweep_survival",
     "test_sweep_clusters",
-    "test_studies_erf",
+    "test_cli",
+    "test_documentation",
+    "test_gradients",
+    "test_notebooks",
+    "test_cue_conflict_classify",
+    "test_sweep_survival",
+    "test_gpu",
+    "test_studies_killed",
+    "test_distribution",
+    "test_cue_conflict_absolute",
     "test_studies_shape_bias",
+    "test_fuzz",
+    "test_fast_paths",
+    "test_sweep_command",
+    "test_studies_erf",
+    "test_explorer_page",
+    "test_timm_families",
     "test_claims",
     "test_training_study",
     "test_report_page",
-    "test_explorer_page",
-    "test_timm_families",
 )
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"

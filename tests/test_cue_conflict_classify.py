@@ -182,12 +182,14 @@ def test_other_heads_need_a_label_map(stimuli: StimulusSet) -> None:
         decide(nn.Conv2d(3, 4, 3), stimuli)
 
 
-@pytest.mark.parametrize("batch_size", [1, 3, 7, 100])
-def test_batches_change_nothing(batch_size: int, stimuli: StimulusSet) -> None:
+def test_batches_change_nothing(stimuli: StimulusSet) -> None:
     model = load_model("resnet18", "random")
     model.module.double()
-    expected = decide(model, stimuli, computing=Computing(batch_size=2)).frame
-    assert decide(model, stimuli, computing=Computing(batch_size=batch_size)).frame.equals(expected)
+    frames = {
+        batch_size: decide(model, stimuli, computing=Computing(batch_size=batch_size)).frame
+        for batch_size in (1, 2, 3, 7, 100)
+    }
+    assert [size for size, frame in frames.items() if not frame.equals(frames[2])] == []
 
 
 def test_misuse_is_explained(stimuli: StimulusSet, edges: Path) -> None:
