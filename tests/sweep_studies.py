@@ -117,23 +117,29 @@ def here(units: Sequence[Unit], output: Path) -> Iterator[Outcome]:
 WORK = ("erf_tools.sweep.coordinator", "erf_tools.sweep.work", "erf_tools.studies.erf")
 
 
-def run_to_the_end(study: Path, output: Path) -> None:
-    """Sweep a study in a process of its own, which draws nothing."""
+def draw_nothing() -> None:
+    """Leave the figures of this process empty: saving them takes longer than all else."""
     from matplotlib.figure import Figure
 
+    Figure.savefig = lambda figure, path, **options: path.touch()
+
+
+def run_to_the_end(study: Path, output: Path) -> None:
+    """Sweep a study in a process of its own, which draws nothing."""
     from erf_tools.sweep import coordinator
     from erf_tools.sweep.study import read_study
 
-    Figure.savefig = lambda figure, path, **options: path.touch()
+    draw_nothing()
     sys.path.insert(0, str(study.parent))
     os.chdir(study.parent)
     coordinator.sweep(read_study(study), output, here)
 
 
 def perform_and_note(unit: Unit, output: Path, device: str) -> Outcome:
-    """Do a unit, and leave a file that says which process is at it."""
+    """Do a unit, but for the figures, and leave a file that says which process is at it."""
     from erf_tools.sweep.work import perform
 
+    draw_nothing()
     write_text(output / "at-work", str(os.getpid()))
     return perform(unit, output, device)
 

@@ -23,6 +23,8 @@ from erf_tools.sweep.plan import Unit, make_plan
 from erf_tools.sweep.study import read_study
 from erf_tools.sweep.work import perform
 
+pytestmark = pytest.mark.usefixtures("no_drawing")
+
 #: What a job of the tests' SLURM takes.
 SLURM = {"mem_gb": 2, "timeout_min": 5, "slurm_array_parallelism": 2, "slurm_signal_delay_s": 10}
 
