@@ -8,13 +8,14 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import erf_tools
 from erf_tools.computing import Computing
@@ -27,6 +28,7 @@ from erf_tools.cue_conflict.stimulus_sets import Stimulus, StimulusSet
 from erf_tools.cue_conflict.tables import notes, shape_bias_table
 from erf_tools.errors import ErfToolsError, UsageError
 from erf_tools.models.loading import load_model
+from erf_tools.models.logits import classifier
 from erf_tools.models.model import as_model
 from erf_tools.preprocessing import Preprocessing, evaluation_view
 
@@ -345,3 +347,26 @@ def test_classes_that_are_masked_out_are_fine(stimuli: StimulusSet) -> None:
         return logits.index_fill(1, torch.tensor([0, 999]), -torch.inf)  # of no category
 
     assert answers(Wrapped(masked), stimuli) == answers(Brightness(), stimuli)
+
+
+class Norms(TorchDispatchMode):
+    """Counts the batch norms that run inside."""
+
+    count = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.count += "batch_norm" in func.overloadpacket.__name__
+        return func(*args, **(kwargs or {}))
+
+
+def test_norms_are_folded_for_decisions_and_exact_ones_are_not() -> None:
+    model = load_model("resnet18", "random")
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3), dtype=np.uint8)
+    own, logits, counts = model.preprocessing, [], []
+    for fast in (True, False):
+        cpu = torch.device("cpu")
+        with classifier(model, cpu, own.mean, own.std, fast=fast) as classify, Norms() as norms:
+            logits.append(classify(pixels))
+        counts.append(norms.count)
+    assert counts == [0, 20]
+    torch.testing.assert_close(*logits, rtol=1e-4, atol=1e-4)

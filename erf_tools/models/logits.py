@@ -58,8 +58,7 @@ def classifier(
     with copy_on_device(model.module, device) as network:
         dtype = floating_type(network)
         if model.input_size is None and fast:
-            with torch.inference_mode():
-                network, _ = folded(network, lambda net, images: [read(net, images)], (own, own))
+            network, _ = folded(network, lambda net, images: [read(net, images)], (own, own))
 
         def classify(pixels: np.ndarray) -> Tensor:
             inputs = normalise(pixels, mean, std, device, dtype)
