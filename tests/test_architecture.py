@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 from collections.abc import Callable
 from functools import partial
 
@@ -113,6 +114,44 @@ def test_what_cannot_be_told_apart_has_no_digest(held: object) -> None:
     network = plain()
     vars(network)["held"] = held
     assert architecture_sha256(network) is None
+
+
+def larger(part: nn.Conv2d, images: Tensor) -> Tensor:
+    return F.conv2d(images, part.weight, padding=part.padding)[..., 1:, 1:]
+
+
+def test_code_that_was_put_in_place_of_a_librarys_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert architecture_sha256(plain()) is not None
+    with monkeypatch.context() as patched:
+        patched.setattr(nn.Conv2d, "forward", larger)
+        assert architecture_sha256(plain()) is None
+    with monkeypatch.context() as patched:
+        patched.setattr(nn.Conv2d, "forward", torch.no_grad()(larger))
+        assert architecture_sha256(plain()) is None
+    network = plain()
+    network[0].forward = functools.wraps(network[0].forward)(lambda images: images)
+    assert architecture_sha256(network) is None
+    handle = nn.modules.module.register_module_forward_hook(lambda *_: None)
+    assert architecture_sha256(plain()) is None
+    handle.remove()
+    assert architecture_sha256(plain()) is not None
+
+
+@pytest.mark.parametrize("module", ["queue", "builtins", "torch.nn.modules.conv"])
+def test_code_is_known_by_where_it_lies(module: str) -> None:
+    """Not by a module's name, which many a folder of networks has too."""
+    scope: dict[str, type[nn.Module]] = {}
+    exec("class Conv2d(base):\n    pass", {"base": nn.Conv2d, "__name__": module}, scope)
+    assert scope["Conv2d"].__module__ == module
+    network = nn.Sequential(scope["Conv2d"](3, 4, 3))
+    assert architecture_sha256(network) is None
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm:FutureWarning")
+def test_hooks_are_told_by_what_they_do() -> None:
+    """Not by the number that torch counts them by."""
+    one, other = (torch.nn.utils.weight_norm(nn.Conv2d(3, 4, 3)) for _ in range(2))
+    assert architecture_sha256(one) == architecture_sha256(other) is not None
 
 
 def test_parametrised_networks_have_none() -> None:

@@ -11,12 +11,13 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from erf_tools import as_model, effective_receptive_field, load_model
+from erf_tools import ErfToolsError, as_model, effective_receptive_field, load_model
 from erf_tools.features.reading import read_maps
 from erf_tools.features.taps import Tap
 from erf_tools.fields.dependency import receptive_fields
 from erf_tools.fields.receptive_field import ReceptiveField
 from erf_tools.fields.remembered import remembered_fields
+from erf_tools.fields.strips import Strips
 
 
 @pytest.fixture(autouse=True)
@@ -100,6 +101,24 @@ def test_a_changed_network_is_another_one() -> None:
 
 def test_where_nothing_can_be_kept_they_are_found_all_the_same(cache: Path) -> None:
     cache.parent.write_bytes(b"")
+    assert fields_of(network())[1] == FIELD
+
+
+@pytest.mark.parametrize(
+    "error",
+    [torch.OutOfMemoryError("out of memory"), MemoryError(), RuntimeError("can't allocate")],
+)
+def test_what_was_not_found_for_want_of_memory_is_not_kept(
+    error: Exception, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Strips, "run_on_strip", fail)
+        with pytest.raises(ErfToolsError, match="cannot be probed"):
+            fields_of(network())
+    assert not cache.exists()
     assert fields_of(network())[1] == FIELD
 
 

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import enum
 import hashlib
+import re
 import sys
+import sysconfig
 from collections.abc import Mapping
-from functools import partial
+from contextlib import suppress
+from functools import cache, partial
+from importlib import metadata
 from pathlib import Path
 from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
@@ -15,7 +19,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-#: Packages whose code is told by the versions of these distributions. Other code may change unseen.
+#: Packages whose code, where these distributions have put it, is told by their versions. Other code
+#: may change unseen.
 RELEASED = {
     "torch": "torch",
     "torchvision": "torchvision",
@@ -33,6 +38,12 @@ _WRITTEN = (
 )
 
 
+#: Hooks of all networks.
+_GLOBAL_HOOKS = tuple(
+    name for name in vars(nn.modules.module) if re.match("_global_.*_hooks$", name)
+)
+
+
 class _UnknownError(Exception):
     """Something that cannot be told from another of its kind."""
 
@@ -45,8 +56,11 @@ def architecture_sha256(module: nn.Module) -> str | None:
 
     Returns:
         ``None`` where a network holds something that cannot be told from another of its kind: code
-        that is of none of the libraries with versions, or an open file.
+        that is of none of the libraries with versions, or was put in place of theirs, or an open
+        file.
     """
+    if any(vars(nn.modules.module)[name] for name in _GLOBAL_HOOKS):
+        return None
     try:
         said = _Description().of(module)
     except Exception:  # objects refuse to be looked into in any way they like
@@ -109,15 +123,69 @@ class _Description:
             if isinstance(value, (Mapping, list, tuple)):
                 return ()
             raise _UnknownError(f"{type(value)} shows nothing of itself") from None
-        return tuple((name, self.of(item)) for name, item in held.items())
+        # Hooks are kept by numbers that count all there ever were.
+        return tuple(
+            (name, self.of(list(item.values()) if name.endswith("hooks") and item else item))
+            for name, item in held.items()
+        )
 
 
 def _name(value: Any) -> str:
     """Return the full name of a class or function whose code is known by it."""
-    package = (value.__module__ or "builtins").partition(".")[0]
-    if package not in RELEASED and package not in sys.stdlib_module_names:
+    module = value.__module__ or "builtins"
+    if not _is_released_module(module):
         raise _UnknownError(f"the code of {value} may change")
-    return f"{value.__module__}.{value.__qualname__}"
+    if isinstance(value, type):
+        found: Any = sys.modules.get(module)
+        for name in value.__qualname__.split("."):
+            found = getattr(found, name, None)
+        if found is not value:
+            raise _UnknownError(f"{value} is not what its module calls so")
+        for base in value.__mro__ if issubclass(value, nn.Module) else ():
+            for method in vars(base).values():
+                _check_code(method)
+    else:
+        _check_code(value)
+    return f"{module}.{value.__qualname__}"
+
+
+def _check_code(value: Any) -> None:
+    """See that a function, and what it is wrapped around, is written where a library is."""
+    while value is not None:
+        value = getattr(value, "__func__", value)  # of a class or static method
+        if isinstance(value, FunctionType) and not _is_released(value.__code__.co_filename):
+            raise _UnknownError(f"{value} is of {value.__code__.co_filename}")
+        value = getattr(value, "__wrapped__", None)
+
+
+@cache
+def _is_released_module(name: str) -> bool:
+    while name:  # parts of a compiled module have no file
+        if file := getattr(sys.modules.get(name), "__file__", None):
+            return _is_released(file)
+        if name in sys.builtin_module_names:
+            return True
+        name = name.rpartition(".")[0]
+    return False
+
+
+@cache
+def _is_released(file: str) -> bool:
+    """Tell whether a file lies where Python or one of the distributions has put it, or is ours."""
+    path = Path(file).resolve()
+    if any(map(path.is_relative_to, _places())):
+        return True
+    library = Path(sysconfig.get_path("stdlib")).resolve()
+    return path.is_relative_to(library) and not {"site-packages", "dist-packages"} & {*path.parts}
+
+
+@cache
+def _places() -> tuple[Path, ...]:
+    found = [Path(__file__).parents[1]]
+    for package, distribution in RELEASED.items():
+        with suppress(metadata.PackageNotFoundError):
+            found.append(Path(str(metadata.distribution(distribution).locate_file(package))))
+    return tuple(place.resolve() for place in found)
 
 
 def _code(code: CodeType) -> tuple[Any, ...]:

@@ -28,26 +28,38 @@ class NotCopyableError(ErfToolsError):
     """A network holds something that cannot be copied, or that a copy would share with it."""
 
 
-def probe_copy(module: nn.Module) -> nn.Module:
-    """Return a copy of a network that is independent of it.
-
-    It shares the memory of each parameter until one of the two writes to it, and so costs none
-    while it only runs.
+def independent_copy(module: nn.Module) -> nn.Module:
+    """Return a copy of a network that shares nothing with it.
 
     Raises:
-        NotCopyableError: the network holds something that cannot be copied, or that a copy would
-            share with it.
+        NotCopyableError: there is none.
     """
-    if _is_closed_over(module):
-        raise NotCopyableError("a function inside the network refers to the network itself")
-    copies: dict[int, Any] = {}
+    return _copied(module, {})
+
+
+def probe_copy(module: nn.Module) -> nn.Module:
+    """Return a copy that shares the memory of each parameter until one of the two writes to it.
+
+    It is as independent as :func:`independent_copy`, and costs no memory while it only runs; but no
+    other thread may write to the network meanwhile, as one that trains the user's own does.
+
+    Raises:
+        NotCopyableError: there is none.
+    """
+    shared: dict[int, Any] = {}
     for parameter in module.parameters():
         if type(parameter) is nn.Parameter:
             try:
                 values = torch._lazy_clone(parameter.detach())
             except (RuntimeError, NotImplementedError):  # memory that torch does not own
                 continue
-            copies[id(parameter)] = nn.Parameter(values, parameter.requires_grad)
+            shared[id(parameter)] = nn.Parameter(values, parameter.requires_grad)
+    return _copied(module, shared)
+
+
+def _copied(module: nn.Module, copies: dict[int, Any]) -> nn.Module:
+    if _is_closed_over(module):
+        raise NotCopyableError("a function inside the network refers to the network itself")
     collecting = gc.isenabled()
     gc.disable()  # it would run over the many new objects again and again
     try:

@@ -13,6 +13,7 @@ float32 on a CPU; elsewhere cuDNN and oneDNN are switched off, and torch's own k
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
@@ -32,6 +33,9 @@ from erf_tools.fields.search import Axis
 from erf_tools.fields.spreading import SpreadingOnly
 from erf_tools.fields.strips import NaNWithoutCauseError, Strips
 from erf_tools.kernels.depthwise import exact_dependency
+
+#: What errors say that are not the network's.
+_OF_MACHINE = re.compile(r"out of memory|allocate|cuda|cudnn|cublas", re.IGNORECASE)
 
 #: Thickness of the strips networks are run on, in pixels; the image's own side comes after these.
 _THICKNESSES = (8, 32, 128)
@@ -162,7 +166,9 @@ def _searched(
             found = _search(Strips(probe_copy(module), read, size, undone), thickness)
         except (UnsafeProbeError, NaNWithoutCauseError, NotCopyableError):
             raise
-        except (Exception, SystemExit):  # networks refuse a size in any way they like
+        except (Exception, SystemExit) as error:  # networks refuse a size in any way they like
+            if isinstance(error, MemoryError) or _OF_MACHINE.search(str(error)):
+                raise  # at another time it may not
             continue
         found = _holding(found, Strips(probe_copy(module), read, size, undone))
         if all(found.holding):

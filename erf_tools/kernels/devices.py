@@ -11,7 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from erf_tools.errors import UsageError
-from erf_tools.features.copies import NotCopyableError, probe_copy, random_states_kept
+from erf_tools.features.copies import (
+    NotCopyableError,
+    independent_copy,
+    random_states_kept,
+)
 from erf_tools.features.state import state_kept
 
 
@@ -89,7 +93,7 @@ def copy_on_device(
         held.enter_context(torch.enable_grad())
         held.enter_context(tf32_allowed(tf32))
         try:
-            network = probe_copy(module)
+            network = independent_copy(module)
         except NotCopyableError:
             network = module
             held.enter_context(state_kept(module))
