@@ -73,8 +73,9 @@ def test_what_is_no_map_is_refused(array: np.ndarray, said: str) -> None:
 def test_files_that_are_no_arrays_are_refused(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "map.npy"
     path.write_bytes(content)
-    with pytest.raises(UsageError, match=r"cannot be read as a \.npy file"):
+    with pytest.raises(UsageError, match=r"cannot be read as a \.npy file") as refused:
         OthersMap.read(path)
+    assert "allow_pickle" not in str(refused.value)  # which would run what is in the file
 
 
 def test_a_pickled_file_is_not_opened(tmp_path: Path) -> None:

@@ -89,9 +89,10 @@ class OthersMap:
             if not isinstance(found, np.ndarray):
                 raise ValueError("it is an archive of several arrays; save the map alone")
         except Exception as error:  # whatever NumPy makes of other bytes
-            raise UsageError(
-                f"{place} cannot be read as a .npy file: {first_line(error)}"
-            ) from error
+            why = first_line(error)
+            if "pickle" in why:  # which runs what is in the file; nobody should be told to
+                why = "it holds pickled objects, or no array; save the map alone, with numpy.save"
+            raise UsageError(f"{place} cannot be read as a .npy file: {why}") from error
         return cls(name or place.stem, found, str(path), hashlib.sha256(data).hexdigest())
 
     @property
