@@ -37,7 +37,6 @@ _WRITTEN = (
     *(torch.dtype, torch.device, torch.layout, torch.memory_format, torch.Size),
 )
 
-
 #: Hooks of all networks.
 _GLOBAL_HOOKS = tuple(
     name for name in vars(nn.modules.module) if re.match("_global_.*_hooks$", name)
@@ -52,7 +51,8 @@ def architecture_sha256(module: nn.Module) -> str | None:
     """Return a digest that two networks share only if they compute alike, given the same weights.
 
     It is of the classes of all parts, of what they hold (numbers, functions, integer buffers, hooks
-    and modes), and of the shapes and types of their weights.
+    and modes), and of the shapes and types of their weights. Single integers in buffers, which are
+    counters mostly, and what was set on a tensor are not in it.
 
     Returns:
         ``None`` where a network holds something that cannot be told from another of its kind: code

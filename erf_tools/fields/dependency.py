@@ -85,9 +85,15 @@ def fields_hold(
 ) -> bool:
     """Tell whether fields found before are a network's, as far as a pass on a small image shows.
 
-    It is for networks of an architecture that was searched, and so watched, before.
+    It is for networks of an architecture that was searched, and so watched, before. A field larger
+    than that image is not contradicted, nor is ``unbounded``.
 
-    For the other arguments see :func:`receptive_fields`.
+    Args:
+        fields: one per map, in the order of ``read``.
+        module: as for :func:`receptive_fields`.
+        read: as there.
+        size: as there.
+        fixed_size: as there; the pass is then on an image of ``size``.
     """
     floating = (weight.dtype for weight in module.parameters() if weight.is_floating_point())
     undone = any(field.basis == "local dependency" for field in fields)
