@@ -105,10 +105,14 @@ def no_drawing(monkeypatch: pytest.MonkeyPatch) -> None:
             file.write_bytes(b"")
         return files
 
-    monkeypatch.setattr("erf_tools.studies.erf.save_figure", leave_empty)
-    monkeypatch.setattr("erf_tools.studies.shape_bias.save_figure", leave_empty)
-    monkeypatch.setattr("erf_tools.studies.reliance.save_figure", leave_empty)
-    monkeypatch.setattr("erf_tools.studies.checks.save_figure", leave_empty)
+    for module in (
+        "studies.erf",
+        "studies.shape_bias",
+        "studies.reliance",
+        "studies.checks",
+        "joined",
+    ):
+        monkeypatch.setattr(f"erf_tools.{module}.save_figure", leave_empty)
 
 
 @pytest.fixture

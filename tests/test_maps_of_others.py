@@ -138,6 +138,7 @@ def test_without_reference_the_papers_values_are_gone() -> None:
     assert not any("Table 10" in note for note in notes(without_published(table)))
 
 
+@pytest.mark.usefixtures("no_drawing")
 def test_the_command_measures_and_marks_maps(tmp_path: Path, run_command: Command) -> None:
     np.save(tmp_path / "slak.npy", blob(48, 5.0))
     erf("net", blob(48, 4.0)).save(tmp_path / "erf.npz")

@@ -76,6 +76,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.usefixtures("no_drawing")
 def test_a_set_of_ones_own_goes_through(folder: Path, run_command: Command) -> None:
     command = ("shape-bias", "--models", "network.py:build", "--stimuli", "own")
     command += ("--categories", "own.toml", "--output", "out")

@@ -118,6 +118,7 @@ def _run(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
     return code if isinstance(code, int) else 0
 
 
+@pytest.mark.usefixtures("no_drawing")
 def test_a_unet_from_a_file(
     file: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -211,6 +212,7 @@ def test_networks_of_timm_for_other_channels(channels: int) -> None:
     assert result.setting["tap"]["path"] == "forward_intermediates"
 
 
+@pytest.mark.usefixtures("no_drawing")
 def test_commands_take_other_channels(
     file: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

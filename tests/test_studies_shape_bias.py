@@ -64,13 +64,14 @@ def test_published_decisions_without_a_model(
         assert (tmp_path / f"{name}.pdf").read_bytes().startswith(b"%PDF")
 
 
+@pytest.mark.usefixtures("no_drawing")
 def test_models_on_a_part_of_the_stimuli(
     few_stimuli: Path,
     tmp_path: Path,
     run_command: Command,
 ) -> None:
     output = tmp_path / "out"
-    command = ["shape-bias", "--models", "resnet18,swin_t", "--weights", "random"]
+    command = ["shape-bias", "--models", "test_resnet,test_convnext", "--weights", "random"]
     command += ["--stimuli", few_stimuli, "--output", output]
     code, _, err = run_command(*command)
     assert code == 2
@@ -81,19 +82,19 @@ def test_models_on_a_part_of_the_stimuli(
     assert code == 0, err
     assert "CC BY 4.0" in err
     table = pd.read_csv(output / "shape_bias.csv").set_index("model")
-    assert table.loc["resnet18", "total"] == 32
-    assert table.loc["resnet18", "weights"] == "untrained"
+    assert table.loc["test_resnet", "total"] == 32
+    assert table.loc["test_resnet", "weights"] == "untrained"
     assert "its ratio means nothing" in out
     assert "humans (published)" in table.index
     written = ("shape_bias.md", "shape_bias.tex", "shape_bias.csv", "provenance.json")
     for name in (*written, "shape_bias_by_category.csv", "shape_bias_differences.csv"):
         assert "PARTIAL: 32 of 1280 stimuli" in (output / name).read_text()
-    record = json.loads((output / "decisions" / "resnet18.json").read_text())
+    record = json.loads((output / "decisions" / "test_resnet.json").read_text())
     assert record["model"]["weights"]["sha256"]
     assert record["preset"] == "direct"
     remade = shlex.split(shape_bias_command(record) or "")
     assert remade == [
-        *("erf-tools", "shape-bias", "--model", "resnet18", "--weights", "random"),
+        *("erf-tools", "shape-bias", "--model", "test_resnet", "--weights", "random"),
         *("--stimuli", str(few_stimuli), "--allow-partial"),
         *("--preset", "direct", "--aggregation", "mean", "--seed", "0"),
     ]
@@ -107,7 +108,7 @@ def test_models_on_a_part_of_the_stimuli(
         *command, "--allow-partial", "--preset", "mvh", "--aggregation", "max"
     )
     assert code == 2
-    assert "holds another result of resnet18, which differs in preset" in err
+    assert "holds another result of test_resnet, which differs in preset" in err
     assert "aggregation (mean there, max now)" in err
     code, _, err = run_command(
         *(*command, "--allow-partial", "--preset", "mvh", "--aggregation", "max", "--overwrite"),
@@ -115,7 +116,7 @@ def test_models_on_a_part_of_the_stimuli(
     assert code == 0
     assert "decided before" not in err
     again = pd.read_csv(output / "shape_bias.csv").set_index("model")
-    assert again.loc["resnet18", ["preset", "aggregation"]].tolist() == ["mvh", "max"]
+    assert again.loc["test_resnet", ["preset", "aggregation"]].tolist() == ["mvh", "max"]
 
 
 def test_single_cue_stimuli_give_accuracies(
@@ -157,6 +158,7 @@ def test_misuse(
     assert "resnet50 is both a model and a file" in err
 
 
+@pytest.mark.usefixtures("no_drawing")
 def test_both_halves_joined(
     few_stimuli: Path,
     tmp_path: Path,
@@ -164,12 +166,12 @@ def test_both_halves_joined(
 ) -> None:
     erf, bias, output = (tmp_path / name for name in ("erf", "bias", "joined"))
     code, _, err = run_command(
-        *("erf", "--models", "resnet18,resnet34", "--weights", "random"),
+        *("erf", "--models", "test_resnet,test_convnext", "--weights", "random"),
         *("--resolution", 64, "--num-images", 1, "--output", erf),
     )
     assert code == 0, err
     code, _, err = run_command(
-        *("shape-bias", "--models", "resnet18", "--weights", "random"),
+        *("shape-bias", "--models", "test_resnet", "--weights", "random"),
         *("--stimuli", few_stimuli, "--allow-partial", "--output", bias, "--seed", 1),
     )
     assert code == 0, err
@@ -177,11 +179,11 @@ def test_both_halves_joined(
     assert code == 0, err
     for said in (out, (output / "comparison.md").read_text()):
         assert "neither more robustness (arXiv 2406.05006) nor better generalisation" in said
-    assert "resnet34" in out.split("Not in all of them, or there of other checkpoints: ")[1]
+    assert "test_convnext" in out.split("Not in all of them, or there of other checkpoints: ")[1]
     assert "different weights" in err  # another seed
     table = pd.read_csv(output / "comparison.csv")
-    assert table["model"].tolist() == ["resnet18"]
-    erf_row = pd.read_csv(erf / "erf_table.csv").set_index("model").loc["resnet18"]
+    assert table["model"].tolist() == ["test_resnet"]
+    erf_row = pd.read_csv(erf / "erf_table.csv").set_index("model").loc["test_resnet"]
     assert table["effective_side"][0] == erf_row["effective_side"]
     assert "PARTIAL: 32 of 1280 stimuli" in (output / "comparison.md").read_text()
     for suffix in ("md", "tex", "png", "pdf"):
