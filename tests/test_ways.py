@@ -278,7 +278,7 @@ def test_rounding_is_told_from_faults(change: str, wrong: bool) -> None:
         maps[:, :8] *= 1e-3
         other = maps.clone()
         other[:, :8] = 0
-    difference, found = differs(Sight(other, others, spread), Sight(maps, values, spread))
+    difference, found = differs(Sight(others, spread, other), Sight(values, spread, maps))
     assert found == wrong
     assert difference < 5e-3
 

@@ -17,10 +17,12 @@ from erf_tools.erf.passes import Pass, aligned_means
 from erf_tools.erf.procedure import Procedure
 from erf_tools.erf.protocols import Protocol
 from erf_tools.erf.units import Position, central_unit, unit_positions
-from erf_tools.erf.ways import PLAIN, Sight, Way
+from erf_tools.erf.ways import PLAIN, Sight, UnitValues, Way
 from erf_tools.errors import ErfToolsError
+from erf_tools.features.architecture import architecture_sha256
 from erf_tools.features.behaviour import Behaviour
 from erf_tools.features.dataflow import observe
+from erf_tools.features.findings import Finding
 from erf_tools.features.proof import proven
 from erf_tools.features.reading import read_maps
 from erf_tools.features.taps import Tap
@@ -107,7 +109,7 @@ class Contributions:
         fixed_size: the network takes no other size.
         fast: prepare faster ways than the plain one. Whether they give the same is for the caller
             to prove; see :mod:`erf_tools.erf.ways`.
-        remembered: take receptive fields from the cache, where they were found before.
+        remembered: take from the cache what was found out about the architecture before.
 
     Attributes:
         network: ``module``.
@@ -117,7 +119,7 @@ class Contributions:
             modules that take them, in order; empty where nothing is prepared.
         size: of the images.
         units: of each layer by its index; all are known from the first plain pass on, or by
-            :meth:`choose_units`.
+            :meth:`values`.
         fastest: what was prepared.
     """
 
@@ -135,6 +137,7 @@ class Contributions:
         self._procedure, self.size = procedure, size
         self._protocols: tuple[Protocol, ...] = (procedure.protocol,)
         self._patches = hasattr(module, "patch_embed")
+        self._architecture = architecture_sha256(module) if fast and remembered else None
         fast = fast and not fixed_size
 
         def read_from(network: nn.Module, images: Tensor) -> list[Tensor]:
@@ -185,15 +188,30 @@ class Contributions:
         return self.units[index]
 
     @torch.no_grad()
-    def choose_units(self, inputs: Tensor) -> None:
-        """Have the units of all layers known, by a pass without gradients.
+    def values(self, inputs: Tensor, behaviour: Behaviour | None = None) -> list[UnitValues]:
+        """Return what each layer's units make of images, by a plain pass without gradients.
 
         Args:
             inputs: normalised images ``[N, 3, height, width]``.
+            behaviour: what the network does with the images is added to it.
         """
-        taps = [layer.tap for layer in self.layers]
-        for index, features in enumerate(Pass(self.network, inputs).features(taps)):
-            self._chosen(index, tuple(features.shape[1:]))
+        maps = Pass(self.network, inputs).features([layer.tap for layer in self.layers], behaviour)
+        return [
+            UnitValues.read(features, self._chosen(index, tuple(features.shape[1:])).positions)
+            for index, features in enumerate(maps)
+        ]
+
+    def proof(self, way: Way) -> Finding:
+        """Return whether a way was found right for networks of this architecture, measured so."""
+        return Finding(
+            "ways",
+            self._architecture,
+            [layer.tap for layer in self.layers],
+            self.size,
+            procedure=self._procedure.record(),
+            protocols=[protocol.record() for protocol in self._protocols],
+            way=[way.folded, sorted(way.cones), way.together],
+        )
 
     def looking_from(self, unit: str) -> Contributions:
         """Return the same layers seen from other units, without cones, which are those of units.
@@ -296,11 +314,7 @@ class Contributions:
                 self._protocols,
                 keep_graph=index != indices[-1],
             )
-            with torch.no_grad():
-                values = torch.stack(
-                    [features[:, :, row, column] for row, column in positions], dim=2
-                )
-                spread = features.flatten(2).std(dim=2, correction=0)
+            read = UnitValues.read(features, positions)
             further = found[1:] if len(found) > 1 else None
-            sights[index] = Sight(found[0], values, spread, further)
+            sights[index] = Sight(read.values, read.spread, found[0], further)
         return sights

@@ -4,7 +4,9 @@
 what the units see, and several images at once give the same to rounding in most networks. They do
 not where a network uses batch statistics at inference, tells its units where they are, or scales
 gradients in a hook. So whatever is used is compared with plain maps of two of the images that are
-measured, at their full size; if it differs, it is not used for any of them.
+measured, at their full size; if it differs, it is not used for any of them. Where it was right for
+networks of the same architecture, measured in the same way, the units' values of the first image
+are compared, by a plain pass without gradients; if they differ, so are the maps, as before.
 
 Rounding is told from a fault by both the units' values and the maps. Values differ by about 1e-5 of
 what a channel varies by; a network that computes something else differs by far more in some of its
@@ -14,16 +16,19 @@ of the values over the zero of a ReLU; a smaller difference of the map alone pro
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from erf_tools.erf.units import Position
+
 #: With fewer images nothing but the plain way is prepared.
 FEW = 8
 
-#: How many plain maps two checks and the preparation of a faster way take the time of.
+#: How many plain maps two checks and the preparation of a faster way take the time of, at most.
 _COST = 3.0
 
 #: Share of the plain time that remains, roughly, where norms are folded or images taken together.
@@ -60,27 +65,43 @@ PLAIN = Way()
 
 
 @dataclass(frozen=True)
-class Sight:
+class UnitValues:
+    """What a layer's units make of a batch of N images.
+
+    Attributes:
+        values: of the units' channels, ``[N, C, units]``.
+        spread: standard deviation of each channel over the positions that were computed,
+            ``[N, C]``.
+    """
+
+    values: Tensor
+    spread: Tensor
+
+    @classmethod
+    @torch.no_grad()
+    def read(cls, features: Tensor, positions: Sequence[Position]) -> UnitValues:
+        """Read units at rows and columns of a layer's maps ``[N, C, H, W]``."""
+        values = torch.stack([features[:, :, row, column] for row, column in positions], dim=2)
+        return cls(values, features.flatten(2).std(dim=2, correction=0))
+
+
+@dataclass(frozen=True)
+class Sight(UnitValues):
     """What a layer's units see of a batch of N images.
 
     Attributes:
         maps: ``[N, height, width]``, by the procedure's protocol.
-        values: of the units' channels, ``[N, C, units]``.
-        spread: standard deviation of each channel over the positions that were computed,
-            ``[N, C]``.
         further: maps by further protocols, ``[protocols, N, height, width]``.
     """
 
     maps: Tensor
-    values: Tensor
-    spread: Tensor
     further: Tensor | None = None
 
     def of(self, index: int) -> Sight:
         """Return what is seen of one of the images."""
         chosen = slice(index, index + 1)
         further = None if self.further is None else self.further[:, chosen]
-        return Sight(self.maps[chosen], self.values[chosen], self.spread[chosen], further)
+        return Sight(self.values[chosen], self.spread[chosen], self.maps[chosen], further)
 
     @property
     def by_protocol(self) -> Tensor:
@@ -118,16 +139,24 @@ def differs(found: Sight, plain: Sight) -> tuple[float, bool]:
     eps = torch.finfo(plain.values.dtype).eps
     pairs = list(zip(found.by_protocol, plain.by_protocol, strict=True))
     difference = max(_relative(own, other) for own, other in pairs)
-    if found.values.shape != plain.values.shape:
-        return difference, True
-    values = _of_values(found.values[0], plain.values[0], plain.spread[0])
     wrong = (
         not difference <= _MAP * eps
-        or not float(values.max()) <= _VALUE * eps
-        or not float(values.square().mean().sqrt()) <= _VALUES * eps
+        or values_differ(found, plain)
         or not max(_of_parts(own[0], other[0]) for own, other in pairs) <= _PART * eps
     )
     return difference, wrong
+
+
+def values_differ(found: UnitValues, plain: UnitValues) -> bool:
+    """Tell whether what units make of one image differs from plain computation but for rounding."""
+    if found.values.shape != plain.values.shape:
+        return True
+    eps = torch.finfo(plain.values.dtype).eps
+    values = _of_values(found.values[0], plain.values[0], plain.spread[0])
+    return (
+        not float(values.max()) <= _VALUE * eps
+        or not float(values.square().mean().sqrt()) <= _VALUES * eps
+    )
 
 
 def _relative(found: Tensor, plain: Tensor) -> float:

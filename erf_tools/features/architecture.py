@@ -51,8 +51,8 @@ def architecture_sha256(module: nn.Module) -> str | None:
     """Return a digest that two networks share only if they compute alike, given the same weights.
 
     It is of the classes of all parts, of what they hold (numbers, functions, integer buffers, hooks
-    and modes), and of the shapes and types of their weights. Single integers in buffers, which are
-    counters mostly, and what was set on a tensor are not in it.
+    and modes), and of the shapes, types and devices of their weights. Single integers in buffers,
+    which are counters mostly, and what was set on a tensor are not in it.
 
     Returns:
         ``None`` where a network holds something that cannot be told from another of its kind: code
@@ -200,7 +200,10 @@ def _constant(value: Any) -> Any:
 
 
 def _tensor(tensor: Tensor) -> tuple[Any, ...]:
-    said = (type(tensor).__name__, tuple(tensor.shape), str(tensor.dtype), str(tensor.layout))
+    said = (
+        *(type(tensor).__name__, tuple(tensor.shape), tensor.device.type),
+        *(str(tensor.dtype), str(tensor.layout)),
+    )
     # Tables of positions and masks are part of a network's form, counters are not.
     if tensor.is_floating_point() or tensor.is_complex() or not tensor.ndim:
         return said

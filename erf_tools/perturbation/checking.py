@@ -19,7 +19,7 @@ from torch import Tensor
 from erf_tools.erf.contributions import Contributions
 from erf_tools.erf.passes import Pass, reduced, terms, unit_gradient
 from erf_tools.erf.procedure import Procedure
-from erf_tools.erf.ways import PLAIN, Sight, Way, differs
+from erf_tools.erf.ways import PLAIN, UnitValues, Way, values_differ
 from erf_tools.errors import ErfToolsError, UsageError
 from erf_tools.features.copies import random_states_kept
 from erf_tools.features.state import State
@@ -149,12 +149,12 @@ class CheckableNetwork:
         image = self._image(pixels)
         self._contributions.maps(image.clone())  # what the first pass makes is no change
         settled = State(self._contributions.network, weights=False)
-        first, again = (self._sight(image) for _ in range(2))
+        first, again = (self._plain_values(image) for _ in range(2))
         if settled.moved():
             raise ErfToolsError(
                 f"{self._model.name} cannot be checked: each image changes what the network holds"
             )
-        if differs(again, first)[1]:
+        if values_differ(again, first):
             raise ErfToolsError(
                 f"{self._model.name} cannot be checked: it gives other values for the same image "
                 "each time"
@@ -162,7 +162,9 @@ class CheckableNetwork:
         fill = self._image(pixels[::-1, ::-1].copy() if pixels is other else other)
         self._check_outside(image, fill, first)
         chosen = np.unique(np.linspace(0, len(self._cells) - 1, _PROOFS + 2).astype(int)[1:-1])
-        plain = [self._sight(self._replaced(image, fill, self._cells[place])) for place in chosen]
+        plain = [
+            self._plain_values(self._replaced(image, fill, self._cells[place])) for place in chosen
+        ]
         while self.way != PLAIN and not self._proven(image, fill, chosen, plain):
             del self._ways[0]
 
@@ -281,7 +283,9 @@ class CheckableNetwork:
         row, column = self._unit
         return held, features[:, :, row, column]
 
-    def _proven(self, image: Tensor, fill: Tensor, chosen: np.ndarray, plain: list[Sight]) -> bool:
+    def _proven(
+        self, image: Tensor, fill: Tensor, chosen: np.ndarray, plain: list[UnitValues]
+    ) -> bool:
         """Tell whether the present way pays, and gives what changed images by themselves give."""
         # A tensor may have another size than foreseen; or the network takes one image at a time.
         with suppress(RuntimeError, ValueError, IndexError, AssertionError), torch.no_grad():
@@ -291,31 +295,29 @@ class CheckableNetwork:
                 return False
             values = route.values(self._network, self._read, held, fill)
             return not any(
-                differs(Sight(one.maps, own[None, :, None], one.spread), one)[1]
+                values_differ(UnitValues(own[None, :, None], one.spread), one)
                 for own, one in zip(values, plain, strict=True)
             )
         return False
 
-    def _check_outside(self, image: Tensor, fill: Tensor, first: Sight) -> None:
+    def _check_outside(self, image: Tensor, fill: Tensor, first: UnitValues) -> None:
         box = self._contributions.units[0].field.box(self._unit)
         if box is None:
             return
         top, bottom, left, right = (max(side, 0) for side in box)
         outside = fill.clone()
         outside[:, :, top:bottom, left:right] = image[:, :, top:bottom, left:right]
-        if differs(self._sight(outside), first)[1]:
+        if values_differ(self._plain_values(outside), first):
             raise ErfToolsError(
                 f"{self._model.name} cannot be checked: the unit changes with pixels outside of "
                 "its theoretical receptive field, which is not right for this network"
             )
 
-    def _sight(self, image: Tensor) -> Sight:
+    @torch.no_grad()
+    def _plain_values(self, image: Tensor) -> UnitValues:
         """Return the unit of one image, as the network is."""
-        with torch.no_grad():
-            (features,) = self._read(self._contributions.network, image)
-            row, column = self._unit
-            spread = features.flatten(2).std(dim=2, correction=0)
-        return Sight(torch.zeros(1, 1, 1), features[:, :, row, column, None], spread)
+        (features,) = self._read(self._contributions.network, image)
+        return UnitValues.read(features, [self._unit])
 
     @staticmethod
     def _replaced(image: Tensor, fill: Tensor, cell: np.ndarray) -> Tensor:
@@ -345,12 +347,12 @@ class CheckableNetwork:
         )
         predicted = (slope * directions).sum(axis=(1, 2, 3))
         image = self._image(pixels)
-        base = self._sight(image).values[:, :, 0]
+        base = self._plain_values(image).values[:, :, 0]
         actual = np.zeros((len(STEPS), _DIRECTIONS))
         for place, step in enumerate(STEPS):
             for number, direction in enumerate(directions):
                 added = torch.from_numpy(step * direction).to(image.dtype).to(image.device)
-                values = self._sight(image + added).values[:, :, 0]
+                values = self._plain_values(image + added).values[:, :, 0]
                 actual[place, number] = float(self._change(values, base))
         return actual[None], (np.array(STEPS)[:, None] * predicted)[None]
 
