@@ -74,6 +74,7 @@ class _Description:
     def __init__(self) -> None:
         # Each value is kept as well: another one could otherwise have its id later.
         self._places: dict[int, tuple[int, Any]] = {}
+        self._classes: dict[type, str] = {}
 
     def of(self, value: Any) -> Any:
         if isinstance(value, _WRITTEN):
@@ -86,7 +87,7 @@ class _Description:
         if isinstance(value, np.ndarray) and not value.dtype.hasobject:
             return ("array", value.shape, str(value.dtype), _digest(value))
         if isinstance(value, type):
-            return ("class", _name(value))
+            return ("class", self._class(value))
         if isinstance(value, ModuleType):  # as the owner of a function
             return ("module", value.__name__)
         if isinstance(value, BuiltinFunctionType):
@@ -99,12 +100,17 @@ class _Description:
             return ("partial", *map(self.of, (value.func, value.args, value.keywords)))
         if isinstance(value, Mapping):
             pairs = tuple((self.of(key), self.of(item)) for key, item in value.items())
-            return (_name(type(value)), pairs, self._attributes(value))
+            return (self._class(type(value)), pairs, self._attributes(value))
         if isinstance(value, (list, tuple)):
-            return (_name(type(value)), tuple(map(self.of, value)), self._attributes(value))
+            return (self._class(type(value)), tuple(map(self.of, value)), self._attributes(value))
         if isinstance(value, (set, frozenset)):
-            return (_name(type(value)), tuple(sorted(repr(self.of(item)) for item in value)))
-        return (_name(type(value)), self._attributes(value))
+            return (self._class(type(value)), tuple(sorted(repr(self.of(item)) for item in value)))
+        return (self._class(type(value)), self._attributes(value))
+
+    def _class(self, value: type) -> str:
+        if value not in self._classes:
+            self._classes[value] = _name(value)
+        return self._classes[value]
 
     def _of_function(self, function: FunctionType) -> Any:
         cells = [cell.cell_contents for cell in function.__closure__ or ()]
