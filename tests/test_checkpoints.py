@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from erf_tools.errors import ErfToolsError, UsageError
-from erf_tools.models.checkpoints import read_state_dict
+from erf_tools.models.checkpoints import read_checkpoint
 from erf_tools.models.digests import state_sha256
 from erf_tools.models.fitting import load_into
 from erf_tools.models.loading import load_model
@@ -40,14 +40,15 @@ def test_wrapped_files_are_unwrapped(
     wrap: Any, state: dict[str, torch.Tensor], tmp_path: Path
 ) -> None:
     torch.save(wrap(state), tmp_path / "weights.pth")
-    read = read_state_dict(tmp_path / "weights.pth")
+    read = read_checkpoint(tmp_path / "weights.pth").parts[0].state
     assert set(read) == set(state)
     assert all(torch.equal(read[key], state[key]) for key in state)
 
 
 def test_safetensors(state: dict[str, torch.Tensor], tmp_path: Path) -> None:
     save_file(state, tmp_path / "weights.safetensors")
-    assert set(read_state_dict(tmp_path / "weights.safetensors")) == set(state)
+    (part,) = read_checkpoint(tmp_path / "weights.safetensors").parts
+    assert set(part.state) == set(state)
 
 
 class _Payload:
@@ -67,7 +68,7 @@ def test_a_file_that_runs_code_is_refused(write: str, tmp_path: Path) -> None:
     else:
         path.write_bytes(pickle.dumps(content, protocol=2))
     with pytest.raises(ErfToolsError, match="unpickling can run code"):
-        read_state_dict(path)
+        read_checkpoint(path)
     assert not mark.exists()
     torch.load(path, weights_only=False) if write == "torch" else pickle.loads(path.read_bytes())
     assert mark.exists()  # the payload works: naive reading would have run it
@@ -79,20 +80,20 @@ def test_broken_files_are_named(content: bytes, suffix: str, tmp_path: Path) -> 
     path = tmp_path / f"weights{suffix}"
     path.write_bytes(content)
     with pytest.raises(ErfToolsError, match=r"weights\.(pth|safetensors)"):
-        read_state_dict(path)
+        read_checkpoint(path)
 
 
 def test_missing_file_and_files_without_a_state_dict(tmp_path: Path) -> None:
     with pytest.raises(
         UsageError, match="there is no such file; give a file, pretrained or random"
     ):
-        read_state_dict(tmp_path / "nowhere.pth")
+        read_checkpoint(tmp_path / "nowhere.pth")
     torch.save({"weight": torch.ones(2), "epoch": 3}, tmp_path / "mixed.pth")
     with pytest.raises(ErfToolsError, match="'epoch' is not a tensor"):
-        read_state_dict(tmp_path / "mixed.pth")
+        read_checkpoint(tmp_path / "mixed.pth")
     torch.save(torch.ones(2), tmp_path / "tensor.pth")
     with pytest.raises(ErfToolsError, match="holds no state dict"):
-        read_state_dict(tmp_path / "tensor.pth")
+        read_checkpoint(tmp_path / "tensor.pth")
 
 
 def test_misfit_names_each_kind_of_key_and_how_many(state: dict[str, torch.Tensor]) -> None:

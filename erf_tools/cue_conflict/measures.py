@@ -206,20 +206,15 @@ def difference(one: ConflictCounts, other: ConflictCounts) -> Estimate:
     return (_influenced_bias(one) - _influenced_bias(other)).estimate
 
 
-def error_consistency(one: pd.DataFrame, other: pd.DataFrame) -> float:
-    """Return Cohen's kappa of being right and wrong on the same stimuli, the shape as the truth.
+def consistency_with(maker: pd.DataFrame, observers: Sequence[pd.DataFrame]) -> Estimate:
+    """Return the mean error consistency with each observer, and its 95 % interval.
 
+    It is Cohen's kappa of being right and wrong on the same stimuli, the shape as the truth:
     ``(o - e) / (1 - e)`` with the observed share ``o`` of stimuli on which both are right or both
     wrong, and ``e = p1 p2 + (1 - p1)(1 - p2)`` expected from the accuracies; from -1 to 1, 0 for
     independent errors. Over all stimuli that both have answered to; NaN without any. Where both are
     right on all or wrong on all, no other agreement is possible (``e`` = 1); it is 1, as in the
     toolbox model-vs-human.
-    """
-    return _consistency(one, other)[0]
-
-
-def consistency_with(maker: pd.DataFrame, observers: Sequence[pd.DataFrame]) -> Estimate:
-    """Return the mean :func:`error_consistency` with each observer, and its 95 % interval.
 
     The interval is over stimuli, clustered as in :func:`clustered_bias`, for these observers. NaN
     without any.

@@ -31,9 +31,6 @@ MEASURES = {
     "residual_dimensions": "Dimensions, neither",
 }
 
-#: Of pooled features.
-SIMILARITIES = ("cosine", "dot", "euclidean")
-
 
 @dataclass(frozen=True, eq=False)
 class Sharing:
@@ -143,7 +140,7 @@ def representation(
     Args:
         features: ``[N, D]``, finite.
         sharing: of the same stimuli.
-        similarity: one of :data:`SIMILARITIES`, for triplets.
+        similarity: see :class:`~erf_tools.cue_conflict.choices.HeadFree`.
     """
     features = features.astype(float)
     return {

@@ -134,11 +134,6 @@ def read_checkpoint(path: Path, check: Callable[[str], None] = lambda digest: No
     return Checkpoint(path, digest, tuple(parts), tuple(dictionaries), tuple(nameless))
 
 
-def read_state_dict(path: Path) -> StateDict:
-    """Return the preferred state dict of a file; see :func:`read_checkpoint`."""
-    return read_checkpoint(path).parts[0].state
-
-
 def _check_place(path: Path) -> None:
     if path.is_dir():
         for pattern, said in _FOLDERS.items():

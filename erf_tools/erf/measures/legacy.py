@@ -7,20 +7,10 @@ import numpy as np
 from erf_tools.erf.intervals import Spread, jackknife
 from erf_tools.erf.measures.family import Grouped, Groups, Measure
 from erf_tools.erf.measures.frame import Frame
-from erf_tools.erf.measures.squares import THRESHOLDS, area_ratio, areas_holding, smallest_area
+from erf_tools.erf.measures.squares import THRESHOLDS, areas_holding, smallest_area
 
 #: Rows of a map whose logarithms are taken at once.
 _ROWS = 32
-
-
-def legacy_area_ratio(contribution: np.ndarray, threshold: float) -> float:
-    """Return the *high-contribution area ratio* as published (RepLKNet paper, Table 10).
-
-    It is :func:`~erf_tools.erf.measures.squares.area_ratio` of ``log10(A + 1)``, in (0, 1], or NaN
-    likewise. It **depends on the scale** of the map ``A``: multiplying ``A`` by 100 can change it
-    several-fold. Compare it with published values only, and networks by the linear ratio.
-    """
-    return area_ratio(_log1p(np.asarray(contribution, dtype=np.float64)), threshold)
 
 
 class Legacy(Grouped):

@@ -112,15 +112,6 @@ def cut_square(shape: tuple[int, ...], doubled: tuple[int, int], reach: int) -> 
     )
 
 
-def area_ratio(contribution: np.ndarray, threshold: float, center: Center | None = None) -> float:
-    """Return the area of :func:`smallest_square` as a share of the map's, in (0, 1].
-
-    Scaling the map does not change it. Comparable between networks at one resolution.
-    """
-    square = smallest_square(contribution, threshold, center)
-    return nan if square is None else square.ratio
-
-
 def effective_side(contribution: np.ndarray, center: Center | None = None) -> float:
     """Return the square root of the area of the smallest centred square with half of the mass.
 
