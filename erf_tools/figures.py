@@ -6,16 +6,18 @@ Figures are made without pyplot: no global state, no window, safe in threads.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from matplotlib import style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from erf_tools.files import atomic_path
+from erf_tools.statistics import Estimate
 from erf_tools.text import visible
 
 #: Widths of one and of two columns of a paper, inches.
@@ -71,6 +73,35 @@ def line_styles(count: int) -> list[dict[str, Any]]:
         }
         for index in range(count)
     ]
+
+
+def draw_estimates(
+    axes: Axes,
+    places: Sequence[float],
+    found: Sequence[Estimate],
+    label: str,
+    line: Mapping[str, Any],
+) -> None:
+    """Draw values as a line of points with their intervals, where they have one.
+
+    Args:
+        axes: to draw in.
+        places: of the values, from left to right.
+        found: the values.
+        label: in the legend.
+        line: one of :func:`line_styles`.
+    """
+    reach = [[each.value - each.low, each.high - each.value] for each in found]
+    axes.errorbar(
+        places,
+        [each.value for each in found],
+        yerr=np.nan_to_num(np.reshape(reach, (-1, 2)).T),
+        label=label,
+        marker="o",
+        markersize=3,
+        capsize=2,
+        **line,
+    )
 
 
 def label_lines(figure: Figure, axes: Axes) -> None:

@@ -21,39 +21,26 @@ from erf_tools.labels import OTHERS, PUBLISHED, UNTRAINED, labelled
 from erf_tools.provenance import versions
 from erf_tools.reliance.measures import profile
 from erf_tools.reliance.suppressions import SUPPRESSIONS
-from erf_tools.tables import NONE, intervals, read_csv, with_intervals, write_tables
+from erf_tools.tables import (
+    interval_columns,
+    intervals,
+    marked_low,
+    numbers,
+    read_csv,
+    with_intervals,
+    write_tables,
+)
 
 _ERF_COLUMNS = [
-    "model",
-    "weights",
-    "weights_sha256",
-    "layer",
-    "default_layer",
-    "protocol",
-    "resolution",
-    "images",
-    "legacy_99",
-    "linear_50",
-    "linear_99",
-    "effective_side",
-    "radius",
+    *("model", "weights", "weights_sha256", "layer", "default_layer", "protocol", "resolution"),
+    *("images", "legacy_99", "linear_50", "linear_99", "effective_side", "radius"),
 ]
 _BIAS_COLUMNS = [
-    "model",
-    "shape_bias",
-    "shape_bias_low",
-    "shape_bias_high",
-    "coverage",
-    "low_coverage",
-    "preset",
-    "aggregation",
-    "stimuli",
-    "weights_sha256",
-    "cues",
+    *("model", *interval_columns("shape_bias"), "coverage", "low_coverage"),
+    *("preset", "aggregation", "stimuli", "weights_sha256", "cues"),
 ]
 _RELIANCE_COLUMNS = [
-    *("model", "weights_sha256", "counted"),
-    *("accuracy", "accuracy_low", "accuracy_high", "low_accuracy"),
+    *("model", "weights_sha256", "counted", *interval_columns("accuracy"), "low_accuracy"),
 ]
 #: The reliances that a folder may have, with names for people.
 _RELIANCES = {each.name: each.label for each in profile(tuple(SUPPRESSIONS.values()))}
@@ -223,7 +210,7 @@ def _scatter(axes: Axes, table: pd.DataFrame, name: str) -> None:
     """Draw one measure against the effective side; untrained networks are hollow."""
     for row in table.itertuples():
         untrained = row.weights == UNTRAINED
-        value, low, high = (getattr(row, f"{name}{end}") for end in ("", "_low", "_high"))
+        value, low, high = (getattr(row, column) for column in interval_columns(name))
         axes.errorbar(
             row.effective_side,
             value,
@@ -255,9 +242,8 @@ def _read(
     if not path.is_file():
         raise UsageError(f"{option} {path.parent}: there is no {path.name} in this folder")
     table = read_csv(path, _WORDS, columns)
-    known = [name for name in estimates if {name, f"{name}_low", f"{name}_high"} <= {*table}]
-    ends = [f"{name}{end}" for name in known for end in ("", "_low", "_high")]
-    return table[[*columns, *ends]].copy()
+    known = [name for name in estimates if {*interval_columns(name)} <= {*table}]
+    return table[[*columns, *interval_columns(*known)]].copy()
 
 
 def _readable(table: pd.DataFrame) -> pd.DataFrame:
@@ -272,20 +258,13 @@ def _readable(table: pd.DataFrame) -> pd.DataFrame:
             "linear r at 99 %, %": (100 * table["linear_99"]).map("{:.2f}".format),
         }
     )
+    three = "{:.3f}".format
     if "shape_bias" in table:
-        shown[worded("Shape bias", cues_of(table))] = table["shape_bias"].map(
-            lambda v: f"{v:.4f}" if v == v else NONE
-        )
-        shown["95 %"] = intervals(table, "shape_bias", "{:.3f}".format)
-        shown["Coverage"] = _marked(table["coverage"], table["low_coverage"])
+        shown[worded("Shape bias", cues_of(table))] = numbers(table["shape_bias"], "{:.4f}".format)
+        shown["95 %"] = intervals(table, "shape_bias", three)
+        shown["Coverage"] = marked_low(table["coverage"].map(three), table["low_coverage"])
     if "accuracy" in table:
-        shown["Accuracy"] = _marked(table["accuracy"], table["low_accuracy"])
+        shown["Accuracy"] = marked_low(table["accuracy"].map(three), table["low_accuracy"])
         for name in (name for name in _RELIANCES if name in table):
             shown[_RELIANCES[name].capitalize()] = with_intervals(table, name, "{:.2f}".format)
     return shown
-
-
-def _marked(values: pd.Series, low: pd.Series) -> list[str]:
-    return [
-        f"{value:.3f}{' LOW' if is_low else ''}" for value, is_low in zip(values, low, strict=True)
-    ]

@@ -5,7 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
+from math import nan
 from pathlib import Path
 from typing import Any
 
@@ -125,6 +126,21 @@ def estimate_text(found: Estimate, show: Callable[[float], str]) -> str:
         return NONE
     interval = f" [{show(found.low)}, {show(found.high)}]" if found.low == found.low else ""
     return f"{show(found.value)}{interval}"
+
+
+def numbers(values: Iterable[float], show: Callable[[float], str]) -> list[str]:
+    """Return numbers as text; :data:`NONE` for NaN."""
+    return [show(value) if value == value else NONE for value in values]
+
+
+def marked_low(texts: Iterable[str], low: Iterable[bool]) -> list[str]:
+    """Return texts of values, those that are too low to rely on marked as such."""
+    return [f"{text} LOW" if is_low else text for text, is_low in zip(texts, low, strict=True)]
+
+
+def interval_columns(*names: str) -> list[str]:
+    """Return the columns of values with intervals, as :meth:`Estimate.columns` names them."""
+    return [column for name in names for column in Estimate(nan).columns(name)]
 
 
 def intervals(table: pd.DataFrame, column: str, show: Callable[[float], str]) -> list[str]:

@@ -27,6 +27,7 @@ from erf_tools.failures import Failures
 from erf_tools.images import Selection, select
 from erf_tools.models.model import as_model
 from erf_tools.report.content import collect
+from erf_tools.report.results import Results
 from erf_tools.studies.audit import protocols_for
 
 
@@ -285,14 +286,14 @@ def test_the_page_shows_networks_that_several_protocols_have_measured() -> None:
         *with_protocols("one", {"ding2022": 4, "kim2023": 8}),
         *with_protocols("two", {"ding2022": 6, "kim2023": 7}),
     ]
-    (shown,) = collect(results, [], Failures())["audit"]
+    (shown,) = collect(Results(results), Failures())["audit"]
     assert shown["protocols"] == ["ding2022", "kim2023"]
     assert shown["tau"] == [[1, -1], [-1, 1]]
     assert [row["label"] for row in shown["rows"]] == ["one (untrained)", "two (untrained)"]
     sides = [[side["effective_side"] for side in row["sides"]] for row in shown["rows"]]
     assert sides == [[r.measures.effective_side for r in results[i : i + 2]] for i in (0, 2)]
     assert any("is above two" in note for note in shown["notes"])
-    assert collect(with_protocols("one", {"ding2022": 4}), [], Failures())["audit"] == []
+    assert collect(Results(with_protocols("one", {"ding2022": 4})), Failures())["audit"] == []
 
 
 def test_a_map_of_zeros_is_no_reason_to_fail() -> None:

@@ -15,6 +15,7 @@ from erf_tools.erf.shown_tables import notes, readable
 from erf_tools.erf.tables import erf_table
 from erf_tools.failures import Failures
 from erf_tools.report.content import collect
+from erf_tools.report.results import Results
 
 
 def sound(side: int = 32, sigma: float = 2.0, images: int = 12, **setting: Any) -> ERF:
@@ -78,7 +79,7 @@ def test_each_is_said_where_it_is_the_case_and_alone(kind: str) -> None:
         if kind == "untrained"
         else [f"{said[0].partition(': ')[0]}: net ({table['weights'][0]}): {caution.sentence}."]
     )
-    (shown,) = collect([CASES[kind]], [], Failures())["erfs"]
+    (shown,) = collect(Results([CASES[kind]]), Failures())["erfs"]
     assert shown["warnings"] == [caution.sentence]
 
 

@@ -19,7 +19,7 @@ from erf_tools.failures import Failures
 from erf_tools.joined import join
 from erf_tools.labels import in_lines
 from erf_tools.report.content import collect
-from erf_tools.report.results import find_results
+from erf_tools.report.results import Results, find_results
 
 
 def others(name: str = "theirs", side: int = 32) -> OthersMap:
@@ -151,7 +151,7 @@ def test_the_command_measures_and_marks_maps(tmp_path: Path, run_command: Comman
     table = pd.read_csv(out / "erf_table.csv")
     assert table["model"].tolist() == ["net", "SLaK-T"]
     assert (out / "erf_comparison.png").is_file()
-    assert find_results([out], Failures()).maps == (out / "SLaK-T" / "map.npz",)
+    assert find_results([out], Failures())["others"] == (out / "SLaK-T" / "map.npz",)
     # Another map of that name is not lost unasked.
     np.save(tmp_path / "slak.npy", blob(48, 6.0))
     code, _, err = run_command(*line, "--output", str(out))
@@ -163,7 +163,7 @@ def test_the_command_measures_and_marks_maps(tmp_path: Path, run_command: Comman
 
 
 def test_the_page_shows_what_is_not_known() -> None:
-    content = collect([erf("net", blob(32, 4))], [], Failures(), others=[others()])
+    content = collect(Results([erf("net", blob(32, 4))], [others()]), Failures())
     ours, theirs = content["erfs"]
     assert theirs["label"] == "theirs (map of others)"
     assert theirs["unit"] is None
@@ -172,8 +172,8 @@ def test_the_page_shows_what_is_not_known() -> None:
     assert theirs["measures"].keys() == ours["measures"].keys()
     assert "not known" in dict(theirs["provenance"])["Not known"]
     kim = erf("net", blob(224, 20), protocol="kim2023")
-    assert len(collect([kim], [], Failures())["published"]) == 5
-    assert collect([kim], [], Failures(), reference=False)["published"] == []
+    assert len(collect(Results([kim]), Failures())["published"]) == 5
+    assert collect(Results([kim]), Failures(), reference=False)["published"] == []
 
 
 def test_a_published_map_is_compared_with_no_shape_bias(tmp_path: Path) -> None:

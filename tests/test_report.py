@@ -28,7 +28,7 @@ from erf_tools.report import page
 from erf_tools.report.coded_maps import block_means, block_sides, coded_map
 from erf_tools.report.commands import erf_command, reliance_command, shape_bias_command
 from erf_tools.report.content import collect
-from erf_tools.report.results import ShapeBias, find_results
+from erf_tools.report.results import Results, ShapeBias, find_results
 from erf_tools.report.values import distinct
 from erf_tools.studies import erf as study
 
@@ -36,7 +36,7 @@ from erf_tools.studies import erf as study
 def content_of(erfs: Sequence[ERF], biases: Sequence[ShapeBias] = ()) -> dict[str, Any]:
     """Return what a page shows, of results that can all be shown."""
     failures = Failures()
-    content = collect(erfs, biases, failures)
+    content = collect(Results(erfs, biases=biases), failures)
     assert not list(failures)
     return content
 
@@ -177,7 +177,7 @@ def test_results_are_found_once_and_in_order(tmp_path: Path) -> None:
     synthetic.shape_bias_folder(tmp_path / "bias")
     synthetic.erf("last", blob(16, 3)).save(tmp_path / "net" / "stage_10" / "erf.npz")
     found = find_results([tmp_path, tmp_path / "net" / "stage_9" / "erf.npz"], Failures())
-    assert [path.parent.name for path in found.archives] == ["stage_9", "stage_10"]
+    assert [path.parent.name for path in found["erfs"]] == ["stage_9", "stage_10"]
     assert found.folders == (tmp_path / "bias",)
 
 

@@ -24,7 +24,7 @@ from erf_tools.failures import Failures
 from erf_tools.files import read_archive, write_archive
 from erf_tools.report import page
 from erf_tools.report.content import collect
-from erf_tools.report.results import ShapeBias, find_results
+from erf_tools.report.results import Results, ShapeBias, find_results
 
 #: A name of what lines, pages and readers might heed, and how it is shown.
 HOSTILE = "a|b<b>\u2028\u202e\x1b[2K\n</script>$x$"
@@ -237,7 +237,7 @@ def test_one_decision_maker_is_one_failure(results: Path) -> None:
     record["decision_makers"]["VGG-16 (published)"] = ["no", "record"]
     records.write_text(json.dumps(record))
     failures = Failures()
-    content = collect([], [ShapeBias.read(results / "bias")], failures)
+    content = collect(Results(biases=[ShapeBias.read(results / "bias")]), failures)
     assert len(content["makers"]) == 10
     first, second = (str(failure) for failure in failures)
     assert "AlexNet" in first
@@ -248,7 +248,7 @@ def test_a_section_that_fails_leaves_the_others() -> None:
     results = [synthetic.erf("net", blob(32, 5 + n), layer=f"layer{n}") for n in range(2)]
     failures = Failures()
     bias = ShapeBias(Path("bias"), pd.DataFrame({"model": []}), pd.DataFrame({"model": []}), {})
-    content = collect(results, [bias], failures)
+    content = collect(Results(results, biases=[bias]), failures)
     assert [len(content[section]) for section in ("erfs", "growth", "bias_sets")] == [2, 1, 0]
     assert ["bias_sets" in str(failure) for failure in failures] == [True]
 
@@ -277,10 +277,10 @@ def test_places_without_results_are_named(tmp_path: Path) -> None:
 def test_loops_end_and_broken_links_are_named(results: Path) -> None:
     (results / "good" / "loop").symlink_to(results)
     failures = Failures()
-    assert len(find_results([results], failures).archives) == 1
+    assert len(find_results([results], failures)["erfs"]) == 1
     assert not list(failures)
     (results / "resnet18").symlink_to(results / "gone")
-    assert len(find_results([results], failures).archives) == 1
+    assert len(find_results([results], failures)["erfs"]) == 1
     assert ["resnet18" in str(failure) for failure in failures] == [True]
 
 
@@ -319,7 +319,7 @@ def test_what_is_no_file_is_not_replaced(results: Path, run_command: Command) ->
         assert error.startswith(f"erf-tools: cannot write {output}")
         assert (output.lstat().st_mode if os.path.lexists(output) else None) == before
     with pytest.raises(OutputError, match="it is a folder"):
-        page.write_report(place, Failures(), [synthetic.erf("net", blob(16, 3))])
+        page.write_report(place, Results([synthetic.erf("net", blob(16, 3))]), Failures())
 
 
 @pytest.mark.parametrize("name", ["good/erf.npz", *(f"bias/{name}" for name in BROKEN)])
@@ -356,7 +356,7 @@ def test_names_are_shown_and_not_heeded(results: Path, run_command: Command) -> 
 def test_no_name_fills_the_page(tmp_path: Path) -> None:
     failures = Failures()
     path = page.write_report(
-        tmp_path / "report.html", failures, [synthetic.erf("x" * 10**6, blob(32, 5))]
+        tmp_path / "report.html", Results([synthetic.erf("x" * 10**6, blob(32, 5))]), failures
     )
     assert not list(failures)
     (shown,) = embedded(path)["erfs"]

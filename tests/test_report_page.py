@@ -24,7 +24,7 @@ from erf_tools.reliance.suppressions import suppress
 from erf_tools.report.commands import erf_command
 from erf_tools.report.content import collect
 from erf_tools.report.page import render, write_report
-from erf_tools.report.results import Reliance, ShapeBias
+from erf_tools.report.results import Reliance, Results, ShapeBias
 
 playwright = pytest.importorskip(
     "playwright.sync_api", reason="Playwright is missing: pip install -e '.[test]'"
@@ -56,7 +56,9 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("report") / "<b>results"
     bias = ShapeBias.read(synthetic.shape_bias_folder(folder / "bias", SCRIPT))
     relied = Reliance.read(synthetic.reliance_folder(folder / "reliance", SCRIPT, "other"))
-    return write_report(folder / "report.html", Failures(), ERFS, [bias], reliances=[relied])
+    return write_report(
+        folder / "report.html", Results(ERFS, biases=[bias], reliances=[relied]), Failures()
+    )
 
 
 def opened(browser: Any, path: Path, **options: Any) -> Any:
@@ -167,7 +169,7 @@ def test_hostile_names_run_nothing_and_reach_nobody(browser: Any, tmp_path: Path
     erfs = [synthetic.erf(name, blob(32, 4)) for name in HOSTILE]
     erfs += [synthetic.erf("staged", blob(32, 4), layer=name) for name in HOSTILE]
     failures = Failures()
-    path = write_report(tmp_path / "report.html", failures, erfs)
+    path = write_report(tmp_path / "report.html", Results(erfs), failures)
     assert not list(failures)
     shown = opened(browser, path)
     for figure in shown.locator("#map-grid figure").all()[: len(HOSTILE)]:
@@ -182,7 +184,7 @@ def test_hostile_names_run_nothing_and_reach_nobody(browser: Any, tmp_path: Path
 
 
 def test_a_section_that_cannot_be_drawn_leaves_the_others(browser: Any, tmp_path: Path) -> None:
-    content = collect(ERFS, [], Failures())
+    content = collect(Results(ERFS), Failures())
     content["growth"] = [{"label": "staged"}]
     content["failures"] = ["results/erf.npz is damaged <b>"]
     path = tmp_path / "report.html"
@@ -365,7 +367,7 @@ def test_ten_models_at_1024_are_drawn_small(
     """So that the page opens at once: no picture has more pixels than a screen shows of it."""
     result = synthetic.erf("network", blob(1024, 200))
     monkeypatch.setattr(ERF, "measures", result.measures)
-    path = write_report(tmp_path / "report.html", Failures(), [result] * 10)
+    path = write_report(tmp_path / "report.html", Results([result] * 10), Failures())
     page = opened(browser, path, viewport={"width": 1400, "height": 900})
     sides = page.locator("#map-grid canvas").evaluate_all("all => all.map((one) => one.width)")
     assert sides == [512] * 10

@@ -99,7 +99,7 @@ def test_the_table_is_tidy_and_everything_else_reads_the_results(study: Path) ->
     pd.testing.assert_frame_equal(pd.read_parquet("out/sweep.parquet"), done.table)
     np.testing.assert_array_equal(table["value"], done.table["value"])
     assert all((Path("out") / file).is_file() for file in table["file"])
-    erfs = find_results([Path("out")], Failures()).archives
+    erfs = find_results([Path("out")], Failures())["erfs"]
     assert len(erfs) == 6
     bias = Path("bias")
     bias.mkdir()

@@ -59,9 +59,9 @@ def measure(
                 OthersMap.read(*each)
                 for each in zip(given, names or [""] * len(given), strict=True)
             ),
-            *map(OthersMap.load, beside.maps),
+            *map(OthersMap.load, beside["others"]),
         ],
-        [ERF.load(path) for path in beside.archives],
+        [ERF.load(path) for path in beside["erfs"]],
         output,
         reference=not no_reference,
         overwrite=overwrite,

@@ -14,7 +14,9 @@ from erf_tools.cue_conflict.makers import DecisionMaker
 from erf_tools.cue_conflict.published import PUBLICATIONS
 from erf_tools.cue_conflict.stimulus_sets import PARTIAL
 from erf_tools.labels import UNTRAINED
-from erf_tools.tables import NONE, intervals, with_intervals
+from erf_tools.tables import NONE, intervals, marked_low, numbers, with_intervals
+
+_SHARE = "{:.3f}".format
 
 #: Of the absolute measures, those that the table for people has room for.
 _SHOWN = ("mrr_shape", "mrr_texture", "both_cues", "ece")
@@ -154,22 +156,19 @@ def readable(table: pd.DataFrame) -> pd.DataFrame:
             "Shape": table["shape"].map(str),
             "Texture": table["texture"].map(str),
             "Total": table["total"].map(str),
-            "Coverage": [
-                _share(value) + (" LOW" if low else "")
-                for value, low in zip(table["coverage"], table["low_coverage"], strict=True)
-            ],
-            "Shape bias": table["shape_bias"].map(lambda value: _share(value, 4)),
-            "95 %": intervals(table, "shape_bias", _share),
-            "Mean of categories": table["mean_of_categories"].map(_share),
-            "kappa, humans": table["kappa_human"].map(_share),
-            "kappa, 95 %": intervals(table, "kappa_human", _share),
+            "Coverage": marked_low(numbers(table["coverage"], _SHARE), table["low_coverage"]),
+            "Shape bias": numbers(table["shape_bias"], "{:.4f}".format),
+            "95 %": intervals(table, "shape_bias", _SHARE),
+            "Mean of categories": numbers(table["mean_of_categories"], _SHARE),
+            "kappa, humans": numbers(table["kappa_human"], _SHARE),
+            "kappa, 95 %": intervals(table, "kappa_human", _SHARE),
             "Preset": table["preset"].replace("", NONE),
             "Aggregation": table["aggregation"].replace("", NONE),
         }
     )
     for name in _SHOWN:
         if table[name].notna().any():
-            shown[MEASURES[name]] = with_intervals(table, name, _share)
+            shown[MEASURES[name]] = with_intervals(table, name, _SHARE)
     return shown.rename(columns=lambda title: worded(title, cues))
 
 
@@ -180,17 +179,17 @@ def readable_accuracy(table: pd.DataFrame) -> pd.DataFrame:
             "Model": table["model"],
             "Weights": table["weights"],
             "Stimuli": table["total"].map(str),
-            "Accuracy": table["accuracy"].map(_share),
-            "95 % (Wilson)": intervals(table, "accuracy", _share),
-            "MRR": with_intervals(table, "mrr", _share),
-            "MRR, all classes": with_intervals(table, "mrr_classes", _share),
+            "Accuracy": numbers(table["accuracy"], _SHARE),
+            "95 % (Wilson)": intervals(table, "accuracy", _SHARE),
+            "MRR": with_intervals(table, "mrr", _SHARE),
+            "MRR, all classes": with_intervals(table, "mrr_classes", _SHARE),
             "Preset": table["preset"],
         }
     )
     for column in table:
         if column.startswith("accuracy of "):
             category = column.removeprefix("accuracy of ")
-            shown[category] = table[column].map(lambda value: _share(value, 2))
+            shown[category] = numbers(table[column], "{:.2f}".format)
     return shown
 
 
@@ -240,7 +239,3 @@ def prompt_notes(table: pd.DataFrame) -> list[str]:
     return [
         f"{', '.join(names)}: told of categories by the prompts {said!r}." for said, names in told
     ]
-
-
-def _share(value: float, digits: int = 3) -> str:
-    return f"{value:.{digits}f}" if value == value else NONE

@@ -66,6 +66,22 @@ def kendall(pairs: Sequence[tuple[float, float]]) -> float:
     return float(kendalltau(known[:, 0], known[:, 1]).statistic) if len(known) > 1 else nan
 
 
+def tau_matrix(agreement: pd.DataFrame, names: Sequence[str], measure: str) -> np.ndarray:
+    """Return Kendall's tau of a measure, a row and a column per protocol.
+
+    Args:
+        agreement: of :func:`agreement_table`.
+        names: of the protocols.
+        measure: its name.
+    """
+    found = np.eye(len(names))
+    for row in agreement[agreement["measure"] == measure].itertuples():
+        if {row.protocol, row.other_protocol} <= {*names}:
+            one, other = names.index(row.protocol), names.index(row.other_protocol)
+            found[one, other] = found[other, one] = row.tau
+    return found
+
+
 def flip_table(results: Sequence[ERF]) -> pd.DataFrame:
     """Return the pairs of networks that protocols order differently, with all their differences.
 

@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from erf_tools.erf.audit import audited, protocol_of
+from erf_tools.erf.audit import audited, protocol_of, tau_matrix
 from erf_tools.erf.maps import ERF
 from erf_tools.erf.protocols import Protocol
-from erf_tools.figures import PAGE, draw_grid, line_styles, literal, own_style
+from erf_tools.figures import PAGE, draw_estimates, draw_grid, line_styles, literal, own_style
 
 _MEASURE = "effective_side"
 
@@ -43,23 +43,14 @@ def audit_figure(results: Sequence[ERF], agreement: pd.DataFrame) -> Figure:
         ):
             there = [place for place, protocol in enumerate(first) if protocol in own]
             sides = [own[first[place]].measures.estimate(_MEASURE) for place in there]
-            reach = [[side.value - side.low, side.high - side.value] for side in sides]
-            lines.errorbar(
-                [place + shift for place in there],  # beside one another, or one hides the next
-                [side.value for side in sides],
-                yerr=np.nan_to_num(np.reshape(reach, (-1, 2)).T),
-                label=literal(name),
-                marker="o",
-                markersize=3,
-                capsize=2,
-                **line,
-            )
+            # Beside one another, or one hides the next.
+            draw_estimates(lines, [place + shift for place in there], sides, literal(name), line)
         lines.set_xticks(range(len(labels)), labels, fontsize=6)
         lines.set_xlim(-0.4, len(labels) - 0.6)
         lines.set_ylim(0, 1.08 * lines.get_ylim()[1])
         lines.set_ylabel("effective side, pixels")
         lines.set_title("lines that cross: the order flips")
-        values = _matrix(agreement, first)
+        values = tau_matrix(agreement, first, _MEASURE)
         matrix.imshow(np.nan_to_num(values), cmap="PuOr", vmin=-1, vmax=1)
         for (row, column), tau in np.ndenumerate(values):
             text = "-" if np.isnan(tau) else f"{tau:.2f}"
@@ -75,13 +66,3 @@ def audit_figure(results: Sequence[ERF], agreement: pd.DataFrame) -> Figure:
             ncols=min(max(len(networks), 1), 4),
         )
         return figure
-
-
-def _matrix(agreement: pd.DataFrame, protocols: Sequence[str]) -> np.ndarray:
-    own = agreement[agreement["measure"] == _MEASURE]
-    found = np.eye(len(protocols))
-    for row in own.itertuples():
-        if row.protocol in protocols and row.other_protocol in protocols:
-            one, other = protocols.index(row.protocol), protocols.index(row.other_protocol)
-            found[one, other] = found[other, one] = row.tau
-    return found

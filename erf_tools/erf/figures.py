@@ -18,7 +18,16 @@ from erf_tools.erf.display import density, displayed
 from erf_tools.erf.maps import ERF
 from erf_tools.erf.measures.radial import radial_profile
 from erf_tools.erf.measures.squares import smallest_square
-from erf_tools.figures import COLUMN, PAGE, label_lines, line_plot, line_styles, literal, own_style
+from erf_tools.figures import (
+    COLUMN,
+    PAGE,
+    draw_estimates,
+    label_lines,
+    line_plot,
+    line_styles,
+    literal,
+    own_style,
+)
 from erf_tools.labels import in_lines
 from erf_tools.text import dimensions
 
@@ -28,13 +37,13 @@ _UNIT = "#009E73"
 _FLOOR = 1e-3
 _ACROSS = 4
 
-_DISPLAYS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
-    "log": displayed,
-    "linear": lambda contribution: _to_one(contribution),
-    "power": lambda contribution: _to_one(contribution) ** 0.2,
-    "fourth-root": lambda contribution: _to_one(contribution) ** 0.25,
+#: How a protocol shows a map: what is drawn of it, and what that is called.
+_DISPLAYS: dict[str, tuple[Callable[[np.ndarray], np.ndarray], str]] = {
+    "log": (displayed, "log10(A + 1)"),
+    "linear": (lambda contribution: _to_one(contribution), "A"),
+    "power": (lambda contribution: _to_one(contribution) ** 0.2, "A ** 0.2"),
+    "fourth-root": (lambda contribution: _to_one(contribution) ** 0.25, "A ** 0.25"),
 }
-_LABELS = {"log": "log10(A + 1)", "linear": "A", "power": "A ** 0.2", "fourth-root": "A ** 0.25"}
 
 
 class Drawn(Protocol):
@@ -67,10 +76,11 @@ def heatmap(result: ERF) -> Figure:
         figure = Figure(figsize=(COLUMN, COLUMN * 1.12), layout="constrained")
         axes = figure.add_subplot()
         display = result.setting["protocol"]["display"]
-        shown = _DISPLAYS[display](result.map)
+        draw, label = _DISPLAYS[display]
+        shown = draw(result.map)
         image = axes.imshow(shown, cmap=_COLOUR_MAP, vmin=0, vmax=1, interpolation="antialiased")
         colour_bar = figure.colorbar(image, cax=axes.inset_axes((1.03, 0, 0.05, 1)))
-        colour_bar.set_label(f"{_LABELS[display]} / max")
+        colour_bar.set_label(f"{label} / max")
         size = dimensions(result.total.shape)
         axes.set_title(f"{literal(result.label)}\n{size}, {_images(result)}")
         squared = shown if display == "log" else result.map
@@ -230,17 +240,7 @@ def _draw_with_interval(
     axes: Axes, places: Sequence[int], results: Sequence[ERF], label: str, line: Mapping[str, Any]
 ) -> None:
     sides = [result.measures.estimate("effective_side") for result in results]
-    reach = [[side.value - side.low, side.high - side.value] for side in sides]
-    axes.errorbar(
-        places,
-        [side.value for side in sides],
-        yerr=np.nan_to_num(np.transpose(reach)),
-        label=label,
-        marker="o",
-        markersize=3,
-        capsize=2,
-        **line,
-    )
+    draw_estimates(axes, places, sides, label, line)
 
 
 def _to_one(contribution: np.ndarray) -> np.ndarray:

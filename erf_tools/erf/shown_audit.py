@@ -7,10 +7,10 @@ from collections.abc import Iterator, Sequence
 import pandas as pd
 
 from erf_tools.choices import listed
-from erf_tools.erf.audit import ORDERED_BY, flips_in_words
+from erf_tools.erf.audit import ORDERED_BY, flips_in_words, tau_matrix
 from erf_tools.erf.protocols import PROTOCOLS
 from erf_tools.erf.tables import PERCENT
-from erf_tools.tables import NONE, with_intervals
+from erf_tools.tables import numbers, with_intervals
 
 _IN_WORDS = {
     "effective_side": "effective side",
@@ -28,10 +28,8 @@ def readable(table: pd.DataFrame) -> pd.DataFrame:
         "Effective side, px": with_intervals(table, "effective_side", "{:.0f}".format),
     }
     for percent in PERCENT:
-        ratios = table[f"linear_{percent}"]
-        shown[f"linear r at {percent} %, %"] = [
-            f"{100 * ratio:.2f}" if ratio == ratio else NONE for ratio in ratios
-        ]
+        ratios = 100 * table[f"linear_{percent}"]
+        shown[f"linear r at {percent} %, %"] = numbers(ratios, "{:.2f}".format)
     return pd.DataFrame(shown)
 
 
@@ -39,12 +37,9 @@ def agreement_matrix(agreement: pd.DataFrame, measure: str = ORDERED_BY[0]) -> p
     """Return Kendall's tau of a measure as text, a row and a column per protocol."""
     own = agreement[agreement["measure"] == measure]
     names = list(dict.fromkeys([*own["protocol"], *own["other_protocol"]]))
-    taus = {frozenset((row.protocol, row.other_protocol)): row.tau for row in own.itertuples()}
-    shown: dict[str, list[str]] = {"tau": names}
-    for column in names:
-        values = [1.0 if row == column else taus[frozenset((row, column))] for row in names]
-        shown[column] = [f"{value:.2f}" if value == value else NONE for value in values]
-    return pd.DataFrame(shown)
+    taus = tau_matrix(agreement, names, measure)
+    columns = {name: numbers(own, "{:.2f}".format) for name, own in zip(names, taus, strict=True)}
+    return pd.DataFrame({"tau": names, **columns})
 
 
 def _same_maps(names: Sequence[str]) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import isinf
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from erf_tools.erf.published import MAPS_STANDING, PUBLISHED, STANDING
 from erf_tools.erf.tables import PERCENT, SEPARATOR
 from erf_tools.labels import OTHERS, UNTRAINED
 from erf_tools.labels import PUBLISHED as PUBLISHED_MAP
-from erf_tools.tables import NONE, as_text, with_intervals, write_tables
+from erf_tools.tables import NONE, as_text, numbers, with_intervals, write_tables
 from erf_tools.text import dimensions
 
 
@@ -52,12 +53,12 @@ def _joined(table: pd.DataFrame, kind: str) -> list[str]:
 
 def _ratios(table: pd.DataFrame, kind: str, percent: str) -> list[str]:
     """Return one column of ratios in per cent; those of the paper with their marks."""
-    seen = float(percent) / 100
+    ratios, seen = table[f"{kind}_{percent}"], float(percent) / 100
+    if kind != "paper":
+        return numbers(ratios, _SHOWN["per cent"])
     return [
-        _per_cent(ratio)
-        if kind != "paper" or ratio != ratio
-        else f"{100 * ratio:.1f}" + "†" * (seen in PUBLISHED[model].seen)
-        for model, ratio in zip(table["model"], table[f"{kind}_{percent}"], strict=True)
+        f"{100 * ratio:.1f}" + "†" * (seen in PUBLISHED[model].seen) if ratio == ratio else NONE
+        for model, ratio in zip(table["model"], ratios, strict=True)
     ]
 
 
@@ -73,10 +74,10 @@ def readable(table: pd.DataFrame) -> pd.DataFrame:
     )
     for name, measure in MEASURES.items():
         if measure.title:
-            shown[measure.title] = table[name].map(_SHOWN[measure.unit])
+            shown[measure.title] = numbers(table[name], _SHOWN[measure.unit])
     shown["Effective side, px"] = _side(table)
     shown["Theoretical, px"] = _theoretical(table)
-    shown["Side / theoretical"] = table["side_of_theoretical"].map(_two_decimals)
+    shown["Side / theoretical"] = numbers(table["side_of_theoretical"], "{:.2f}".format)
     if table["top1"].notna().any():
         shown["top-1, % (own size)"] = _top1(table)
     shown["Warnings"] = [kinds.replace(SEPARATOR, ", ") or NONE for kinds in table["warnings"]]
@@ -183,20 +184,8 @@ def _top1(table: pd.DataFrame) -> list[str]:
     ]
 
 
-def _pixels(length: float) -> str:
-    return f"{length:.1f}" if length == length else NONE
-
-
-def _two_decimals(value: float) -> str:
-    return f"{value:.2f}" if value == value else NONE
-
-
-def _three_digits(value: float) -> str:
-    return f"{value:.3g}" if value == value else NONE
-
-
-def _per_cent(share: float) -> str:
-    return f"{100 * share:.2f}" if share == share else NONE
-
-
-_SHOWN = {"per cent": _per_cent, "pixels": _pixels, "number": _three_digits}
+_SHOWN: dict[str, Callable[[float], str]] = {
+    "per cent": lambda share: f"{100 * share:.2f}",
+    "pixels": "{:.1f}".format,
+    "number": "{:.3g}".format,
+}

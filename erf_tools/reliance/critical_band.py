@@ -15,7 +15,6 @@ from math import log2, nan
 import numpy as np
 import pandas as pd
 
-from erf_tools.labels import UNTRAINED
 from erf_tools.reliance import measures
 from erf_tools.reliance.measures import Combination
 from erf_tools.reliance.result import SuppressedAnswers
@@ -27,6 +26,7 @@ from erf_tools.reliance.suppressions import (
     Suppression,
     variants,
 )
+from erf_tools.reliance.tables import about, cautions, first_columns, unless_low
 from erf_tools.statistics import (
     FEWEST_CLUSTERS,
     Estimate,
@@ -151,16 +151,9 @@ def critical_band_table(
     table = []
     for result in results:
         for counted, hits in result.hits.items():
-            stimuli = result.names if "shape" in result.hits else None
-            found = critical_band(hits, rows, stimuli, int(result.setting["seed"]))
-            guess = float(result.chances.mean())
+            found = critical_band(hits, rows, result.stimuli, int(result.setting["seed"]))
             row = {
-                "model": result.name,
-                "weights": result.weights,
-                "counted": counted,
-                "images": len(hits),
-                **found.accuracy.columns("accuracy"),
-                "low_accuracy": measures.is_low(found.accuracy.value, guess),
+                **about(result, counted, found.accuracy),
                 "peak": _peak(found),
                 **found.center.columns("center"),
                 **found.width.columns("width"),
@@ -184,18 +177,12 @@ def _title(band: tuple[float, float]) -> str:
 
 def readable(table: pd.DataFrame) -> pd.DataFrame:
     """Return :func:`critical_band_table` as text for people."""
-    shown = table[["model", "weights", "counted"]].rename(columns=str.capitalize)
-    shown["Images"] = table["images"].map(str)
-    lows = [" LOW" if low else "" for low in table["low_accuracy"]]
-    accuracy = with_intervals(table, "accuracy", "{:.3f}".format)
-    shown["Low contrast"] = [text + low for text, low in zip(accuracy, lows, strict=True)]
-    peaks = zip(table["peak"], lows, strict=True)
-    shown["Hurts most"] = [NONE if low else peak or NONE for peak, low in peaks]
+    shown = first_columns(table, "Low contrast")
+    shown["Hurts most"] = unless_low(table, [peak or NONE for peak in table["peak"]])
     columns = {"center": ("Centre, cycles", "{:.1f}"), "width": ("Width, octaves", "{:.2f}")}
     columns |= {f"loss_{number}": (_title(band), "{:.2f}") for number, band in enumerate(BANDS, 1)}
     for name, (title, form) in columns.items():
-        texts = with_intervals(table, name, form.format)
-        shown[title] = [NONE if low else text for text, low in zip(texts, lows, strict=True)]
+        shown[title] = unless_low(table, with_intervals(table, name, form.format))
     return shown
 
 
@@ -210,12 +197,9 @@ def notes(table: pd.DataFrame) -> list[str]:
         "four for networks, by fits to thresholds: another definition. 95 % intervals over "
         "images; few of them, and losses near 1, make the width too large.",
     ]
-    if table["low_accuracy"].any():
-        names = ", ".join(dict.fromkeys(table.loc[table["low_accuracy"], "model"]))
-        found.append(
-            f"LOW: {names} recognises too few images of low contrast for losses to mean anything; "
-            "they are not shown."
-        )
-    if (table["weights"] == UNTRAINED).any():
-        found.append("untrained: random weights, which recognise nothing.")
+    found += cautions(
+        table,
+        "{names} recognises too few images of low contrast for losses to mean anything; they are "
+        "not shown.",
+    )
     return [*found, f"Source: {SUBRAMANIAN}."]

@@ -59,6 +59,11 @@ class SuppressedAnswers:
         """Its weights in a word or two."""
         return str(self.setting["model"]["weights"]["label"])
 
+    @property
+    def stimuli(self) -> tuple[str, ...] | None:
+        """The names of stimuli, which share images; ``None`` of images that stand alone."""
+        return self.names if "shape" in self.hits else None
+
     def to_frame(self) -> pd.DataFrame:
         """Return accuracy, profile and areas with their intervals, a row per what is counted.
 

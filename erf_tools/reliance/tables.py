@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from math import nan
 from typing import Any
 
@@ -14,16 +14,19 @@ from erf_tools.reliance.changes import CHANGES, mean_changes
 from erf_tools.reliance.result import SuppressedAnswers
 from erf_tools.reliance.suppressions import Suppression, variants
 from erf_tools.statistics import Estimate, wilson_interval
-from erf_tools.tables import DIFFERENCES, NONE, difference_row, with_intervals
+from erf_tools.tables import DIFFERENCES, NONE, difference_row, marked_low, with_intervals
 
 
-def _stimuli(result: SuppressedAnswers) -> Sequence[str] | None:
-    return result.names if "shape" in result.hits else None
+def about(result: SuppressedAnswers, counted: str, clean: Estimate | None = None) -> dict[str, Any]:
+    """Return the first columns of a row: whose answers, and how many of them are right.
 
-
-def _about(result: SuppressedAnswers, counted: str) -> dict[str, Any]:
+    Args:
+        result: the answers.
+        counted: what is counted.
+        clean: the accuracy that others are relative to; by default that of unchanged images.
+    """
     hits = result.hits[counted]
-    clean = wilson_interval(int(hits[:, 0].sum()), len(hits))
+    clean = clean or wilson_interval(int(hits[:, 0].sum()), len(hits))
     return {
         "model": result.name,
         "weights": result.weights,
@@ -32,6 +35,35 @@ def _about(result: SuppressedAnswers, counted: str) -> dict[str, Any]:
         **clean.columns("accuracy"),
         "low_accuracy": measures.is_low(clean.value, float(result.chances.mean())),
     }
+
+
+def first_columns(table: pd.DataFrame, accuracy: str) -> pd.DataFrame:
+    """Return what :func:`about` gave as text for people; ``accuracy`` is what it is called."""
+    shown = table[["model", "weights", "counted"]].rename(columns=str.capitalize)
+    shown["Images"] = table["images"].map(str)
+    texts = with_intervals(table, "accuracy", "{:.3f}".format)
+    return shown.assign(**{accuracy: marked_low(texts, table["low_accuracy"])})
+
+
+def unless_low(table: pd.DataFrame, texts: Iterable[str]) -> list[str]:
+    """Return texts of what is relative to the accuracy, without those where that is too low."""
+    return [NONE if low else text for text, low in zip(texts, table["low_accuracy"], strict=True)]
+
+
+def cautions(table: pd.DataFrame, meaning: str) -> list[str]:
+    """Return what a reader has to know of networks with too low an accuracy, and untrained ones.
+
+    Args:
+        table: with the columns of :func:`about`.
+        meaning: of a low accuracy, a sentence with ``{names}`` of networks.
+    """
+    found = []
+    if table["low_accuracy"].any():
+        names = ", ".join(dict.fromkeys(table.loc[table["low_accuracy"], "model"]))
+        found.append(f"LOW: {meaning.format(names=names)}")
+    if (table["weights"] == UNTRAINED).any():
+        found.append("untrained: random weights, which recognise nothing.")
+    return found
 
 
 def reliance_table(
@@ -46,9 +78,9 @@ def reliance_table(
     table = []
     for result in results:
         for counted, hits in result.hits.items():
-            row = _about(result, counted)
+            row = about(result, counted)
             for each in (*measures.profile(rows), *measures.areas(rows)):
-                row |= measures.estimate(hits, each, _stimuli(result)).columns(each.name)
+                row |= measures.estimate(hits, each, result.stimuli).columns(each.name)
             row["weights_sha256"] = result.setting["model"]["weights"]["sha256"]
             table.append(row)
     return pd.DataFrame(table)
@@ -61,7 +93,7 @@ def curves_table(results: Sequence[SuppressedAnswers], rows: Sequence[Suppressio
     for result in results:
         changes = mean_changes(result.changes)
         for counted, hits in result.hits.items():
-            about = {key: _about(result, counted)[key] for key in ("model", "weights", "counted")}
+            about = {key: about(result, counted)[key] for key in ("model", "weights", "counted")}
             for row in rows:
                 steps = [(0, "unchanged", 0)]
                 steps += [
@@ -73,7 +105,7 @@ def curves_table(results: Sequence[SuppressedAnswers], rows: Sequence[Suppressio
                     relative = Estimate(1.0, 1.0, 1.0) if hits[:, 0].any() else Estimate(nan)
                     if place:
                         single = measures.single(place - 1, len(listed))
-                        relative = measures.estimate(hits, single, _stimuli(result))
+                        relative = measures.estimate(hits, single, result.stimuli)
                     share = wilson_interval(int(hits[:, place].sum()), len(hits))
                     table.append(
                         {
@@ -101,7 +133,7 @@ def difference_table(
                 continue
             for counted, hits in one.hits.items():
                 for each in (*measures.profile(rows), *measures.areas(rows)):
-                    value = measures.difference(hits, other.hits[counted], each, _stimuli(one))
+                    value = measures.difference(hits, other.hits[counted], each, one.stimuli)
                     subjects = (one.name, one.weights, ""), (other.name, other.weights, "")
                     row = difference_row(*subjects, each.name, value)
                     found.append({**row, "counted": counted})
@@ -110,16 +142,10 @@ def difference_table(
 
 def readable(table: pd.DataFrame, rows: Sequence[Suppression]) -> pd.DataFrame:
     """Return :func:`reliance_table` as text for people: accuracy and profile, or areas if none."""
-    shown = table[["model", "weights", "counted"]].rename(columns=str.capitalize)
-    shown["Images"] = table["images"].map(str)
-    accuracy = with_intervals(table, "accuracy", "{:.3f}".format)
-    lows = [" LOW" if low else "" for low in table["low_accuracy"]]
-    shown["Clean"] = [text + low for text, low in zip(accuracy, lows, strict=True)]
+    shown = first_columns(table, "Clean")
     for each in measures.profile(rows) or measures.areas(rows):
         texts = with_intervals(table, each.name, "{:.2f}".format)
-        shown[each.label.capitalize()] = [
-            NONE if low else text for text, low in zip(texts, table["low_accuracy"], strict=True)
-        ]
+        shown[each.label.capitalize()] = unless_low(table, texts)
     return shown
 
 
@@ -137,14 +163,10 @@ def notes(table: pd.DataFrame, rows: Sequence[Suppression]) -> list[str]:
             "95 % intervals over images. They need not add up to one, and a filter never takes "
             "one cue alone."
         )
-    if table["low_accuracy"].any():
-        names = ", ".join(dict.fromkeys(table.loc[table["low_accuracy"], "model"]))
-        found.append(
-            f"LOW: the clean accuracy of {names} is less than {measures.LOW_ACCURACY:.0%} of the "
-            "way from guessing to always right; what is relative to it means nothing, and is not "
-            "shown."
-        )
-    if (table["weights"] == UNTRAINED).any():
-        found.append("untrained: random weights, which recognise nothing.")
+    found += cautions(
+        table,
+        f"the clean accuracy of {{names}} is less than {measures.LOW_ACCURACY:.0%} of the way from "
+        "guessing to always right; what is relative to it means nothing, and is not shown.",
+    )
     found += [f"Source: {source}." for source in dict.fromkeys(row.source for row in rows)]
     return found

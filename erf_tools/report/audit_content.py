@@ -6,7 +6,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from erf_tools.erf import shown_audit
-from erf_tools.erf.audit import ORDERED_BY, agreement_table, audited, flip_table, protocols_of
+from erf_tools.erf.audit import (
+    ORDERED_BY,
+    agreement_table,
+    audited,
+    flip_table,
+    protocols_of,
+    tau_matrix,
+)
 from erf_tools.erf.maps import ERF
 from erf_tools.erf.tables import erf_table
 
@@ -29,10 +36,6 @@ def audit_content(results: Sequence[ERF]) -> list[dict[str, Any]]:
     agreement, flips = agreement_table(kept), flip_table(kept)
     names = protocols_of(kept)
     measure = ORDERED_BY[0]
-    taus = {
-        frozenset((row.protocol, row.other_protocol)): row.tau
-        for row in agreement[agreement["measure"] == measure].itertuples()
-    }
     rows = [
         {
             "label": label,
@@ -43,8 +46,6 @@ def audit_content(results: Sequence[ERF]) -> list[dict[str, Any]]:
         }
         for label, found in networks.items()
     ]
-    tau = [
-        [1.0 if one == other else taus[frozenset((one, other))] for other in names] for one in names
-    ]
+    tau = tau_matrix(agreement, names, measure).tolist()
     said = shown_audit.notes(erf_table(kept), agreement, flips)
     return [{"protocols": names, "rows": rows, "tau": tau, "notes": said}]

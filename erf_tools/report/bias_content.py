@@ -19,9 +19,14 @@ from erf_tools.failures import Failures
 from erf_tools.files import understood
 from erf_tools.labels import UNTRAINED, labelled
 from erf_tools.report.commands import head_free_command, shape_bias_command
-from erf_tools.report.map_content import versions_text
 from erf_tools.report.results import HeadFreeLayers, ShapeBias, SingleCue
-from erf_tools.report.values import plain, set_distinct, value_columns
+from erf_tools.report.values import (
+    network_lines,
+    plain,
+    set_distinct,
+    value_columns,
+    versions_line,
+)
 from erf_tools.statistics import Estimate
 from erf_tools.tables import estimate_text
 
@@ -88,11 +93,7 @@ def layers_content(layers: Sequence[HeadFreeLayers]) -> list[dict[str, Any]]:
                     {
                         "layer": row["layer"],
                         "dimensions": int(row["dimensions"]),
-                        **{
-                            column: value
-                            for name in LAYER_MEASURES
-                            for column, value in value_columns(row, name).items()
-                        },
+                        **value_columns(row, *LAYER_MEASURES),
                     }
                     for row in rows.to_dict("records")
                 ],
@@ -118,11 +119,7 @@ def single_cue_content(results: Sequence[SingleCue]) -> list[dict[str, Any]]:
                     "label": maker_label(row["model"], row["weights"], record),
                     "stimuli": row["stimuli"],
                     "total": int(row["total"]),
-                    **{
-                        column: value
-                        for name in ("accuracy", "mrr", "mrr_classes")
-                        for column, value in value_columns(row, name).items()
-                    },
+                    **value_columns(row, "accuracy", "mrr", "mrr_classes"),
                     "provenance": maker_provenance(row, record),
                     "command": shape_bias_command(record),
                 }
@@ -189,11 +186,8 @@ def maker_provenance(row: Mapping[Any, Any], record: Mapping[str, Any]) -> list[
     if observers := record.get("observers"):
         lines.append(["Observers", ", ".join(observers)])
     if model := record.get("model"):
-        weights = model["weights"]
         lines += [
-            ["Model", f"{model['name']}, {model['parameters']:,} parameters"],
-            ["Weights", f"{weights['label']}: {weights['source']}"],
-            ["Weights, SHA-256", weights["sha256"]],
+            *network_lines(model),
             ["Stimuli", f"{row['stimuli']} from {record['stimuli']['source']}"],
             ["Preset", f"{record['preset']}: {record['preset_description']}"],
         ]
@@ -207,5 +201,5 @@ def maker_provenance(row: Mapping[Any, Any], record: Mapping[str, Any]) -> list[
         if record.get("head") == "probabilities":
             lines.append(["Head", "gives probabilities, which are taken as they are"])
     if "versions" in record:
-        lines.append(["Versions", versions_text(record["versions"])])
+        lines.append(versions_line(record["versions"]))
     return lines

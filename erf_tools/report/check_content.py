@@ -10,7 +10,7 @@ from erf_tools.perturbation.agreement import COMPARED
 from erf_tools.perturbation.choices import IN_WORDS
 from erf_tools.perturbation.result import PerturbationERF
 from erf_tools.perturbation.tables import notes, perturbation_table
-from erf_tools.text import dimensions
+from erf_tools.report.values import details, value_columns
 
 #: Digits of what is only drawn.
 _DIGITS = 4
@@ -27,11 +27,9 @@ def _check(result: PerturbationERF) -> dict[str, Any]:
     words = {compared.name: compared.words for compared in COMPARED}
     maps = [("Gradient", result.gradient_map)]
     maps += [(IN_WORDS[each], result.map("change", each)) for each in result.replacements]
-    setting = result.setting
-    size = dimensions(setting["resolution"])
     return {
         "label": result.label,
-        "details": f"{size}, {setting['protocol']['name']}, unit {setting['unit']}",
+        "details": details(result.setting),
         "images": result.count,
         "rows": list(result.grid.rows),
         "columns": list(result.grid.columns),
@@ -50,11 +48,7 @@ def _check(result: PerturbationERF) -> dict[str, Any]:
             {
                 "replacement": IN_WORDS[row["replacement"]],
                 "compared": words[row["compared"]],
-                **{
-                    f"{name}{end}": row[f"{name}{end}"]
-                    for name in _COLUMNS
-                    for end in ("", "_low", "_high")
-                },
+                **value_columns(row, *_COLUMNS),
             }
             for row in perturbation_table([result]).to_dict("records")
         ],

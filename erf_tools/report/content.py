@@ -13,12 +13,9 @@ import numpy as np
 from erf_tools.cue_conflict.categories import CUES
 from erf_tools.erf import shown_tables
 from erf_tools.erf import tables as erf_tables
-from erf_tools.erf.dead_pixels import PixelContributions
 from erf_tools.erf.maps import ERF
-from erf_tools.erf.others import OthersMap
 from erf_tools.failures import Failures
 from erf_tools.files import understood
-from erf_tools.perturbation.result import PerturbationERF
 from erf_tools.provenance import versions
 from erf_tools.report.audit_content import audit_content
 from erf_tools.report.bias_content import (
@@ -31,14 +28,13 @@ from erf_tools.report.check_content import checks_content
 from erf_tools.report.coded_maps import block_sides
 from erf_tools.report.dead_content import dead_content
 from erf_tools.report.map_content import (
-    details,
     erf_content,
     of_others_content,
     published_content,
 )
 from erf_tools.report.reliance_content import reliance_content
-from erf_tools.report.results import HeadFreeLayers, Reliance, ShapeBias, SingleCue
-from erf_tools.report.values import distinct, plain, set_distinct, value_columns
+from erf_tools.report.results import Reliance, Results
+from erf_tools.report.values import details, distinct, plain, set_distinct, value_columns
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,47 +46,28 @@ class _Shown:
     content: dict[str, Any]
 
 
-def collect(
-    erfs: Sequence[ERF],
-    biases: Sequence[ShapeBias],
-    failures: Failures,
-    names: Sequence[str] = (),
-    others: Sequence[OthersMap] = (),
-    reference: bool = True,
-    checks: Sequence[PerturbationERF] = (),
-    reliances: Sequence[Reliance] = (),
-    layers: Sequence[HeadFreeLayers] = (),
-    dead: Sequence[PixelContributions] = (),
-    single_cue: Sequence[SingleCue] = (),
-) -> dict[str, Any]:
+def collect(results: Results, failures: Failures, reference: bool = True) -> dict[str, Any]:
     """Return all that a page shows of results, as JSON values; what is missing is ``None``.
 
     Each result and each section stands alone: one that cannot be shown is left out.
 
     Args:
-        erfs: results.
-        biases: results of shape bias.
+        results: that it shows.
         failures: what has failed before; what cannot be shown is added.
-        names: what each of ``erfs`` is called where it cannot be shown; by default its number.
-        others: maps of others.
         reference: put published values beside.
-        checks: of some of the results.
-        reliances: results of reliance.
-        layers: results of layers without a head.
-        dead: what pixels contribute to all units.
-        single_cue: results on single-cue stimuli.
     """
+    erfs, others = results.erfs, results.others
     shown: list[_Shown] = []
     of_others: list[dict[str, Any]] = []
-    names = names or [f"result {number + 1}" for number in range(len(erfs))]
+    names = results.names or [f"result {number + 1}" for number in range(len(erfs))]
     blocks = block_sides([*(erf.map.shape for erf in erfs), *(map_.map.shape for map_ in others)])
     for name, result, block in zip(names, erfs, blocks, strict=False):
         with failures.alone(name), understood(Path(name)):
             (row,) = erf_tables.erf_table([result]).to_dict("records")
-            check = next((each for each in checks if each.is_of(result)), None)
+            check = next((each for each in results.checks if each.is_of(result)), None)
             seen = {
                 "label": result.label,
-                "details": details(result),
+                "details": details(result.setting),
                 **erf_content(result, block, row, check),
             }
             shown.append(_Shown(result, row, plain(seen)))
@@ -99,7 +76,7 @@ def collect(
             of_others.append(plain(of_others_content(map_, block)))
     maps = [*(each.content for each in shown), *of_others]
     set_distinct(maps)
-    makers = makers_content(biases, failures)
+    makers = makers_content(results.biases, failures)
     table = erf_tables.erf_table([each.result for each in shown], others)
     table = (erf_tables.with_published if reference else erf_tables.without_published)(table)
     content: dict[str, Any] = {
@@ -111,13 +88,13 @@ def collect(
         "erf_notes": lambda: shown_tables.notes(table) if maps else [],
         "audit": lambda: audit_content([each.result for each in shown]),
         "published": lambda: published_content(table),
-        "checks": lambda: checks_content(checks),
-        "dead": lambda: dead_content(dead),
+        "checks": lambda: checks_content(results.checks),
+        "dead": lambda: dead_content(results.dead),
         "growth": lambda: _growth(shown),
-        "bias_sets": lambda: bias_sets(biases),
-        "layers": lambda: layers_content(layers),
-        "single_cue": lambda: single_cue_content(single_cue),
-        "reliances": lambda: _reliances(reliances, failures),
+        "bias_sets": lambda: bias_sets(results.biases),
+        "layers": lambda: layers_content(results.layers),
+        "single_cue": lambda: single_cue_content(results.single_cue),
+        "reliances": lambda: _reliances(results.reliances, failures),
         "scatter": lambda: _scatter(shown, makers),
     }
     for section, build in sections.items():
@@ -134,7 +111,7 @@ def _growth(shown: Sequence[_Shown]) -> list[dict[str, Any]]:
     networks: dict[str, list[tuple[ERF, Mapping[str, Any]]]] = {}
     for each in shown:
         result, row = each.result, each.row
-        name = f"{result.network_label}, {details(result)}"
+        name = f"{result.network_label}, {details(result.setting)}"
         networks.setdefault(name, []).append((result, row))
     several = {name: own for name, own in networks.items() if len({r["layer"] for _, r in own}) > 1}
     names = [name.partition(", ")[0] for name in several]

@@ -22,6 +22,7 @@ from erf_tools.labels import PUBLISHED, labelled
 from erf_tools.perturbation.result import PerturbationERF
 from erf_tools.report.coded_maps import coded_map
 from erf_tools.report.commands import erf_command
+from erf_tools.report.values import details, network_lines, versions_line
 from erf_tools.text import dimensions
 
 #: Digits of what is only drawn.
@@ -33,13 +34,6 @@ _MEASURES = (
     *("effective_side", "effective_side_low", "effective_side_high", "side_of_theoretical"),
     *("radius", "participation", "top1", "paper_50", "paper_99"),
 )
-
-
-def details(result: ERF) -> str:
-    """Return what tells results of one network apart."""
-    setting = result.setting
-    size = dimensions(setting["resolution"])
-    return f"{size}, {setting['protocol']['name']}, unit {setting['unit']}"
 
 
 def erf_content(
@@ -66,7 +60,7 @@ def erf_content(
     box = result.theoretical_box
     return {
         "label": result.label,
-        "details": details(result),
+        "details": details(result.setting),
         "trained": result.trained,
         "weights": row["weights"],
         "images": result.count,
@@ -141,13 +135,10 @@ def published_content(table: pd.DataFrame) -> list[dict[str, Any]]:
 
 def _erf_provenance(result: ERF) -> list[list[str]]:
     setting = result.setting
-    weights = setting["model"]["weights"]
     feature_map = dimensions(setting["feature_map"])
     row, column = result.center
     lines = [
-        ["Model", f"{result.name}, {setting['model']['parameters']:,} parameters"],
-        ["Weights", f"{weights['label']}: {weights['source']}"],
-        ["Weights, SHA-256", weights["sha256"]],
+        *network_lines(setting["model"]),
         ["Layer", f"{setting['tap']['name']}, {feature_map}"],
         ["Unit", f"{setting['unit']}; centre at pixel row {row:g}, column {column:g}"],
         ["Protocol", f"{setting['protocol']['name']}: {setting['protocol']['source']}"],
@@ -157,13 +148,8 @@ def _erf_provenance(result: ERF) -> list[list[str]]:
         images = run["images"]
         lines.append(["Images", f"{images['source']}, {images['order']}, seed {images['seed']}"])
         lines.append(["Device", run["device"]])
-        lines.append(["Versions", versions_text(run["versions"])])
+        lines.append(versions_line(run["versions"]))
     names = [image.name for image in result.images]
     shown = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
     lines.append(["Images used", f"{result.count} of {len(names)}: {shown}"])
     return lines
-
-
-def versions_text(found: Mapping[str, str]) -> str:
-    """Return versions as one line."""
-    return ", ".join(f"{name} {version}" for name, version in found.items())

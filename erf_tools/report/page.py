@@ -13,16 +13,11 @@ from typing import Any
 
 from matplotlib import colormaps
 
-from erf_tools.erf.dead_pixels import PixelContributions
-from erf_tools.erf.maps import ERF
-from erf_tools.erf.others import OthersMap
 from erf_tools.errors import UsageError
-from erf_tools.failures import Failures, FailuresError
+from erf_tools.failures import Failures
 from erf_tools.files import check_writable, write_text
-from erf_tools.perturbation.result import ARCHIVE as CHECK
-from erf_tools.perturbation.result import PerturbationERF
 from erf_tools.report.content import collect
-from erf_tools.report.results import HeadFreeLayers, Reliance, ShapeBias, SingleCue, find_results
+from erf_tools.report.results import Results, are_read_from, find_results, read_results
 
 #: For maps (as in the figures) and for differences; colour-blind readers can read both.
 _COLOUR_MAPS = {"map": "magma", "difference": "PuOr"}
@@ -51,88 +46,27 @@ def report(places: Sequence[Path], output: Path) -> Failures:
     """
     failures = Failures()
     found = find_results(places, failures)
-    if found.hold(output):
+    if are_read_from(found, output):
         raise UsageError(f"{output} is one of the results; choose another --output folder")
     check_writable(output)
-    erfs: list[ERF] = []
-    biases: list[ShapeBias] = []
-    read: list[str] = []
-    others: list[OthersMap] = []
-    checks: list[PerturbationERF] = []
-    reliances: list[Reliance] = []
-    dead: list[PixelContributions] = []
-    for path in found.archives:
-        with failures.alone(str(path)):
-            erfs.append(ERF.load(path))
-            read.append(str(path))
-        check = path.with_name(CHECK)
-        if check.is_file():
-            with failures.alone(str(check)):
-                checks.append(PerturbationERF.load(check))
-    for path in found.maps:
-        with failures.alone(str(path)):
-            others.append(OthersMap.load(path))
-    for path in found.dead:
-        with failures.alone(str(path)):
-            dead.append(PixelContributions.load(path))
-    for folder in found.folders:
-        with failures.alone(str(folder)):
-            biases.append(ShapeBias.read(folder))
-    for folder in found.reliances:
-        with failures.alone(str(folder)):
-            reliances.append(Reliance.read(folder))
-    layers: list[HeadFreeLayers] = []
-    for folder in found.layers:
-        with failures.alone(str(folder)):
-            layers.append(HeadFreeLayers.read(folder))
-    single: list[SingleCue] = []
-    for folder in found.single_cue:
-        with failures.alone(str(folder)):
-            single.append(SingleCue.read(folder))
-    if not any((erfs, others, biases, reliances, layers, dead, single)):
-        raise FailuresError(list(failures), all_of_it=True)
-    shown = (erfs, biases, read, others, True, checks, reliances, layers, dead, single)
-    write_report(output, failures, *shown)
+    write_report(output, read_results(found, failures), failures)
     return failures
 
 
-def write_report(
-    path: Path,
-    failures: Failures,
-    erfs: Sequence[ERF] = (),
-    biases: Sequence[ShapeBias] = (),
-    names: Sequence[str] = (),
-    others: Sequence[OthersMap] = (),
-    reference: bool = True,
-    checks: Sequence[PerturbationERF] = (),
-    reliances: Sequence[Reliance] = (),
-    layers: Sequence[HeadFreeLayers] = (),
-    dead: Sequence[PixelContributions] = (),
-    single_cue: Sequence[SingleCue] = (),
-) -> Path:
+def write_report(path: Path, results: Results, failures: Failures, reference: bool = True) -> Path:
     """Write the page of some results, atomically, and return its path.
 
     Args:
         path: of the page.
+        results: that it shows.
         failures: what has failed before, which the page names too. What cannot be shown is added;
             everything else is on the page.
-        erfs: results.
-        biases: results of shape bias.
-        names: what each of ``erfs`` is called where it cannot be shown; by default its number.
-        others: maps of others.
         reference: put published values beside.
-        checks: of some of the results.
-        reliances: results of reliance.
-        layers: results of layers without a head.
-        dead: what pixels contribute to all units.
-        single_cue: results on single-cue stimuli.
 
     Raises:
         OutputError: it cannot be written.
     """
-    measured = (checks, reliances, layers, dead, single_cue)
-    content = collect(erfs, biases, failures, names, others, reference, *measured)
-    write_text(path, render(content))
+    write_text(path, render(collect(results, failures, reference)))
     return path
 
 

@@ -14,8 +14,8 @@ from erf_tools.reliance.changes import CHANGES
 from erf_tools.reliance.measures import areas, profile
 from erf_tools.reliance.suppressions import SIDE, Suppression
 from erf_tools.report.commands import reliance_command
-from erf_tools.report.map_content import versions_text
 from erf_tools.report.results import Reliance
+from erf_tools.report.values import network_lines, value_columns, versions_line
 
 _CURVE = ("accuracy", "relative_accuracy", "relative_accuracy_low", "relative_accuracy_high")
 _KEYS = ["model", "weights", "counted"]
@@ -69,7 +69,7 @@ def reliance_content(found: Reliance) -> dict[str, Any]:
 
 
 def _ends(row: Mapping[Any, Any], name: str) -> list[float]:
-    return [float(row[f"{name}{end}"]) for end in ("", "_low", "_high")]
+    return [float(value) for value in value_columns(row, name).values()]
 
 
 def _curves(curves: pd.DataFrame, rows: Sequence[Suppression]) -> list[list[list[float]]]:
@@ -95,16 +95,12 @@ def _changes(curves: pd.DataFrame, row: Suppression) -> list[list[float]]:
 
 def _origin(setting: Mapping[str, Any], images: Mapping[str, Any]) -> dict[str, Any]:
     """Return where answers come from, and the command that gives them again."""
-    model = setting["model"]
-    weights = model["weights"]
     lines = [
-        ["Model", f"{model['name']}, {model['parameters']:,} parameters"],
-        ["Weights", f"{weights['label']}: {weights['source']}"],
-        ["Weights, SHA-256", weights["sha256"]],
+        *network_lines(setting["model"]),
         ["Images", f"{images['count']} of {images['source']}"],
         ["Shown", setting["view"]],
         ["Suppressions", ", ".join(setting["suppressions"])],
         ["Seed", str(setting["seed"])],
-        ["Versions", versions_text(setting["versions"])],
+        versions_line(setting["versions"]),
     ]
     return {"provenance": lines, "command": reliance_command(setting, images)}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from os.path import realpath
 from pathlib import Path
@@ -16,76 +16,55 @@ from PIL import Image
 from erf_tools.cue_conflict.absolute import MEASURES
 from erf_tools.cue_conflict.representation import MEASURES as LAYER_MEASURES
 from erf_tools.erf.dead_pixels import PixelContributions
+from erf_tools.erf.maps import ERF
+from erf_tools.erf.others import OthersMap
 from erf_tools.errors import ErfToolsError, UsageError
-from erf_tools.failures import Failures
+from erf_tools.failures import Failures, FailuresError
 from erf_tools.files import read_json
 from erf_tools.folders import find_files, read_file, why_unreadable
 from erf_tools.models.requests import by_numbers
 from erf_tools.perturbation.result import ARCHIVE as CHECK
+from erf_tools.perturbation.result import PerturbationERF
 from erf_tools.reliance.changes import CHANGES
 from erf_tools.reliance.suppressions import Suppression, recorded
-from erf_tools.tables import read_csv
+from erf_tools.tables import interval_columns, read_csv
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-_ARCHIVE, _TABLE, _PROVENANCE = "erf.npz", "shape_bias.csv", "provenance.json"
-_LAYERS, _LAYERS_PROVENANCE = "head_free.csv", "head_free.json"
-_SINGLE = "accuracy.csv"
-_SINGLE_COLUMNS = [
-    *("model", "weights", "total", "preset", "stimuli", "cues"),
-    *(
-        f"{name}{end}"
-        for name in ("accuracy", "mrr", "mrr_classes")
-        for end in ("", "_low", "_high")
-    ),
-]
-
+_PROVENANCE = "provenance.json"
 #: The file that keeps a map of others, which `erf-tools measure` writes.
 MAP_OF_OTHERS = "map.npz"
 
-#: Results that are one file: name of the file -> where :class:`Places` lists it.
-_ARCHIVES = {
-    _ARCHIVE: "archives",
-    MAP_OF_OTHERS: "maps",
-    PixelContributions.ARCHIVE: "dead",
-}
-
-_COLUMNS = {
-    _TABLE: [
+_SINGLE_COLUMNS = [
+    *("model", "weights", "total", "preset", "stimuli", "cues"),
+    *interval_columns("accuracy", "mrr", "mrr_classes"),
+]
+_BIAS_COLUMNS = {
+    "shape_bias.csv": [
         *("model", "weights", "shape", "texture", "total", "coverage", "low_coverage"),
-        *("shape_bias", "shape_bias_low", "shape_bias_high"),
-        *("kappa_human", "kappa_human_low", "kappa_human_high"),
+        *interval_columns("shape_bias", "kappa_human", *MEASURES),
         *("kind", "stimuli", "weights_sha256"),
-        *(f"{name}{end}" for name in MEASURES for end in ("", "_low", "_high")),
         *("cues", "categories", "head"),
     ],
     "shape_bias_by_category.csv": ["model", "category", "shape", "texture", "shape_bias"],
 }
-_RELIANCE, _SHEET = "reliance.csv", "reliance_versions.jpg"
+_SHEET = "reliance_versions.jpg"
 _RELIANCE_COLUMNS = {
-    _RELIANCE: [
+    "reliance.csv": [
         *("model", "weights", "weights_sha256", "counted", "images", "low_accuracy"),
-        *("accuracy", "accuracy_low", "accuracy_high"),
+        *interval_columns("accuracy"),
     ],
     "reliance_curves.csv": [
         *("model", "weights", "counted", "suppression", "strength", "accuracy"),
-        *("relative_accuracy", "relative_accuracy_low", "relative_accuracy_high"),
+        *interval_columns("relative_accuracy"),
         *(change.name for change in CHANGES),
     ],
 }
 _LAYER_COLUMNS = [
     *("model", "weights", "layer", "place", "dimensions", "similarity", "stimuli", "cues"),
-    *(f"{name}{end}" for name in LAYER_MEASURES for end in ("", "_low", "_high")),
+    *interval_columns(*LAYER_MEASURES),
 ]
-#: Results that are a folder: where :class:`Places` lists it -> its files, first what it is told by.
-_FOLDERS = {
-    "folders": (*_COLUMNS, _PROVENANCE),
-    "reliances": (*_RELIANCE_COLUMNS, _SHEET, _PROVENANCE),
-    "layers": (_LAYERS, _LAYERS_PROVENANCE),
-    "single_cue": (_SINGLE, _PROVENANCE),
-}
-_TELLING = {files[0]: place for place, files in _FOLDERS.items()} | _ARCHIVES
 
 _WORDS = (
     *("model", "weights", "kind", "stimuli", "weights_sha256", "category", "cues", "head"),
@@ -117,7 +96,7 @@ class ShapeBias:
             UsageError: a file is missing, damaged, or of another version.
         """
         makers, categories = (
-            read_csv(folder / name, _WORDS, own) for name, own in _COLUMNS.items()
+            read_csv(folder / name, _WORDS, own) for name, own in _BIAS_COLUMNS.items()
         )
         path = folder / _PROVENANCE
         records = read_json(path).get("decision_makers")
@@ -185,7 +164,7 @@ class RecordedTable:
     table: pd.DataFrame
     records: dict[str, Any]
 
-    _FILES: ClassVar[tuple[str, str]]
+    FILES: ClassVar[tuple[str, str]]
     _NEEDED: ClassVar[Sequence[str]]
 
     @classmethod
@@ -195,7 +174,7 @@ class RecordedTable:
         Raises:
             UsageError: a file is missing, damaged, or of another version.
         """
-        table, provenance = cls._FILES
+        table, provenance = cls.FILES
         found = read_csv(folder / table, _WORDS, cls._NEEDED)
         return cls(folder, found, read_json(folder / provenance))
 
@@ -203,49 +182,78 @@ class RecordedTable:
 class HeadFreeLayers(RecordedTable):
     """``head_free.csv`` of ``erf-tools shape-bias --head-free``, a row per network and layer."""
 
-    _FILES, _NEEDED = (_LAYERS, _LAYERS_PROVENANCE), _LAYER_COLUMNS
+    FILES, _NEEDED = ("head_free.csv", "head_free.json"), _LAYER_COLUMNS
 
 
 class SingleCue(RecordedTable):
     """``accuracy.csv`` of ``erf-tools shape-bias`` on single-cue stimuli, a row per network."""
 
-    _FILES, _NEEDED = (_SINGLE, _PROVENANCE), _SINGLE_COLUMNS
+    FILES, _NEEDED = ("accuracy.csv", _PROVENANCE), _SINGLE_COLUMNS
+
+
+@dataclass(frozen=True, eq=False)
+class Results:
+    """What a page is made of.
+
+    Attributes:
+        erfs: measured here.
+        others: maps of others.
+        biases: results of shape bias.
+        reliances: results of reliance.
+        layers: results of layers without a head.
+        dead: what pixels contribute to all units.
+        single_cue: results on single-cue stimuli.
+        checks: of some of ``erfs``.
+        names: what each of ``erfs`` is called where it cannot be shown; by default its number.
+    """
+
+    erfs: Sequence[ERF] = ()
+    others: Sequence[OthersMap] = ()
+    biases: Sequence[ShapeBias] = ()
+    reliances: Sequence[Reliance] = ()
+    layers: Sequence[HeadFreeLayers] = ()
+    dead: Sequence[PixelContributions] = ()
+    single_cue: Sequence[SingleCue] = ()
+    checks: Sequence[PerturbationERF] = ()
+    names: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
-class Places:
-    """Where results lie.
+class _Kind:
+    """How a kind of result lies on disk: as one file, or as a folder of several.
 
     Attributes:
-        archives: ``erf.npz`` files.
-        folders: of ``erf-tools shape-bias``.
-        maps: of others, ``map.npz`` files.
-        reliances: folders of ``erf-tools reliance``.
-        layers: folders of ``erf-tools shape-bias --head-free``.
-        dead: of dead pixels, ``dead_pixels.npz`` files.
-        single_cue: folders of ``erf-tools shape-bias`` on single-cue stimuli.
+        read: reads the file, or the folder.
+        files: that it is read from, first the one by which it is found.
     """
 
-    archives: tuple[Path, ...]
-    folders: tuple[Path, ...]
-    maps: tuple[Path, ...] = ()
-    reliances: tuple[Path, ...] = ()
-    layers: tuple[Path, ...] = ()
-    dead: tuple[Path, ...] = ()
-    single_cue: tuple[Path, ...] = ()
+    read: Callable[[Path], Any]
+    files: tuple[str, ...]
 
-    def hold(self, path: Path) -> bool:
-        """Tell whether a file is one that results are read from."""
-        checks = (archive.with_name(CHECK) for archive in self.archives)
-        archives = (file for place in _ARCHIVES.values() for file in getattr(self, place))
-        tables = (
-            folder / name
-            for place, names in _FOLDERS.items()
-            for folder in getattr(self, place)
-            for name in names
-        )
-        files = (*archives, *checks, *tables)
-        return realpath(path) in {realpath(file) for file in files}
+    @property
+    def is_folder(self) -> bool:
+        """Whether it is a folder of files."""
+        return len(self.files) > 1
+
+    def files_of(self, place: Path) -> list[Path]:
+        """Return all files of a result."""
+        return [place / name for name in self.files] if self.is_folder else [place]
+
+
+#: By the attribute of :class:`Results` that holds them, in the order in which they are read.
+_KINDS = {
+    "erfs": _Kind(ERF.load, ("erf.npz",)),
+    "others": _Kind(OthersMap.load, (MAP_OF_OTHERS,)),
+    "dead": _Kind(PixelContributions.load, (PixelContributions.ARCHIVE,)),
+    "biases": _Kind(ShapeBias.read, (*_BIAS_COLUMNS, _PROVENANCE)),
+    "reliances": _Kind(Reliance.read, (*_RELIANCE_COLUMNS, _SHEET, _PROVENANCE)),
+    "layers": _Kind(HeadFreeLayers.read, HeadFreeLayers.FILES),
+    "single_cue": _Kind(SingleCue.read, SingleCue.FILES),
+}
+_TELLING = {kind.files[0]: name for name, kind in _KINDS.items()}
+
+#: Where results lie: by kind, in the order of the places that were named.
+Places = Mapping[str, tuple[Path, ...]]
 
 
 def find_results(places: Sequence[Path], failures: Failures) -> Places:
@@ -258,15 +266,17 @@ def find_results(places: Sequence[Path], failures: Failures) -> Places:
         failures: what of a folder cannot be searched is added here.
 
     Returns:
-        Results in the order of the places, and within a place by name with stage 9 before stage 10.
+        Files and folders by attribute of :class:`Results`, in the order of the places, and within a
+        place by name with stage 9 before stage 10.
 
     Raises:
         UsageError: a place holds no results.
     """
-    results: dict[str, list[Path]] = {place: [] for place in _TELLING.values()}
+    results: dict[str, list[Path]] = {kind: [] for kind in _KINDS}
     for place in places:
         if not place.is_dir():
-            results[_ARCHIVES.get(place.name, _ARCHIVES[_ARCHIVE])].append(_file(place))
+            kind = _TELLING.get(place.name, "erfs")
+            results["erfs" if _KINDS[kind].is_folder else kind].append(_file(place))
             continue
         found = find_files(place)
         left_out = [(place / name, why) for name, why in found.left_out if _matters(place / name)]
@@ -277,12 +287,48 @@ def find_results(places: Sequence[Path], failures: Failures) -> Places:
         telling = [path for path in files if path.name in _TELLING]
         if not telling and not left_out:
             raise UsageError(
-                f"{place}: there is no {_ARCHIVE}, {_TABLE} or {_RELIANCE} in this folder; name "
-                "one that `erf-tools erf`, `shape-bias` or `reliance` has written"
+                f"{place}: there is no erf.npz, shape_bias.csv or reliance.csv in this folder; "
+                "name one that `erf-tools erf`, `shape-bias` or `reliance` has written"
             )
         for path in telling:
-            results[_TELLING[path.name]].append(path if path.name in _ARCHIVES else path.parent)
-    return Places(**{place: _once(paths) for place, paths in results.items()})
+            kind = _TELLING[path.name]
+            results[kind].append(path.parent if _KINDS[kind].is_folder else path)
+    return {kind: _once(paths) for kind, paths in results.items()}
+
+
+def read_results(places: Places, failures: Failures) -> Results:
+    """Read what was found; what cannot be read is added to the failures.
+
+    Raises:
+        FailuresError: no result can be read.
+    """
+    read: dict[str, list[Any]] = {kind: [] for kind in _KINDS}
+    checks: list[PerturbationERF] = []
+    names: list[str] = []
+    for kind, paths in places.items():
+        for path in paths:
+            with failures.alone(str(path)):
+                read[kind].append(_KINDS[kind].read(path))
+                names += [str(path)] * (kind == "erfs")
+            check = path.with_name(CHECK)
+            if kind == "erfs" and check.is_file():
+                with failures.alone(str(check)):
+                    checks.append(PerturbationERF.load(check))
+    if not any(read.values()):
+        raise FailuresError(list(failures), all_of_it=True)
+    return Results(**read, checks=checks, names=names)
+
+
+def are_read_from(places: Places, path: Path) -> bool:
+    """Tell whether a file is one that results are read from."""
+    files = [
+        file
+        for kind, found in places.items()
+        for place in found
+        for file in _KINDS[kind].files_of(place)
+    ]
+    files += [archive.with_name(CHECK) for archive in places["erfs"]]
+    return realpath(path) in {realpath(file) for file in files}
 
 
 def _matters(path: Path) -> bool:

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from erf_tools.files import without_nan
-from erf_tools.text import visible
+from erf_tools.tables import interval_columns
+from erf_tools.text import dimensions, visible
 
 #: Signs of a text that are shown; no name needs more.
 _LONGEST = 500
@@ -46,6 +47,27 @@ def distinct(labels: Sequence[str], details: Sequence[str]) -> list[str]:
     return labels
 
 
-def value_columns(row: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """Return a value and its interval."""
-    return {column: row[column] for column in (name, f"{name}_low", f"{name}_high")}
+def network_lines(model: Mapping[str, Any]) -> list[list[str]]:
+    """Return what is known of a network, as terms and what they are, from its record."""
+    weights = model["weights"]
+    return [
+        ["Model", f"{model['name']}, {model['parameters']:,} parameters"],
+        ["Weights", f"{weights['label']}: {weights['source']}"],
+        ["Weights, SHA-256", weights["sha256"]],
+    ]
+
+
+def versions_line(found: Mapping[str, str]) -> list[str]:
+    """Return versions as a term and what they are."""
+    return ["Versions", ", ".join(f"{name} {version}" for name, version in found.items())]
+
+
+def details(setting: Mapping[str, Any]) -> str:
+    """Return what tells results of one network apart."""
+    size = dimensions(setting["resolution"])
+    return f"{size}, {setting['protocol']['name']}, unit {setting['unit']}"
+
+
+def value_columns(row: Mapping[Any, Any], *names: str) -> dict[str, Any]:
+    """Return values and their intervals."""
+    return {column: row[column] for column in interval_columns(*names)}

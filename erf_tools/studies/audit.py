@@ -26,6 +26,7 @@ from erf_tools.images import PixelStore, Selection
 from erf_tools.models.model import Model
 from erf_tools.models.requests import Request, folder_name
 from erf_tools.report.page import write_report
+from erf_tools.report.results import Results
 from erf_tools.studies.erf import earlier_result
 from erf_tools.studies.one_by_one import Earlier, clear, measure_one_by_one
 from erf_tools.studies.requested import expected_setting, load_requested
@@ -185,5 +186,5 @@ def _written(
         provenance = {"results": [result.record() for result in results]}
         files += save_figure(audit_figure(results, agreement), output / "audit", provenance)
     with failures.alone("report.html"):
-        files.append(write_report(output / "report.html", failures, results))
+        files.append(write_report(output / "report.html", Results(results), failures))
     return Audit(tuple(results), table, agreement, flips, reused, tuple(failures), tuple(files))

@@ -30,6 +30,7 @@ from erf_tools.perturbation.choices import Checking
 from erf_tools.perturbation.result import PerturbationERF
 from erf_tools.provenance import versions
 from erf_tools.report.page import write_report
+from erf_tools.report.results import Results
 from erf_tools.studies.checks import check_all, write_checks
 from erf_tools.studies.one_by_one import Earlier, clear, differences, measure_one_by_one
 from erf_tools.studies.requested import expected_setting, find_layers, load_requested
@@ -303,13 +304,6 @@ def write_together(
             files += save_figure(draw_own(results), output / name, provenance)
     files += write_checks(checks, output, failures)
     with failures.alone("report.html"):
-        page = write_report(
-            output / "report.html",
-            failures,
-            results,
-            others=others,
-            reference=reference,
-            checks=checks,
-        )
-        files.append(page)
+        shown = Results(results, others, checks=checks)
+        files.append(write_report(output / "report.html", shown, failures, reference))
     return table, files

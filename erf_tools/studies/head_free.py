@@ -20,7 +20,7 @@ from erf_tools.files import locked, write_json
 from erf_tools.models.requests import Request, folder_name
 from erf_tools.provenance import versions
 from erf_tools.report.page import write_report
-from erf_tools.report.results import HeadFreeLayers
+from erf_tools.report.results import HeadFreeLayers, Results
 from erf_tools.studies.one_by_one import Earlier, clear, differences, measure_one_by_one
 from erf_tools.studies.shape_bias import (
     check_not_in_series,
@@ -115,7 +115,7 @@ def measure_head_free(
             write_json(output / "head_free.json", provenance)
             files.append(output / "head_free.json")
         with failures.alone("report.html"):
-            layers = [HeadFreeLayers.read(output)]
-            files.append(write_report(output / "report.html", failures, layers=layers))
+            layers = Results(layers=[HeadFreeLayers.read(output)])
+            files.append(write_report(output / "report.html", layers, failures))
     reused = tuple(request.model for request in course.reused)
     return HeadFreeStudy(table, shown, remarks, reused, tuple(failures), tuple(files))

@@ -29,7 +29,7 @@ from erf_tools.reliance.result import SuppressedAnswers
 from erf_tools.reliance.sheet import save_sheet
 from erf_tools.reliance.suppressions import Suppression, chosen, suppress
 from erf_tools.report.page import write_report
-from erf_tools.report.results import Reliance
+from erf_tools.report.results import Reliance, Results
 from erf_tools.studies.one_by_one import Earlier, clear, differences, look_up
 from erf_tools.studies.written import WrittenTables
 from erf_tools.tables import write_csv, write_tables
@@ -123,7 +123,8 @@ def measure_reliance(
         ordered = [results[request] for request in wanted if request in results]
         written = write_reliance(ordered, output, failures)
         with failures.alone("report.html"):
-            page = write_report(output / "report.html", failures, reliances=[Reliance.read(output)])
+            shown = Results(reliances=[Reliance.read(output)])
+            page = write_report(output / "report.html", shown, failures)
             written.files.append(page)
     return RelianceStudy(
         written.table,

@@ -35,7 +35,7 @@ from erf_tools.models.prefixes import is_zero_shot
 from erf_tools.models.requests import Request, folder_name
 from erf_tools.provenance import versions
 from erf_tools.report.page import write_report
-from erf_tools.report.results import ShapeBias, SingleCue
+from erf_tools.report.results import Results, ShapeBias, SingleCue
 from erf_tools.studies.one_by_one import Earlier, clear, differences, measure_one_by_one
 from erf_tools.studies.written import WrittenTables
 from erf_tools.tables import write_csv, write_tables
@@ -129,16 +129,14 @@ def measure_decisions(
         if stimuli is not None and not stimuli.conflict:
             written = _write_accuracy(made, stimuli, output, failures)
             with failures.alone("report.html"):
-                single = [SingleCue.read(output)]
-                page = write_report(output / "report.html", failures, single_cue=single)
-                written.files.append(page)
+                page = Results(single_cue=[SingleCue.read(output)])
+                written.files.append(write_report(output / "report.html", page, failures))
         else:
             makers = decision_makers([*published, *made], reference)
             written = write_shape_bias(makers, output, failures)
             with failures.alone("report.html"):
-                biases = [ShapeBias.read(output)]
-                page = write_report(output / "report.html", failures, biases=biases)
-                written.files.append(page)
+                page = Results(biases=[ShapeBias.read(output)])
+                written.files.append(write_report(output / "report.html", page, failures))
     return DecisionStudy(
         written.table,
         written.shown,
