@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from erf_tools.choices import choice
+from erf_tools.choices import choice, declared
 
 Order = Literal["spread", "sequential"]
 
@@ -40,3 +40,7 @@ class ImageChoices:
         "synsets need none.",
         metavar="FILE",
     )
+
+
+#: What can be chosen where classes of images do not count.
+UNLABELLED = tuple(each for each in declared(ImageChoices) if each.name != "labels")

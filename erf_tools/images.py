@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from threading import Lock
-from typing import Any, TypeVar, get_args
+from typing import Any, Protocol, TypeVar, get_args
 
 import numpy as np
 from PIL import Image
@@ -151,6 +151,23 @@ class Selection:
             },
             "remarks": [list(entry) for entry in self.remarks],
         }
+
+
+class Named(Protocol):
+    """What is known by the name and the SHA-256 of an image."""
+
+    @property
+    def name(self) -> str:
+        """Of the image."""
+
+    @property
+    def sha256(self) -> str:
+        """Of its content."""
+
+
+def identities(images: Iterable[Named]) -> list[tuple[str, str]]:
+    """Return name and SHA-256 of each image, by which results tell whether they are the same."""
+    return [(image.name, image.sha256) for image in images]
 
 
 def select(

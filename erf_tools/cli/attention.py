@@ -6,8 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from erf_tools.choices import declared, spelled_out, taken
-from erf_tools.cli.inputs import report_images, wanted_models
+from erf_tools.choices import spelled_out, taken
+from erf_tools.cli.inputs import selected_images, wanted_models
 from erf_tools.cli.options import (
     Device,
     Models,
@@ -18,11 +18,9 @@ from erf_tools.cli.options import (
     WeightChoices,
     option,
 )
-from erf_tools.cli.outcomes import print_recorded
+from erf_tools.cli.outcomes import print_outcome
 from erf_tools.erf.procedure import PROCEDURE, Procedure
-from erf_tools.image_choices import ImageChoices
-
-_IMAGES = tuple(each for each in declared(ImageChoices) if each.name != "labels")
+from erf_tools.image_choices import UNLABELLED, ImageChoices
 
 #: As the network is evaluated, where nothing else is asked for.
 _PROCEDURE = tuple(
@@ -33,7 +31,7 @@ _PROCEDURE = tuple(
 _AS_EVALUATED = Procedure().varied(transform="model")
 
 
-@spelled_out((*_IMAGES, *_PROCEDURE), option)
+@spelled_out((*UNLABELLED, *_PROCEDURE), option)
 def attention(
     model: Models,
     weights: WeightChoices = ["pretrained"],  # noqa: B006 - Typer copies it
@@ -49,18 +47,14 @@ def attention(
 
     Example: erf-tools attention --models vit_small_patch16_224,vit_base_patch16_224
     """
-    images = ImageChoices(**taken(_IMAGES, choices))
+    images = ImageChoices(**taken(UNLABELLED, choices))
     procedure = _AS_EVALUATED.varied(**taken(_PROCEDURE, choices))
-    from erf_tools.images import select
-
     wanted = wanted_models(model, weights, offline)
-    selection = select(images.source, images.count, images.order, seed)
-    report_images(selection, images.count)
-    from erf_tools.erf.attention_distances import NOTES, layer_table, readable
+    selection = selected_images(images, seed)
     from erf_tools.studies.attention import ATTENTION
     from erf_tools.studies.recorded import measure_recorded
 
     outcome = measure_recorded(
         ATTENTION, wanted, selection, output, procedure, device, seed, overwrite, progress=True
     )
-    print_recorded(outcome, readable(layer_table(outcome.results)), NOTES, output)
+    print_outcome(outcome, output)

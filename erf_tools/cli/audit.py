@@ -5,10 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import typer
-
 from erf_tools.choices import declared, spelled_out, taken
-from erf_tools.cli.inputs import report_images, wanted_models
+from erf_tools.cli.inputs import selected_images, wanted_models
 from erf_tools.cli.options import (
     Channels,
     Models,
@@ -19,16 +17,14 @@ from erf_tools.cli.options import (
     WeightChoices,
     option,
 )
-from erf_tools.cli.outcomes import raise_failures, say, say_written
+from erf_tools.cli.outcomes import print_outcome
 from erf_tools.computing import COMPUTING, Computing
 from erf_tools.erf.procedure import Procedure
-from erf_tools.image_choices import ImageChoices
-
-_IMAGES = tuple(each for each in declared(ImageChoices) if each.name != "labels")
+from erf_tools.image_choices import UNLABELLED, ImageChoices
 
 
 @spelled_out(COMPUTING, option, before="seed")
-@spelled_out((*_IMAGES, *declared(Procedure)), option)
+@spelled_out((*UNLABELLED, *declared(Procedure)), option)
 def audit(
     model: Models,
     weights: WeightChoices = ["pretrained"],  # noqa: B006 - Typer copies it
@@ -44,14 +40,11 @@ def audit(
 
     Example: erf-tools audit --models resnet50,convnext_tiny --resolution 224 --num-images 8
     """
-    images = ImageChoices(**taken(_IMAGES, choices))
+    images = ImageChoices(**taken(UNLABELLED, choices))
     procedure = Procedure().varied(**taken(declared(Procedure), choices))
     computing = Computing(**taken(COMPUTING, choices))
-    from erf_tools.images import select
-
     wanted = wanted_models(model, weights, offline, channels)
-    selection = select(images.source, images.count, images.order, seed)
-    report_images(selection, images.count)
+    selection = selected_images(images, seed)
     from erf_tools.erf import shown_audit
     from erf_tools.studies.audit import audit_erfs
     from erf_tools.tables import as_text
@@ -66,14 +59,6 @@ def audit(
         overwrite=overwrite,
         progress=True,
     )
-    for name in outcome.reused:
-        say(f"{name}: measured before with the same images and settings", err=True)
-    typer.echo(as_text(shown_audit.readable(outcome.table)))
-    say()
-    say("Kendall's tau between the orders that protocols give by effective side:")
-    typer.echo(as_text(shown_audit.agreement_matrix(outcome.agreement)))
-    say()
-    for note in shown_audit.notes(outcome.table, outcome.agreement, outcome.flips):
-        say(note)
-    say_written(output, outcome.files)
-    raise_failures(outcome.failures)
+    taus = as_text(shown_audit.agreement_matrix(outcome.agreement))
+    heading = "Kendall's tau between the orders that protocols give by effective side:"
+    print_outcome(outcome, output, below=f"{heading}\n{taus}")

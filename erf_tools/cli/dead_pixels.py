@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from erf_tools.choices import declared, spelled_out, taken
-from erf_tools.cli.inputs import report_images, wanted_models
+from erf_tools.choices import spelled_out, taken
+from erf_tools.cli.inputs import selected_images, wanted_models
 from erf_tools.cli.options import (
     Channels,
     Device,
@@ -18,11 +18,9 @@ from erf_tools.cli.options import (
     WeightChoices,
     option,
 )
-from erf_tools.cli.outcomes import print_recorded
+from erf_tools.cli.outcomes import print_outcome
 from erf_tools.erf.procedure import PROCEDURE, Procedure
-from erf_tools.image_choices import ImageChoices
-
-_IMAGES = tuple(each for each in declared(ImageChoices) if each.name != "labels")
+from erf_tools.image_choices import UNLABELLED, ImageChoices
 
 #: Those of single units, and of ways of computing that are not needed here.
 _OTHERS = ("unit", "square", "precision", "display")
@@ -30,7 +28,7 @@ _OTHERS = ("unit", "square", "precision", "display")
 _PROCEDURE = tuple(each for each in PROCEDURE if each.name not in _OTHERS)
 
 
-@spelled_out((*_IMAGES, *_PROCEDURE), option)
+@spelled_out((*UNLABELLED, *_PROCEDURE), option)
 def dead_pixels(
     model: Models,
     weights: WeightChoices = ["pretrained"],  # noqa: B006 - Typer copies it
@@ -47,19 +45,14 @@ def dead_pixels(
 
     Example: erf-tools dead-pixels --models resnet50,convnext_tiny --resolution 224
     """
-    images = ImageChoices(**taken(_IMAGES, choices))
+    images = ImageChoices(**taken(UNLABELLED, choices))
     procedure = Procedure().varied(**taken(_PROCEDURE, choices))
-    from erf_tools.images import select
-
     wanted = wanted_models(model, weights, offline, channels)
-    selection = select(images.source, images.count, images.order, seed)
-    report_images(selection, images.count)
-    from erf_tools.erf.dead_pixels import dead_pixel_table, notes, readable
+    selection = selected_images(images, seed)
     from erf_tools.studies.dead_pixels import DEAD_PIXELS
     from erf_tools.studies.recorded import measure_recorded
 
     outcome = measure_recorded(
         DEAD_PIXELS, wanted, selection, output, procedure, device, seed, overwrite, progress=True
     )
-    table = dead_pixel_table(outcome.results)
-    print_recorded(outcome, readable(table), notes(table), output)
+    print_outcome(outcome, output)

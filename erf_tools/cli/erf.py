@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from erf_tools.choices import declared, spelled_out, taken
-from erf_tools.cli.inputs import report_images, wanted_models
+from erf_tools.cli.inputs import selected_images, wanted_models
 from erf_tools.cli.options import (
     Channels,
     Models,
@@ -77,13 +77,10 @@ def erf(
     checking = Checking(**taken(CHECKING, choices))
     if checking != Checking() and not check:
         raise UsageError("--cells and --replacement are for --check; add it, or leave them out")
-    from erf_tools.images import select
-
     wanted = wanted_models(model, weights, offline, channels)
     if against:
         wanted = with_untrained(wanted)
-    selection = select(images.source, images.count, images.order, seed)
-    report_images(selection, images.count)
+    selection = selected_images(images, seed)
     from erf_tools.studies import erf as study
 
     outcome = study.measure_erfs(

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from erf_tools.cue_conflict.categories import Categories
     from erf_tools.cue_conflict.stimulus_sets import StimulusSet
     from erf_tools.folders import Remark
+    from erf_tools.image_choices import ImageChoices
     from erf_tools.images import Selection
     from erf_tools.models.requests import Request
 
@@ -57,6 +58,15 @@ def opened_stimuli(
     if found.categories.as_published:
         say(CITATION, err=True)
     return found
+
+
+def selected_images(images: ImageChoices, seed: int) -> Selection:
+    """Choose images, and say what of them is left out."""
+    from erf_tools.images import select
+
+    selection = select(images.source, images.count, images.order, seed)
+    report_images(selection, images.count)
+    return selection
 
 
 def report_images(selection: Selection, asked: int) -> None:

@@ -13,10 +13,8 @@ from erf_tools.failures import FailuresError
 from erf_tools.text import visible
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from erf_tools.studies.erf import Study
-    from erf_tools.studies.recorded import RecordedStudy
+    from erf_tools.studies.written import TableStudy
 
 
 def say(line: str = "", err: bool = False) -> None:
@@ -82,18 +80,30 @@ def print_study(outcome: Study, output: Path) -> None:
     say_written(output, outcome.files)
 
 
-def print_recorded(
-    outcome: RecordedStudy, shown: pd.DataFrame, notes: Iterable[str], output: Path
+def print_outcome(
+    outcome: TableStudy,
+    output: Path,
+    reused: str = "measured before with the same images and settings",
+    below: str = "",
 ) -> None:
-    """Print a study's table, notes and files, and raise what failed."""
+    """Print a study's table, remarks and files, and raise what failed.
+
+    Args:
+        outcome: of the study.
+        output: its folder.
+        reused: what is said of networks whose results lay there already.
+        below: what stands below the table.
+    """
     from erf_tools.tables import as_text
 
     for name in outcome.reused:
-        say(f"{name}: measured before with the same images and settings", err=True)
-    typer.echo(as_text(shown))
+        say(f"{name}: {reused}", err=True)
+    typer.echo(as_text(outcome.shown))
     say()
-    for note in notes:
-        say(note)
+    if below:
+        typer.echo(f"{below}\n")
+    for remark in outcome.remarks:
+        say(remark)
     say_written(output, outcome.files)
     raise_failures(outcome.failures)
 

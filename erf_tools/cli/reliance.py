@@ -19,7 +19,7 @@ from erf_tools.cli.options import (
     WeightChoices,
     option,
 )
-from erf_tools.cli.outcomes import raise_failures, say, say_written
+from erf_tools.cli.outcomes import print_outcome
 from erf_tools.computing import BATCHED, Computing
 from erf_tools.errors import UsageError
 from erf_tools.numbers import LARGEST
@@ -93,7 +93,6 @@ def reliance(
         else _conflict(str(stimuli), allow_partial, label_map)
     )
     from erf_tools.studies.reliance import measure_reliance
-    from erf_tools.tables import as_text
 
     outcome = measure_reliance(
         wanted,
@@ -105,14 +104,7 @@ def reliance(
         overwrite=overwrite,
         progress=True,
     )
-    for name in outcome.reused:
-        say(f"{name}: what was answered before to the same images is used", err=True)
-    typer.echo(as_text(outcome.shown))
-    say()
-    for remark in outcome.remarks:
-        say(remark)
-    say_written(output, outcome.files)
-    raise_failures(outcome.failures)
+    print_outcome(outcome, output, "what was answered before to the same images is used")
 
 
 def _labelled(

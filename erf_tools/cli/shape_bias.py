@@ -21,14 +21,13 @@ from erf_tools.cli.options import (
     option,
     split_names,
 )
-from erf_tools.cli.outcomes import raise_failures, say, say_written
+from erf_tools.cli.outcomes import print_outcome
 from erf_tools.computing import BATCHED, Computing
 from erf_tools.cue_conflict.choices import Deciding, HeadFree, StimulusChoices
 from erf_tools.errors import UsageError
 
 if TYPE_CHECKING:
-    from erf_tools.studies.head_free import HeadFreeStudy
-    from erf_tools.studies.shape_bias import DecisionStudy
+    from erf_tools.studies.written import TableStudy
 
 
 @spelled_out(BATCHED, option, before="seed")
@@ -94,7 +93,6 @@ def shape_bias(
     if names:
         wanted = wanted_models(names, weights, offline, channels)
         found = opened_stimuli(shown.stimuli, shown.allow_partial, categories)
-    from erf_tools.tables import as_text
 
     common: dict[str, Any] = {
         "deciding": deciding,
@@ -103,7 +101,7 @@ def shape_bias(
         "overwrite": overwrite,
         "progress": True,
     }
-    outcome: HeadFreeStudy | DecisionStudy
+    outcome: TableStudy
     if head_free.head_free:
         from erf_tools.studies.head_free import measure_head_free
 
@@ -115,15 +113,8 @@ def shape_bias(
         outcome = measure_decisions(
             wanted, found, output, published, not no_reference, label_map=classes, **common
         )
-    for name in outcome.reused:
-        done = "measured" if head_free.head_free else "decided"
-        say(f"{name}: {done} before on the same stimuli with the same settings", err=True)
-    typer.echo(as_text(outcome.shown))
-    say()
-    for remark in outcome.remarks:
-        say(remark)
-    say_written(output, outcome.files)
-    raise_failures(outcome.failures)
+    done = "measured" if head_free.head_free else "decided"
+    print_outcome(outcome, output, f"{done} before on the same stimuli with the same settings")
 
 
 def _check_prompts(prompts: str, names: list[str]) -> None:

@@ -18,42 +18,31 @@ from erf_tools.erf.parts import group_lengths, join
 from erf_tools.erf.procedure import DEFAULT_RESOLUTION, Procedure
 from erf_tools.erf.protocols import PROTOCOLS, Protocol
 from erf_tools.erf.tables import erf_table
-from erf_tools.errors import ErfToolsError
 from erf_tools.failures import Failures
-from erf_tools.figures import save_figure
 from erf_tools.files import locked
 from erf_tools.images import PixelStore, Selection
 from erf_tools.models.model import Model
 from erf_tools.models.requests import Request, folder_name
-from erf_tools.report.page import write_report
 from erf_tools.report.results import Results
 from erf_tools.studies.erf import earlier_result
 from erf_tools.studies.one_by_one import Earlier, clear, measure_one_by_one
 from erf_tools.studies.requested import expected_setting, load_requested
-from erf_tools.tables import write_csv, write_tables
+from erf_tools.studies.written import Files, TableStudy, WrittenTables
 
 
-@dataclass(frozen=True)
-class Audit:
-    """What an audit gave.
+@dataclass(frozen=True, kw_only=True)
+class Audit(TableStudy):
+    """What an audit gave; its table has a row per network and protocol.
 
     Attributes:
         results: of each network by each protocol.
-        table: :func:`erf_tools.erf.tables.erf_table`, a row per network and protocol.
         agreement: :func:`erf_tools.erf.audit.agreement_table`.
         flips: :func:`erf_tools.erf.audit.flip_table`.
-        reused: networks whose results lay there already.
-        failures: one per network that could not be measured, and what could not be written.
-        files: those of all networks together.
     """
 
     results: tuple[ERF, ...]
-    table: pd.DataFrame
     agreement: pd.DataFrame
     flips: pd.DataFrame
-    reused: tuple[str, ...]
-    failures: tuple[ErfToolsError, ...]
-    files: tuple[Path, ...]
 
 
 def audit_erfs(
@@ -128,7 +117,7 @@ def audit_erfs(
         clear(output, [output / request.folder for request in wanted])
         course = measure_one_by_one(wanted, output, earlier, measure, overwrite)
         results = [result for own in course.results.values() for result in own]
-        reused = tuple(request.label for request in course.reused)
+        reused = [request.label for request in course.reused]
         return _written(results, output, reused, course.failures)
 
 
@@ -169,22 +158,18 @@ def _measured(
 
 
 def _written(
-    results: Sequence[ERF], output: Path, reused: tuple[str, ...], failures: Failures
+    results: Sequence[ERF], output: Path, reused: Sequence[str], failures: Failures
 ) -> Audit:
     """Write what shows the results together; each of the files stands alone."""
     table = erf_table(results)
     agreement = numbers.agreement_table(results)
     flips = numbers.flip_table(results)
-    files: list[Path] = []
-    with failures.alone("audit"):
-        shown, remarks = shown_audit.readable(table), shown_audit.notes(table, agreement, flips)
-        files += write_tables(output / "audit", table, shown, remarks)
-    for name, part in (("audit_agreement", agreement), ("audit_flips", flips)):
-        with failures.alone(f"{name}.csv"):
-            files.append(write_csv(part, output / f"{name}.csv"))
-    with failures.alone("audit.png"):
-        provenance = {"results": [result.record() for result in results]}
-        files += save_figure(audit_figure(results, agreement), output / "audit", provenance)
-    with failures.alone("report.html"):
-        files.append(write_report(output / "report.html", Results(results), failures))
-    return Audit(tuple(results), table, agreement, flips, reused, tuple(failures), tuple(files))
+    shown, remarks = shown_audit.readable(table), shown_audit.notes(table, agreement, flips)
+    files = Files(output, failures, {"results": [result.record() for result in results]})
+    files.tables("audit", table, shown, remarks)
+    files.csv("audit_agreement", lambda: agreement)
+    files.csv("audit_flips", lambda: flips)
+    files.figure("audit", lambda: audit_figure(results, agreement))
+    files.page(lambda: Results(results))
+    made = WrittenTables(table, shown, remarks, files)
+    return Audit.of(made, reused, results=tuple(results), agreement=agreement, flips=flips)

@@ -10,16 +10,21 @@ from erf_tools.computing import Computing
 from erf_tools.erf.procedure import Procedure
 from erf_tools.errors import UsageError
 from erf_tools.failures import Failures, FailuresError
-from erf_tools.figures import save_figure
-from erf_tools.images import PixelStore, Selection
+from erf_tools.images import PixelStore, Selection, identities
 from erf_tools.models.requests import Layers, Request
 from erf_tools.perturbation import figures, tables
 from erf_tools.perturbation.choices import Checking
 from erf_tools.perturbation.measuring import check_layer, check_record
 from erf_tools.perturbation.result import ARCHIVE, PerturbationERF
-from erf_tools.provenance import versions
-from erf_tools.studies.one_by_one import Earlier, differences, measure_one_by_one
-from erf_tools.studies.requested import expected_setting, find_layers, load_requested
+from erf_tools.studies.one_by_one import (
+    Earlier,
+    differences,
+    measure_one_by_one,
+    other_images,
+    other_run,
+)
+from erf_tools.studies.requested import expected_setting, requested_layers
+from erf_tools.studies.written import Files
 
 
 def check_all(
@@ -64,15 +69,12 @@ def check_all(
         return {**expected_setting(model, tap, procedure), "check": check}
 
     def earlier(request: Request) -> Earlier[list[PerturbationERF]]:
-        place = output / request.folder
-        if not any(place.rglob(ARCHIVE)):
+        if not any((output / request.folder).rglob(ARCHIVE)):
             return Earlier()
-        model = load_requested(request, procedure, seed)
-        taps = find_layers(model, layers)
-        folders = layers.folders(place, [tap.name for tap in taps])
+        model, taps = requested_layers(request, procedure, layers, seed, output)
         found: list[PerturbationERF] = []
         others: list[str] = []
-        for folder, tap in zip(folders, taps, strict=True):
+        for folder, tap in taps.items():
             result = earlier_check(folder / ARCHIVE)
             if result:
                 others += differing(result, expected(model, tap), selection, computing.exact)
@@ -81,11 +83,9 @@ def check_all(
         return Earlier(found if whole else None, list(dict.fromkeys(others)))
 
     def check(request: Request) -> list[PerturbationERF]:
-        model = load_requested(request, procedure, seed)
-        taps = find_layers(model, layers)
-        folders = layers.folders(output / request.folder, [tap.name for tap in taps])
+        model, taps = requested_layers(request, procedure, layers, seed, output)
         results = []
-        for folder, tap in zip(folders, taps, strict=True):
+        for folder, tap in taps.items():
             there = earlier_check(folder / ARCHIVE)
             if there and differing(there, expected(model, tap), selection, computing.exact):
                 there = None  # it is to be replaced
@@ -137,30 +137,24 @@ def differing(
         selection: the images.
         exact: no faster ways of computing may have been taken.
     """
-    others = [f"check: {each}" for each in differences(there.setting, expected)]
-    now = [(image.name, image.sha256) for image in selection.images]
-    if [(image.name, image.sha256) for image in there.images] != now[: len(there.images)]:
-        others.append("check: images")
+    others = differences(there.setting, expected)
+    others += other_images(identities(there.images), identities(selection.images), begun=True)
     for run in there.runs:
-        others += differences({"versions": run["versions"]}, {"versions": versions()})
-        if exact and (run["folded"] or run["cone"] or run["together"]):
-            others.append("check: ways of computing (a faster one there, --exact now)")
-    return others
+        others += other_run(run, exact)
+    return [f"check: {each}" for each in others]
 
 
 def write_checks(
     results: Sequence[PerturbationERF], output: Path, failures: Failures
 ) -> list[Path]:
     """Write what shows checks together: a table, maps beside maps, the ends of linearity."""
-    files: list[Path] = []
-    if not results:
-        return files
-    with failures.alone("perturbation_table"):
+    files = Files(output, failures, {"results": [result.record() for result in results]})
+    if results:
         table = tables.perturbation_table(results)
-        files += tables.write_perturbation_table(table, results, output / "perturbation_table")
-    provenance = {"results": [result.record() for result in results]}
-    drawn = {"perturbation": figures.perturbations, "perturbation_linearity": figures.linearities}
-    for name, draw in drawn.items():
-        with failures.alone(name):
-            files += save_figure(draw(results), output / name, provenance)
-    return files
+        files.add(
+            "perturbation_table",
+            lambda path: tables.write_perturbation_table(table, results, path),
+        )
+        files.figure("perturbation", lambda: figures.perturbations(results))
+        files.figure("perturbation_linearity", lambda: figures.linearities(results))
+    return files.written

@@ -22,19 +22,24 @@ from erf_tools.errors import ErfToolsError, UsageError
 from erf_tools.failures import Failures
 from erf_tools.figures import save_figure
 from erf_tools.files import locked, remove, write_json
-from erf_tools.images import PixelStore, Selection
+from erf_tools.images import PixelStore, Selection, identities
 from erf_tools.models.accuracy import find_labels
 from erf_tools.models.requests import Layers, Request
 from erf_tools.perturbation.checking import check_choices
 from erf_tools.perturbation.choices import Checking
 from erf_tools.perturbation.result import PerturbationERF
-from erf_tools.provenance import versions
-from erf_tools.report.page import write_report
 from erf_tools.report.results import Results
 from erf_tools.studies.checks import check_all, write_checks
-from erf_tools.studies.one_by_one import Earlier, clear, differences, measure_one_by_one
-from erf_tools.studies.requested import expected_setting, find_layers, load_requested
-from erf_tools.tables import write_csv
+from erf_tools.studies.one_by_one import (
+    Earlier,
+    clear,
+    differences,
+    measure_one_by_one,
+    other_images,
+    other_run,
+)
+from erf_tools.studies.requested import expected_setting, requested_layers
+from erf_tools.studies.written import Files
 
 _ARCHIVE = "erf.npz"
 #: What shows a result, made of what is in its archive.
@@ -109,39 +114,30 @@ def measure_erfs(
     store = PixelStore()
 
     def earlier(request: Request) -> Earlier[list[ERF]]:
-        place = output / request.folder
-        if not place.is_dir():
+        if not (output / request.folder).is_dir():
             return Earlier()
-        model = load_requested(request, procedure, seed)
-        taps = find_layers(model, layers)
-        found: list[ERF | None] = []
+        model, taps = requested_layers(request, procedure, layers, seed, output)
+        results: dict[Path, ERF] = {}
         others: list[str] = []
-        for folder, tap in zip(
-            layers.folders(place, [tap.name for tap in taps]), taps, strict=True
-        ):
+        for folder, tap in taps.items():
             result, other = earlier_result(
                 folder, expected_setting(model, tap, procedure), selection, known, computing.exact
             )
-            found.append(result)
+            results |= {folder: result} if result else {}
             others += other
-        results = [result for result in found if result]
         if others or len(results) < len(taps):
             return Earlier(differences=list(dict.fromkeys(others)))
-        for result, folder in zip(
-            results, layers.folders(place, [tap.name for tap in taps]), strict=True
-        ):
+        for folder, result in results.items():
             _show(result, folder, again=False)
-        return Earlier(results)
+        return Earlier(list(results.values()))
 
     def measure(request: Request) -> list[ERF]:
-        model = load_requested(request, procedure, seed)
-        taps = find_layers(model, layers)
-        folders = layers.folders(output / request.folder, [tap.name for tap in taps])
+        model, taps = requested_layers(request, procedure, layers, seed, output)
         results = measure_layers(
             model,
             selection,
             procedure,
-            taps,
+            list(taps.values()),
             labels=known,
             computing=computing,
             progress=progress,
@@ -149,7 +145,7 @@ def measure_erfs(
         )
         return [
             write_result(result, folder, labels)
-            for result, folder in zip(results, folders, strict=True)
+            for result, folder in zip(results, taps, strict=True)
         ]
 
     with locked(output):
@@ -235,17 +231,13 @@ def earlier_result(
             if is_of_another_version(path):
                 return None, ["the version of erf-tools that wrote it"]
         return None, []
-    there = [(image.name, image.sha256) for image in found.images]
-    now = [(image.name, image.sha256) for image in selection.images]
     others = differences(found.setting, expected)
-    if there != now:
-        others.append(f"images ({len(there)} there, {len(now)} now, not all of them the same)")
-    elif [image.label for image in found.images] != [labels.get(name) for name, _ in now]:
+    if other := other_images(identities(found.images), identities(selection.images)):
+        others += other
+    elif [each.label for each in found.images] != [labels.get(each.name) for each in found.images]:
         others.append("the images' labels")
     for run in found.runs:
-        others += differences({"versions": run["versions"]}, {"versions": versions()})
-        if exact and (run["folded"] or run["cone"] or run["batch"] > 1):
-            others.append("ways of computing (a faster one there, --exact now)")
+        others += other_run(run, exact)
     return (None, others) if others else (found, [])
 
 
@@ -277,33 +269,23 @@ def write_together(
     table = tables.erf_table(results, others)
     table = tables.with_published(table) if reference else tables.without_published(table)
     records = [*(result.record() for result in results), *(map_.record() for map_ in others)]
-    provenance = {"results": records}
-    drawn = {"erf_comparison": figures.comparison, "erf_radial": figures.radial_profiles}
-    own: dict[str, Callable[[Sequence[ERF]], Figure]] = {}
-    files: list[Path] = []
-    with failures.alone("erf_table"):
-        files += shown_tables.write_erf_table(table, output / "erf_table")
+    files = Files(output, failures, {"results": records})
+    files.add("erf_table", lambda path: shown_tables.write_erf_table(table, path))
+    drawn: dict[str, Callable[[], Figure]] = {
+        "erf_comparison": lambda: figures.comparison([*results, *others]),
+        "erf_radial": lambda: figures.radial_profiles([*results, *others]),
+    }
     if any(result.sample for result in results):
-        own["erf_convergence"] = figures.convergence
-        with failures.alone("erf_convergence.csv"):
-            convergence = tables.convergence_table(results)
-            files.append(write_csv(convergence, output / "erf_convergence.csv"))
+        drawn["erf_convergence"] = lambda: figures.convergence(results)
+        files.csv("erf_convergence", lambda: tables.convergence_table(results))
     if stages:
-        own["erf_stages"] = figures.stage_growth
+        drawn["erf_stages"] = lambda: figures.stage_growth(results)
     if in_series:
-        own["erf_series"] = figures.series
+        drawn["erf_series"] = lambda: figures.series(results)
     if results:
-        with failures.alone("erf_differences.csv"):
-            paired = tables.difference_table(results)
-            files.append(write_csv(paired, output / "erf_differences.csv"))
+        files.csv("erf_differences", lambda: tables.difference_table(results))
     for name, draw in drawn.items():
-        with failures.alone(name):
-            files += save_figure(draw([*results, *others]), output / name, provenance)
-    for name, draw_own in own.items():
-        with failures.alone(name):
-            files += save_figure(draw_own(results), output / name, provenance)
-    files += write_checks(checks, output, failures)
-    with failures.alone("report.html"):
-        shown = Results(results, others, checks=checks)
-        files.append(write_report(output / "report.html", shown, failures, reference))
-    return table, files
+        files.figure(name, draw)
+    files.written.extend(write_checks(checks, output, failures))
+    files.page(lambda: Results(results, others, checks=checks), reference)
+    return table, files.written

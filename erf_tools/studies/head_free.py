@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-
-import pandas as pd
 
 from erf_tools.computing import Computing
 from erf_tools.cue_conflict import figures, layer_tables
@@ -14,43 +11,22 @@ from erf_tools.cue_conflict.choices import Deciding, HeadFree
 from erf_tools.cue_conflict.layers import head_free, layer_settings
 from erf_tools.cue_conflict.representation import Layered
 from erf_tools.cue_conflict.stimulus_sets import StimulusSet
-from erf_tools.errors import ErfToolsError, UsageError
-from erf_tools.figures import save_figure
-from erf_tools.files import locked, write_json
+from erf_tools.errors import UsageError
+from erf_tools.files import locked
 from erf_tools.models.requests import Request, folder_name
 from erf_tools.provenance import versions
-from erf_tools.report.page import write_report
 from erf_tools.report.results import HeadFreeLayers, Results
-from erf_tools.studies.one_by_one import Earlier, clear, differences, measure_one_by_one
-from erf_tools.studies.shape_bias import (
+from erf_tools.studies.one_by_one import (
+    Earlier,
     check_not_in_series,
-    load_deciding,
-    with_places_of,
+    clear,
+    differences,
+    measure_one_by_one,
 )
-from erf_tools.tables import write_csv, write_tables
+from erf_tools.studies.shape_bias import load_deciding, with_places_of
+from erf_tools.studies.written import Files, TableStudy, WrittenTables
 
 _LAYERS = "head_free"
-
-
-@dataclass(frozen=True)
-class HeadFreeStudy:
-    """What a study gave.
-
-    Attributes:
-        table: :func:`~erf_tools.cue_conflict.layer_tables.layer_table`.
-        shown: the same as text for people.
-        remarks: what a reader has to know.
-        reused: networks whose results lay there already.
-        failures: one per network that could not be measured, and per file that was not written.
-        files: what was written for the whole study.
-    """
-
-    table: pd.DataFrame
-    shown: pd.DataFrame
-    remarks: tuple[str, ...]
-    reused: tuple[str, ...]
-    failures: tuple[ErfToolsError, ...]
-    files: tuple[Path, ...]
 
 
 def measure_head_free(
@@ -63,7 +39,7 @@ def measure_head_free(
     seed: int = 0,
     overwrite: bool = False,
     progress: bool = False,
-) -> HeadFreeStudy:
+) -> TableStudy:
     """Measure what the layers of each network hold, and write everything below ``output``.
 
     The rules are those of :func:`erf_tools.studies.shape_bias.measure_decisions`.
@@ -73,7 +49,7 @@ def measure_head_free(
         OutputError: the folder cannot be written.
         ErfToolsError: another process is at work in the folder, or no network could be measured.
     """
-    check_not_in_series(wanted)
+    check_not_in_series(wanted, "shape bias")
     chosen, deciding = chosen or HeadFree(head_free=True), deciding or Deciding()
 
     def archive(request: Request) -> Path:
@@ -99,23 +75,15 @@ def measure_head_free(
     with locked(output):
         clear(output, [output / _LAYERS])
         course = measure_one_by_one(wanted, output, earlier, measure, overwrite)
-        networks, failures = list(course.results.values()), course.failures
+        networks = list(course.results.values())
         table = layer_tables.layer_table(networks)
-        shown, remarks = layer_tables.readable(table), tuple(layer_tables.notes(table))
+        shown, remarks = layer_tables.readable(table), layer_tables.notes(table)
         provenance = {each.name: dict(each.provenance) for each in networks}
-        files: list[Path] = []
-        with failures.alone("head_free"):
-            files += write_tables(output / "head_free", table, shown, remarks)
-        with failures.alone("head_free_differences.csv"):
-            paired = layer_tables.layer_differences(networks)
-            files.append(write_csv(paired, output / "head_free_differences.csv"))
-        with failures.alone("head_free.png"):
-            files += save_figure(figures.depth_plot(table), output / "head_free", provenance)
-        with failures.alone("head_free.json"):
-            write_json(output / "head_free.json", provenance)
-            files.append(output / "head_free.json")
-        with failures.alone("report.html"):
-            layers = Results(layers=[HeadFreeLayers.read(output)])
-            files.append(write_report(output / "report.html", layers, failures))
-    reused = tuple(request.model for request in course.reused)
-    return HeadFreeStudy(table, shown, remarks, reused, tuple(failures), tuple(files))
+        files = Files(output, course.failures, provenance)
+        files.tables("head_free", table, shown, remarks)
+        files.csv("head_free_differences", lambda: layer_tables.layer_differences(networks))
+        files.figure("head_free", lambda: figures.depth_plot(table))
+        files.record("head_free.json")
+        files.page(lambda: Results(layers=[HeadFreeLayers.read(output)]))
+    reused = [request.model for request in course.reused]
+    return TableStudy.of(WrittenTables(table, shown, remarks, files), reused)

@@ -15,6 +15,7 @@ from erf_tools.errors import UsageError
 from erf_tools.failures import Failures, FailuresError
 from erf_tools.files import canonical_json, remove_partial_files
 from erf_tools.models.requests import Request
+from erf_tools.provenance import versions
 
 Result = TypeVar("Result")
 
@@ -140,6 +141,51 @@ def differences(there: Mapping[str, Any], now: Mapping[str, Any], within: str = 
         elif canonical_json(value) != canonical_json(other):
             found.append(f"{name} ({_short(other)} there, {_short(value)} now)")
     return found
+
+
+def other_images(
+    there: Sequence[tuple[str, str]], now: Sequence[tuple[str, str]], begun: bool = False
+) -> list[str]:
+    """Return in what the images of a result differ from those that are asked for.
+
+    Args:
+        there: of the result; see :func:`~erf_tools.images.identities`.
+        now: asked for.
+        begun: a result of the first of them is enough.
+    """
+    if list(there) == list(now[: len(there)] if begun else now):
+        return []
+    return [f"images ({len(there)} there, {len(now)} now, not all of them the same)"]
+
+
+def other_run(run: Mapping[str, Any], exact: bool = False) -> list[str]:
+    """Return in what a run differs from one of now: in versions, and in ways of computing.
+
+    Args:
+        run: as a result records it.
+        exact: no faster ways may have been taken.
+    """
+    faster = any(run.get(way) for way in ("folded", "cone", "together")) or run.get("batch", 1) > 1
+    way = ["ways of computing (a faster one there, --exact now)"] if exact and faster else []
+    return differences({"versions": run["versions"]}, {"versions": versions()}) + way
+
+
+def check_not_in_series(wanted: Sequence[Request], measured: str) -> None:
+    """See that each network has one choice of weights.
+
+    Args:
+        wanted: the networks.
+        measured: what is measured of them.
+
+    Raises:
+        UsageError: one has several checkpoints.
+    """
+    for request in wanted:
+        if request.in_series:
+            raise UsageError(
+                f"{request.model} has a series of checkpoints; {measured} is measured of one of "
+                f"them: --weights {request.weights}"
+            )
 
 
 def _short(value: Any) -> str:

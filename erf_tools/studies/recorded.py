@@ -8,36 +8,39 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+import pandas as pd
+from matplotlib.figure import Figure
+
 from erf_tools.erf.procedure import Procedure
 from erf_tools.erf.recorded import Recorded
-from erf_tools.errors import ErfToolsError, UsageError
-from erf_tools.failures import Failures
+from erf_tools.errors import UsageError
 from erf_tools.files import locked
-from erf_tools.images import PixelStore, Selection
+from erf_tools.images import PixelStore, Selection, identities
 from erf_tools.models.model import Model
 from erf_tools.models.requests import Request
-from erf_tools.provenance import versions
-from erf_tools.studies.one_by_one import Earlier, clear, differences, measure_one_by_one
+from erf_tools.studies.one_by_one import (
+    Earlier,
+    clear,
+    differences,
+    measure_one_by_one,
+    other_images,
+    other_run,
+)
 from erf_tools.studies.requested import load_requested
+from erf_tools.studies.written import Files, TableStudy, WrittenTables
 
 RecordedResult = TypeVar("RecordedResult", bound=Recorded)
 
 
-@dataclass(frozen=True)
-class RecordedStudy(Generic[RecordedResult]):
+@dataclass(frozen=True, kw_only=True)
+class RecordedStudy(TableStudy, Generic[RecordedResult]):
     """What a study gave.
 
     Attributes:
         results: in the order asked for.
-        reused: networks whose results lay there already.
-        failures: one per network that could not be measured, and what could not be written.
-        files: those of all networks together.
     """
 
     results: tuple[RecordedResult, ...]
-    reused: tuple[str, ...]
-    failures: tuple[ErfToolsError, ...]
-    files: tuple[Path, ...]
 
 
 @dataclass(frozen=True)
@@ -49,13 +52,15 @@ class RecordedMeasurement(Generic[RecordedResult]):
         setting: what a result of a network says of what was measured, under a procedure.
         measure: measures a network: on images, under a procedure, on a device, with or without a
             progress bar, with a store of images for the next network.
-        write: writes what shows results together below a folder, and says which files.
+        tables: gives the table of results, the same as text for people, and remarks.
+        figure: draws them.
     """
 
     kind: type[RecordedResult]
     setting: Callable[[Model, Procedure], Mapping[str, Any]]
     measure: Callable[[Model, Selection, Procedure, str, bool, PixelStore], RecordedResult]
-    write: Callable[[Path, Sequence[RecordedResult], Failures], list[Path]]
+    tables: Callable[[Sequence[RecordedResult]], tuple[pd.DataFrame, pd.DataFrame, Sequence[str]]]
+    figure: Callable[[Sequence[RecordedResult]], Figure]
 
 
 def measure_recorded(
@@ -98,9 +103,9 @@ def measure_recorded(
         except UsageError:
             return Earlier()
         others = differences(found.setting, measurement.setting(load(request), procedure))
-        others += differences({"versions": found.run["versions"]}, {"versions": versions()})
-        if list(map(list, found.images)) != [[each.name, each.sha256] for each in selection.images]:
-            others.append("images")
+        others += other_run(found.run)
+        there = [(name, sha256) for name, sha256 in found.images]
+        others += other_images(there, identities(selection.images))
         return Earlier(differences=others) if others else Earlier(found)
 
     def measured(request: Request) -> RecordedResult:
@@ -114,6 +119,11 @@ def measure_recorded(
         clear(output, [output / request.folder for request in wanted])
         course = measure_one_by_one(wanted, output, earlier, measured, overwrite)
         results = tuple(course.results.values())
-        files = measurement.write(output, results, course.failures)
-    reused = tuple(request.label for request in course.reused)
-    return RecordedStudy(results, reused, tuple(course.failures), tuple(files))
+        provenance = {"results": [result.record() for result in results]}
+        files = Files(output, course.failures, provenance)
+        made = WrittenTables(*measurement.tables(results), files)
+        stem = Path(kind.ARCHIVE).stem
+        files.tables(stem, made.table, made.shown, made.remarks)
+        files.figure(stem, lambda: measurement.figure(results))
+    reused = [request.label for request in course.reused]
+    return RecordedStudy.of(made, reused, results=results)

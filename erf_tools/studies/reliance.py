@@ -10,14 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from tqdm import tqdm
 
 from erf_tools.computing import Computing
-from erf_tools.errors import ErfToolsError, UsageError
+from erf_tools.errors import UsageError
 from erf_tools.failures import Failures, FailuresError
-from erf_tools.figures import save_figure
-from erf_tools.files import locked, write_json
+from erf_tools.files import locked
+from erf_tools.images import identities
 from erf_tools.models.loading import load_model
 from erf_tools.models.model import Model
 from erf_tools.models.requests import Request, folder_name
@@ -28,37 +27,30 @@ from erf_tools.reliance.judged import JudgedImages
 from erf_tools.reliance.result import SuppressedAnswers
 from erf_tools.reliance.sheet import save_sheet
 from erf_tools.reliance.suppressions import Suppression, chosen, suppress
-from erf_tools.report.page import write_report
 from erf_tools.report.results import Reliance, Results
-from erf_tools.studies.one_by_one import Earlier, clear, differences, look_up
-from erf_tools.studies.written import WrittenTables
-from erf_tools.tables import write_csv, write_tables
+from erf_tools.studies.one_by_one import (
+    Earlier,
+    check_not_in_series,
+    clear,
+    differences,
+    look_up,
+    other_images,
+)
+from erf_tools.studies.written import Files, TableStudy, WrittenTables
 
 #: Answers are written so many seconds after they were last.
 _KEPT_FOR = 30.0
 
 
-@dataclass(frozen=True)
-class RelianceStudy:
-    """What a study gave.
+@dataclass(frozen=True, kw_only=True)
+class RelianceStudy(TableStudy):
+    """What a study gave; its table is :func:`~erf_tools.reliance.tables.reliance_table`.
 
     Attributes:
-        table: :func:`~erf_tools.reliance.tables.reliance_table`.
-        shown: the same as text for people.
-        remarks: what a reader has to know.
         results: answers of each network, in the order asked for.
-        reused: networks whose answers lay there already, or some of them.
-        failures: one per network that could not be measured, and of files.
-        files: what was written for the whole study.
     """
 
-    table: pd.DataFrame
-    shown: pd.DataFrame
-    remarks: tuple[str, ...]
     results: tuple[SuppressedAnswers, ...]
-    reused: tuple[str, ...]
-    failures: tuple[ErfToolsError, ...]
-    files: tuple[Path, ...]
 
 
 def measure_reliance(
@@ -84,11 +76,7 @@ def measure_reliance(
     """
     suppressing = suppressing or Suppressing()
     rows = chosen(suppressing.cues)
-    if series := [request for request in wanted if request.in_series]:
-        raise UsageError(
-            f"{series[0].model} has a series of checkpoints; reliance is measured of one of them: "
-            f"--weights {series[0].weights}"
-        )
+    check_not_in_series(wanted, "reliance")
     failures = Failures()
     with locked(output), ExitStack() as held:
         clear(output, [output / "decisions"])
@@ -122,19 +110,8 @@ def measure_reliance(
             raise FailuresError(list(failures), all_of_it=True)
         ordered = [results[request] for request in wanted if request in results]
         written = write_reliance(ordered, output, failures)
-        with failures.alone("report.html"):
-            shown = Results(reliances=[Reliance.read(output)])
-            page = write_report(output / "report.html", shown, failures)
-            written.files.append(page)
-    return RelianceStudy(
-        written.table,
-        written.shown,
-        written.remarks,
-        tuple(ordered),
-        tuple(reused),
-        tuple(failures),
-        tuple(written.files),
-    )
+        written.files.page(lambda: Results(reliances=[Reliance.read(output)]))
+    return RelianceStudy.of(written, reused, results=tuple(ordered))
 
 
 def answers_file(output: Path, request: Request) -> Path:
@@ -150,9 +127,8 @@ def _earlier(path: Path, own: dict[str, Any], judged: JudgedImages) -> Earlier[S
         return Earlier()
     others = differences(found.setting, own)
     there = list(zip(found.names, found.sha256, strict=True))
-    now = [(image.name, image.sha256) for image in judged.images]
-    if there != now[: len(there)]:
-        others.append(f"images ({len(there)} there, {len(now)} now, not all of them the same)")
+    if other := other_images(there, identities(judged.images), begun=True):
+        others += other
     elif any(
         not np.array_equal(hits, _hits(found, judged, name)) for name, hits in found.hits.items()
     ):
@@ -223,45 +199,30 @@ def write_reliance(
     first, rows = results[0], results[0].rows
     table = tables.reliance_table(results, rows)
     shown = tables.readable(table, rows)
-    remarks = (*tables.notes(table, rows), *_left_out(first.source))
-    written = WrittenTables(table, shown, remarks, [])
-    files = written.files
+    remarks = [*tables.notes(table, rows), *_left_out(first.source)]
     provenance = {
         "images": dict(first.source),
         "example": {"name": first.names[0], "sha256": first.sha256[0]},
         "results": [dict(result.setting) for result in results],
     }
     curves = tables.curves_table(results, rows)
-    with failures.alone("reliance"):
-        files += write_tables(output / "reliance", table, shown, remarks)
-    with failures.alone("reliance_curves.csv"):
-        files.append(write_csv(curves, output / "reliance_curves.csv"))
-    with failures.alone("reliance_differences.csv"):
-        paired = tables.difference_table(results, rows)
-        files.append(write_csv(paired, output / "reliance_differences.csv"))
     versions = suppress(first.example, rows, first.sha256[0], first.setting["seed"])
-    with failures.alone("reliance_versions.jpg"):
-        files.append(save_sheet(versions, rows, output / "reliance_versions.jpg"))
-    drawn = {
-        "reliance_profile": lambda: figures.profile_plot(table, rows),
-        "reliance_curves": lambda: figures.curves_plot(curves, rows),
-        "reliance_changes": lambda: figures.changes_plot(curves, rows),
-        "reliance_strip": lambda: figures.strip_plot(versions, rows),
-    }
-    for name, draw in drawn.items():
-        with failures.alone(f"{name}.png"):
-            files += save_figure(draw(), output / name, provenance)
+    files = Files(output, failures, provenance)
+    files.tables("reliance", table, shown, remarks)
+    files.csv("reliance_curves", lambda: curves)
+    files.csv("reliance_differences", lambda: tables.difference_table(results, rows))
+    files.add("reliance_versions.jpg", lambda path: save_sheet(versions, rows, path))
+    files.figure("reliance_profile", lambda: figures.profile_plot(table, rows))
+    files.figure("reliance_curves", lambda: figures.curves_plot(curves, rows))
+    files.figure("reliance_changes", lambda: figures.changes_plot(curves, rows))
+    files.figure("reliance_strip", lambda: figures.strip_plot(versions, rows))
     if critical_band.is_measured(rows):
-        with failures.alone("critical_band"):
-            bands = critical_band.critical_band_table(results, rows)
-            said, below = critical_band.readable(bands), critical_band.notes(bands)
-            files += write_tables(output / "critical_band", bands, said, below)
-            drawing = figures.critical_band_plot(bands)
-            files += save_figure(drawing, output / "critical_band", provenance)
-    with failures.alone("provenance.json"):
-        write_json(output / "provenance.json", provenance)
-        files.append(output / "provenance.json")
-    return written
+        bands = critical_band.critical_band_table(results, rows)
+        said, below = critical_band.readable(bands), critical_band.notes(bands)
+        files.tables("critical_band", bands, said, below)
+        files.figure("critical_band", lambda: figures.critical_band_plot(bands))
+    files.record()
+    return WrittenTables(table, shown, remarks, files)
 
 
 def _left_out(source: Mapping[str, Any]) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from erf_tools.erf.procedure import DEFAULT_RESOLUTION, Procedure
@@ -34,6 +35,21 @@ def find_layers(model: Model, layers: Layers) -> list[Tap]:
     if layers.layers:
         return find_taps(model.module, layers.layers, layers.output_key)
     return [model.tap]
+
+
+def requested_layers(
+    request: Request, procedure: Procedure, layers: Layers, seed: int, output: Path
+) -> tuple[Model, dict[Path, Tap]]:
+    """Return a network, and its layers by the folders where their results go, below ``output``.
+
+    Raises:
+        ErfToolsError: see :func:`load_requested` and :func:`find_layers`.
+        UsageError: two layers would share a folder.
+    """
+    model = load_requested(request, procedure, seed)
+    taps = find_layers(model, layers)
+    folders = layers.folders(output / request.folder, [tap.name for tap in taps])
+    return model, dict(zip(folders, taps, strict=True))
 
 
 def expected_setting(model: Model, tap: Tap, procedure: Procedure) -> dict[str, Any]:

@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pandas as pd
-
 from erf_tools.computing import Computing
 from erf_tools.cue_conflict import figures, tables
 from erf_tools.cue_conflict.categories import Categories, guessing_mrr
@@ -20,9 +18,8 @@ from erf_tools.cue_conflict.decisions import Decisions, load_frame
 from erf_tools.cue_conflict.makers import DecisionMaker, decision_makers, paired_differences
 from erf_tools.cue_conflict.scores import SCORES, Scores
 from erf_tools.cue_conflict.stimulus_sets import SIDE, StimulusSet
-from erf_tools.errors import ErfToolsError, UsageError
+from erf_tools.errors import UsageError
 from erf_tools.failures import Failures
-from erf_tools.figures import save_figure
 from erf_tools.files import (
     file_sha256,
     locked,
@@ -34,11 +31,15 @@ from erf_tools.files import (
 from erf_tools.models.prefixes import is_zero_shot
 from erf_tools.models.requests import Request, folder_name
 from erf_tools.provenance import versions
-from erf_tools.report.page import write_report
 from erf_tools.report.results import Results, ShapeBias, SingleCue
-from erf_tools.studies.one_by_one import Earlier, clear, differences, measure_one_by_one
-from erf_tools.studies.written import WrittenTables
-from erf_tools.tables import write_csv, write_tables
+from erf_tools.studies.one_by_one import (
+    Earlier,
+    check_not_in_series,
+    clear,
+    differences,
+    measure_one_by_one,
+)
+from erf_tools.studies.written import Files, TableStudy, WrittenTables
 
 if TYPE_CHECKING:
     from erf_tools.models.model import Model
@@ -46,28 +47,18 @@ if TYPE_CHECKING:
 _DECISIONS = "decisions"
 
 
-@dataclass(frozen=True)
-class DecisionStudy:
+@dataclass(frozen=True, kw_only=True)
+class DecisionStudy(TableStudy):
     """What a study gave.
 
+    Its table is :func:`~erf_tools.cue_conflict.tables.shape_bias_table`, or ``accuracy_table`` for
+    single-cue stimuli.
+
     Attributes:
-        table: :func:`~erf_tools.cue_conflict.tables.shape_bias_table`, or ``accuracy_table`` for
-            single-cue stimuli.
-        shown: the same as text for people.
-        remarks: what a reader has to know.
         makers: the rows of the former; empty for single-cue stimuli.
-        reused: networks whose decisions lay there already.
-        failures: one per network that could not be measured, and of the report.
-        files: what was written for the whole study.
     """
 
-    table: pd.DataFrame
-    shown: pd.DataFrame
-    remarks: tuple[str, ...]
     makers: tuple[DecisionMaker, ...]
-    reused: tuple[str, ...]
-    failures: tuple[ErfToolsError, ...]
-    files: tuple[Path, ...]
 
 
 def measure_decisions(
@@ -128,42 +119,17 @@ def measure_decisions(
         makers: list[DecisionMaker] = []
         if stimuli is not None and not stimuli.conflict:
             written = _write_accuracy(made, stimuli, output, failures)
-            with failures.alone("report.html"):
-                page = Results(single_cue=[SingleCue.read(output)])
-                written.files.append(write_report(output / "report.html", page, failures))
+            written.files.page(lambda: Results(single_cue=[SingleCue.read(output)]))
         else:
             makers = decision_makers([*published, *made], reference)
             written = write_shape_bias(makers, output, failures)
-            with failures.alone("report.html"):
-                page = Results(biases=[ShapeBias.read(output)])
-                written.files.append(write_report(output / "report.html", page, failures))
-    return DecisionStudy(
-        written.table,
-        written.shown,
-        written.remarks,
-        tuple(makers),
-        tuple(request.model for request in course.reused),
-        tuple(failures),
-        tuple(written.files),
-    )
-
-
-def check_not_in_series(wanted: Sequence[Request]) -> None:
-    """See that each network has one choice of weights.
-
-    Raises:
-        UsageError: one has several checkpoints.
-    """
-    series = [request for request in wanted if request.in_series]
-    if series:
-        raise UsageError(
-            f"{series[0].model} has a series of checkpoints; shape bias is measured of one of "
-            f"them: --weights {series[0].weights}"
-        )
+            written.files.page(lambda: Results(biases=[ShapeBias.read(output)]))
+    reused = [request.model for request in course.reused]
+    return DecisionStudy.of(written, reused, makers=tuple(makers))
 
 
 def _check_names(wanted: Sequence[Request], published: Sequence[Decisions]) -> None:
-    check_not_in_series(wanted)
+    check_not_in_series(wanted, "shape bias")
     names = [*(made.name for made in published), *(request.model for request in wanted)]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise UsageError(
@@ -262,58 +228,37 @@ def write_shape_bias(
         failures: what cannot be written is added here.
     """
     table = tables.shape_bias_table(makers)
-    shown, remarks = tables.readable(table), tuple(tables.notes(table))
-    written = WrittenTables(table, shown, remarks, [])
-    files = written.files
+    shown, remarks = tables.readable(table), tables.notes(table)
     provenance = {
         "versions": versions(),
         "decision_makers": {maker.name: dict(maker.provenance) for maker in makers},
     }
-    with failures.alone("shape_bias"):
-        files += write_tables(output / "shape_bias", table, shown, remarks)
-    with failures.alone("shape_bias_by_category.csv"):
-        by_category = tables.category_table(makers)
-        files.append(write_csv(by_category, output / "shape_bias_by_category.csv"))
-    with failures.alone("shape_bias_differences.csv"):
-        paired = paired_differences(makers)
-        files.append(write_csv(paired, output / "shape_bias_differences.csv"))
-    # The interval plot's PNG and PDF share the table's stem.
-    drawn = {
-        "shape_bias_matrix": figures.matrix_plot,
-        "shape_bias": figures.interval_plot,
-        "shape_bias_sensitivity": figures.sensitivity_plot,
-    }
-    for name, draw in drawn.items():
-        with failures.alone(f"{name}.png"):
-            files += save_figure(draw(makers), output / name, provenance)
-    _write_provenance(provenance, written, output, failures)
-    return written
+    files = Files(output, failures, provenance)
+    files.tables("shape_bias", table, shown, remarks)
+    files.csv("shape_bias_by_category", lambda: tables.category_table(makers))
+    files.csv("shape_bias_differences", lambda: paired_differences(makers))
+    files.figure("shape_bias_matrix", lambda: figures.matrix_plot(makers))
+    # Its PNG and PDF share the table's stem.
+    files.figure("shape_bias", lambda: figures.interval_plot(makers))
+    files.figure("shape_bias_sensitivity", lambda: figures.sensitivity_plot(makers))
+    files.record()
+    return WrittenTables(table, shown, remarks, files)
 
 
 def _write_accuracy(
     made: Sequence[Decisions], stimuli: StimulusSet, output: Path, failures: Failures
 ) -> WrittenTables:
     table = tables.accuracy_table(made)
+    shown = tables.readable_accuracy(table)
     count = len(stimuli.categories.names)
-    remarks = (
+    remarks = [
         f"Accuracy over the {count} categories on {stimuli.label} from {stimuli.source}.",
         "MRR: mean of one over the rank of the right category among all (guessing gives "
         f"{guessing_mrr(count):.3f}), and of its best class among all classes of the head.",
         *tables.prompt_notes(table),
-    )
-    written = WrittenTables(table, tables.readable_accuracy(table), remarks, [])
-    with failures.alone("accuracy"):
-        written.files += write_tables(output / "accuracy", table, written.shown, remarks)
-    provenance = {each.name: dict(each.provenance) for each in made}
-    with failures.alone("accuracy.png"):
-        written.files += save_figure(figures.accuracy_plot(table), output / "accuracy", provenance)
-    _write_provenance(provenance, written, output, failures)
-    return written
-
-
-def _write_provenance(
-    provenance: Mapping[str, Any], written: WrittenTables, output: Path, failures: Failures
-) -> None:
-    with failures.alone("provenance.json"):
-        write_json(output / "provenance.json", provenance)
-        written.files.append(output / "provenance.json")
+    ]
+    files = Files(output, failures, {each.name: dict(each.provenance) for each in made})
+    files.tables("accuracy", table, shown, remarks)
+    files.figure("accuracy", lambda: figures.accuracy_plot(table))
+    files.record()
+    return WrittenTables(table, shown, remarks, files)

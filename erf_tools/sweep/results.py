@@ -128,4 +128,4 @@ def _without_result(
 def _images(plan: Plan) -> list[list[str]]:
     if plan.selection is None:
         return []
-    return [[image.name, image.sha256] for image in plan.selection.images]
+    return [list(image) for image in identities(plan.selection.images)]

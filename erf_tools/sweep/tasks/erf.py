@@ -14,7 +14,7 @@ from erf_tools.erf.parts import Part, group_lengths, join, joined_runs, load_par
 from erf_tools.erf.procedure import DEFAULT_RESOLUTION, PROCEDURE, Procedure
 from erf_tools.errors import UsageError
 from erf_tools.failures import Failures
-from erf_tools.images import PixelStore, Selection
+from erf_tools.images import PixelStore, Selection, identities
 from erf_tools.models.requests import Layers, Request, folder_name
 from erf_tools.preprocessing import Preprocessing
 from erf_tools.sweep.sources import Sources, divided
@@ -86,7 +86,7 @@ class ErfTask(_Choices):
             for images, lengths in self.shares(selection, sources.study.images.shard)
         ]
         identity = {
-            "images": [[image.name, image.sha256] for image in selection.images],
+            "images": identities(selection.images),
             "shards": [share.lengths for share in shares],
             "labels": labels,
         }

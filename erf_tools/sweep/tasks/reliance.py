@@ -173,7 +173,7 @@ class RelianceTask(_Choices):
         measured = _by_network(written.table)
         known = rows[rows["file"].isin(files)].reset_index(drop=True)
         measures = [name for name in measured if not name.endswith(("_low", "_high"))]
-        return Published(pd.concat([known, measured], axis=1), measures, written.files)
+        return Published(pd.concat([known, measured], axis=1), measures, written.files.written)
 
 
 KIND = RelianceTask

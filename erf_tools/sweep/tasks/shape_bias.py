@@ -172,7 +172,9 @@ class ShapeBiasTask(_Choices):
             resolution=[dimensions(made.provenance["input"]) for made in decided],
             file=files,
         )
-        return Published(table, ("shape_bias", "coverage", "mean_of_categories"), written.files)
+        return Published(
+            table, ("shape_bias", "coverage", "mean_of_categories"), written.files.written
+        )
 
     @property
     def _categories(self) -> Categories:
