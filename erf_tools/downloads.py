@@ -17,6 +17,7 @@ from platformdirs import user_cache_path
 from erf_tools.addresses import check_address
 from erf_tools.errors import ErfToolsError, UsageError
 from erf_tools.files import PARTIAL, file_sha256
+from erf_tools.progress import progress_bar
 
 #: Brings the file at an address to a path. The last argument is whether to show a progress bar.
 Fetcher = Callable[[str, Path, bool], None]
@@ -63,19 +64,12 @@ def fetch_web_file(address: str, path: Path, progress: bool) -> None:
     """
     import requests
     from pooch import HTTPDownloader
-    from tqdm import tqdm
 
     headers = {"User-Agent": "erf-tools", "Accept-Encoding": "identity"}
     for pause in _PAUSES:
         # Pooch sets the total; it asks the bar for its truth, which is that of its total.
-        bar = tqdm(
-            desc=path.name,
-            total=1,
-            unit="B",
-            unit_scale=True,
-            unit_divisor=1024,
-            disable=None if progress else True,  # none is where there is no terminal
-        )
+        of_bytes = {"unit": "B", "unit_scale": True, "unit_divisor": 1024}
+        bar = progress_bar(progress, desc=path.name, total=1, **of_bytes)
         try:
             with bar:
                 receive = HTTPDownloader(

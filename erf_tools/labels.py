@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 from erf_tools.addresses import name_at
 from erf_tools.folders import shown
@@ -18,15 +20,53 @@ OTHERS, PUBLISHED = "map of others", "published map"
 _LINE = re.compile(r".{1,22}$|.{1,21}[_. /-]|.{1,22}", re.DOTALL)
 
 
+class WeightsKind(NamedTuple):
+    """A kind of weights.
+
+    Attributes:
+        label: in a word or two; empty where the name of their file says which they are.
+        trained: whether they are anything other than a random initialisation.
+        asked: whether the name of the kind is what they are asked for by, as ``--weights``.
+    """
+
+    label: str = ""
+    trained: bool = True
+    asked: bool = False
+
+
+#: The kinds of weights that a network may have.
+WEIGHTS = {
+    "pretrained": WeightsKind("pretrained", asked=True),
+    "random": WeightsKind(UNTRAINED, trained=False, asked=True),
+    "file": WeightsKind(),
+    "given": WeightsKind("as given"),
+}
+
+#: Those that are no file, as ``--weights`` names them.
+ASKED = tuple(name for name, kind in WEIGHTS.items() if kind.asked)
+
+
 def weights_label(kind: str, source: str = "") -> str:
     """Return weights in a word or two: ``pretrained``, ``untrained``, a file's name, ``as given``.
 
     Args:
-        kind: ``pretrained``, ``random``, ``file`` or ``given``.
+        kind: one of :data:`WEIGHTS`.
         source: path or address of a file.
     """
-    known = {"pretrained": "pretrained", "random": UNTRAINED, "given": "as given"}
-    return known.get(kind) or shown(name_at(source))
+    return WEIGHTS[kind].label or shown(name_at(source))
+
+
+def network_label(model: Mapping[str, Any], layer: str = "") -> str:
+    """Return a network with what sets it apart: a checkpoint, a layer, that it is untrained.
+
+    Args:
+        model: its record.
+        layer: a name, where it is not the default one.
+    """
+    weights = model["weights"]
+    kind = WEIGHTS[weights["kind"]]
+    words = [model["name"], "" if kind.label else weights["label"], layer]
+    return labelled(" ".join(filter(None, words)), kind.trained)
 
 
 def labelled(name: str, trained: bool, *notes: str) -> str:

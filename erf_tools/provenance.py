@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from importlib import metadata
+from typing import Any
 
 #: All that can change any number.
 _PACKAGES = ("erf-tools", "torch", "torchvision", "timm", "numpy", "scipy", "pillow")
@@ -19,3 +20,13 @@ def versions(packages: Iterable[str] = _PACKAGES) -> dict[str, str]:
         except metadata.PackageNotFoundError:
             found[package] = "not installed"
     return found
+
+
+def run_record(images: Mapping[str, Any], device: str) -> dict[str, Any]:
+    """Return how something was measured, as JSON values: of which images, where, by what.
+
+    Args:
+        images: what :meth:`erf_tools.images.Selection.record` says of them.
+        device: its name.
+    """
+    return {"images": images, "device": device, "versions": versions()}

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Collection, Iterable, Sequence
 from math import nan
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 from tabulate import tabulate
@@ -32,8 +32,17 @@ _MARKDOWN = {"&": "&amp;", "<": "&lt;", "|": "\\|", "](": "]\\(", "][": "]\\[", 
 
 _LATEX = {"sigma": r"$\sigma$", "†": r"$^\dagger$", "kappa": r"$\kappa$"}
 
-#: What a number in any table is of; ``layer`` is empty where it is of the whole network.
-SUBJECT = ("model", "weights", "layer")
+
+class Subject(NamedTuple):
+    """What a number in any table is of; ``layer`` is empty where it is of the whole network."""
+
+    model: str
+    weights: str
+    layer: str = ""
+
+
+#: Its columns in tables.
+SUBJECT = Subject._fields
 
 #: Columns of every table of differences: ``model`` minus ``other``.
 DIFFERENCES = (
@@ -44,13 +53,13 @@ DIFFERENCES = (
 
 
 def difference_row(
-    subject: Sequence[str], other: Sequence[str], measure: str, found: Estimate
+    subject: Subject, other: Subject, measure: str, found: Estimate
 ) -> dict[str, Any]:
     """Return a row of a table of differences.
 
     Args:
-        subject: the first one's :data:`SUBJECT`.
-        other: that of the one that is subtracted.
+        subject: the first one.
+        other: the one that is subtracted.
         measure: its name.
         found: the difference.
     """

@@ -12,6 +12,7 @@ import typer
 from erf_tools.addresses import is_address
 from erf_tools.choices import Choice
 from erf_tools.computing import DEVICE
+from erf_tools.labels import ASKED
 from erf_tools.numbers import LARGEST_SEED
 
 #: What stands between commas: brackets and quotes are whole.
@@ -31,7 +32,7 @@ Models = Annotated[
 WeightChoices = Annotated[
     list[str],
     typer.Option(
-        metavar="pretrained|random|FILE|ADDRESS",
+        metavar=f"{'|'.join(ASKED)}|FILE|ADDRESS",
         help="Once for all models, or once per model in the same order; for ERFs, a pattern as in "
         "'run/epoch_*.pth' is a series of checkpoints.",
     ),
@@ -101,7 +102,7 @@ def split_weights(values: list[str]) -> list[str]:
             continue
         in_address = False
         for part in map(str.strip, value.split(",")):
-            begins = is_address(part) or part in ("pretrained", "random")
+            begins = is_address(part) or part in ASKED
             if in_address and not begins:
                 choices[-1] += f",{part}"
             elif part:

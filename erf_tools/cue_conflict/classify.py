@@ -163,11 +163,7 @@ def settings(
     Raises:
         UsageError: a network without a head, or one that cannot be shown 224x224.
     """
-    if not model.weights.head:
-        raise UsageError(
-            f"{model.name} has no classifier, because {model.weights.source} holds none that fits; "
-            "shape bias needs a head: give weights with theirs"
-        )
+    model.check_head("shape bias")
     return {
         **shown_settings(model, stimuli, deciding.preset),
         **asdict(deciding),

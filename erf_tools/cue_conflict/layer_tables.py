@@ -11,7 +11,7 @@ from erf_tools.cue_conflict.categories import Categories, worded
 from erf_tools.cue_conflict.representation import MEASURES, Layered
 from erf_tools.cue_conflict.tables import caution, cues_of
 from erf_tools.labels import UNTRAINED
-from erf_tools.tables import DIFFERENCES, difference_row, with_intervals
+from erf_tools.tables import DIFFERENCES, Subject, difference_row, with_intervals
 
 
 def layer_table(networks: Sequence[Layered]) -> pd.DataFrame:
@@ -26,8 +26,7 @@ def layer_table(networks: Sequence[Layered]) -> pd.DataFrame:
         categories = Categories.of_record(record["stimuli"].get("categories"))
         for place, layer in enumerate(network.layers):
             row = {
-                **dict(zip(("model", "weights"), _names(network), strict=True)),
-                "layer": layer.layer,
+                **_subject(network, layer.layer)._asdict(),
                 "place": place,
                 "dimensions": layer.dimensions,
             }
@@ -52,7 +51,7 @@ def layer_differences(networks: Sequence[Layered]) -> pd.DataFrame:
         for name in MEASURES:
             numbers = first.measures[name], second.measures[name]
             if numbers[0].stimuli.equals(numbers[1].stimuli):
-                subjects = ((*_names(one), first.layer), (*_names(other), second.layer))
+                subjects = _subject(one, first.layer), _subject(other, second.layer)
                 rows.append(difference_row(*subjects, name, (numbers[0] - numbers[1]).estimate))
     return pd.DataFrame(rows, columns=list(DIFFERENCES))
 
@@ -90,5 +89,5 @@ def notes(table: pd.DataFrame) -> list[str]:
     return found
 
 
-def _names(network: Layered) -> tuple[str, str]:
-    return network.name, network.provenance["model"]["weights"]["label"]
+def _subject(network: Layered, layer: str) -> Subject:
+    return Subject(network.name, network.provenance["model"]["weights"]["label"], layer)

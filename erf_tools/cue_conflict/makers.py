@@ -18,7 +18,7 @@ from erf_tools.cue_conflict.published import HUMANS, PUBLICATIONS, published_cou
 from erf_tools.cue_conflict.stimulus_sets import PARTIAL, TOTAL
 from erf_tools.labels import UNTRAINED, labelled
 from erf_tools.statistics import Estimate
-from erf_tools.tables import DIFFERENCES, difference_row
+from erf_tools.tables import DIFFERENCES, Subject, difference_row
 
 _NOT_KNOWN = Estimate(nan)
 
@@ -146,6 +146,11 @@ class DecisionMaker:
             return str(model["weights"]["label"])
         return "" if self.human else "published decisions"
 
+    @property
+    def subject(self) -> Subject:
+        """What a number of it is of: it decides as a whole."""
+        return Subject(self.name, self.weights)
+
 
 def decision_makers(decisions: Sequence[Decisions], reference: bool = True) -> list[DecisionMaker]:
     """Return the rows of a comparison: humans pooled, each observer, networks, reference rows.
@@ -230,7 +235,7 @@ def paired_differences(makers: Sequence[DecisionMaker]) -> pd.DataFrame:
             stimuli = "; ".join(sorted({first.stimuli, second.stimuli} - {""}))
             rows += [
                 {
-                    **difference_row(_subject(first), _subject(second), name, estimate),
+                    **difference_row(first.subject, second.subject, name, estimate),
                     "stimuli": stimuli,
                 }
                 for name, estimate in found.items()
@@ -242,7 +247,3 @@ def maker_label(name: str, weights: str, provenance: Mapping[str, Any]) -> str:
     """Return how a decision maker is named where it is shown: ``resnet50 (untrained)``."""
     partial = provenance.get("stimuli", {}).get("deviations")
     return labelled(name, weights != UNTRAINED, *(["partial stimuli"] if partial else []))
-
-
-def _subject(maker: DecisionMaker) -> tuple[str, str, str]:
-    return maker.name, maker.weights, ""  # it decides as a whole

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
-from tqdm import tqdm
 
 from erf_tools.computing import Computing
 from erf_tools.cue_conflict.stimulus_sets import SIDE, Stimulus, StimulusSet
@@ -25,6 +24,7 @@ from erf_tools.preprocessing import (
     evaluation_view,
     warped,
 )
+from erf_tools.progress import progress_bar
 from erf_tools.text import dimensions
 
 
@@ -130,8 +130,7 @@ def shown(
 
     batch_size = computing.images_at_once or fast_batch(device)
     views = ahead(pixels, stimuli.stimuli)
-    hidden = None if progress else True
-    with tqdm(total=len(stimuli), desc=model.name, unit="image", disable=hidden) as bar:
+    with progress_bar(progress, total=len(stimuli), desc=model.name) as bar:
         while part := list(islice(views, batch_size)):
             yield np.stack(part)
             bar.update(len(part))

@@ -12,23 +12,14 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from erf_tools.erf.attention_distances import AttentionDistances
 from erf_tools.erf.attention_layers import AttendingLayer, attending_layers
 from erf_tools.erf.procedure import Procedure
+from erf_tools.erf.singly import shown_singly
 from erf_tools.errors import ErfToolsError, UsageError
-from erf_tools.images import PixelStore, Selection
-from erf_tools.kernels.devices import (
-    choose_device,
-    copy_on_device,
-    device_name,
-    floating_type,
-    normalise,
-)
-from erf_tools.models.failures import explained
+from erf_tools.images import PixelStore, Selection, identities
 from erf_tools.models.model import Model
-from erf_tools.provenance import versions
 
 
 def attention_distances(
@@ -58,25 +49,13 @@ def attention_distances(
         ErfToolsError: the network failed, or its attention is not finite.
     """
     size = procedure.size(model.preprocessing)
-    view, own = procedure.view(model.preprocessing), model.preprocessing
-    target = choose_device(device, model.module)
     found: dict[str, list[Tensor]] = {}
-    with explained(model.name, model.module, size), copy_on_device(model.module, target) as network:
+    shown = shown_singly(model, selection, procedure, device, progress, store)
+    with shown as (network, images, run):
         for layer in attending_layers(network, model.name, size):
             layer.module.fused_attn = False  # type: ignore[assignment]  # or no weights are there
-            layer.module.attn_drop = _Listening(
-                layer, target, found.setdefault(layer.path, []), model.name
-            )
-        pixels = (store or PixelStore(0)).decode(selection.images, view)
-        shown = tqdm(
-            pixels,
-            total=len(selection),
-            desc=model.name,
-            unit="image",
-            disable=None if progress else True,
-        )
-        for image in shown:
-            inputs = normalise(np.stack([image]), own.mean, own.std, target, floating_type(network))
+            layer.module.attn_drop = _Listening(layer, found.setdefault(layer.path, []), model.name)
+        for inputs in images:
             with torch.no_grad():
                 network(inputs)
     for path, given in found.items():
@@ -98,9 +77,9 @@ def attention_distances(
             "layer": np.array([name for name, _ in heads]),
             "head": np.array([head for _, head in heads]),
         },
-        [(image.name, image.sha256) for image in selection.images],
+        identities(selection.images),
         setting_of(model, procedure),
-        {"images": selection.record(), "device": device_name(target), "versions": versions()},
+        run,
     )
 
 
@@ -116,23 +95,20 @@ def setting_of(model: Model, procedure: Procedure) -> dict[str, Any]:
 class _Listening(nn.Module):
     """Stands where a layer's attention passes, and adds its heads' distances for an image."""
 
-    def __init__(
-        self, layer: AttendingLayer, device: torch.device, found: list[Tensor], network: str
-    ) -> None:
+    def __init__(self, layer: AttendingLayer, found: list[Tensor], network: str) -> None:
         super().__init__()
         self._layer, self._found, self._network = layer, found, network
-        self._device = device
         self.p = 0.0
 
     @cached_property
     def _apart(self) -> Tensor:
-        return torch.from_numpy(self._layer.apart()).to(self._device)
+        return torch.from_numpy(self._layer.apart())
 
     def forward(self, attention: Tensor) -> Tensor:
         self._layer.check(tuple(attention.shape), self._network)
         prefix = self._layer.prefix
         own = attention[..., prefix:, prefix:].double()
         own = own / own.sum(dim=-1, keepdim=True)
-        of_queries = (own * self._apart).sum(dim=-1)
+        of_queries = (own * self._apart.to(own.device)).sum(dim=-1)
         self._found.append(of_queries.mean(dim=(0, 2)).cpu())
         return attention

@@ -10,8 +10,7 @@ import pandas as pd
 from erf_tools.erf.intervals import t_interval
 from erf_tools.erf.recorded import Recorded
 from erf_tools.statistics import Estimate
-from erf_tools.tables import SUBJECT, with_intervals
-from erf_tools.text import dimensions
+from erf_tools.tables import with_intervals
 
 
 class AttentionDistances(Recorded):
@@ -32,16 +31,6 @@ class AttentionDistances(Recorded):
             (str(layer), self.arrays["distance"][:, name == layer]) for layer in dict.fromkeys(name)
         ]
 
-    def subject(self, layer: str) -> dict[str, object]:
-        """Return what a number of a layer is of, as columns of a table."""
-        model = self.setting["model"]
-        values = (str(model["name"]), str(model["weights"]["label"]), layer)
-        return {
-            **dict(zip(SUBJECT, values, strict=True)),
-            "resolution": dimensions(self.setting["resolution"]),
-            "images": len(self.images),
-        }
-
 
 def over_images(values: np.ndarray) -> Estimate:
     """Return the mean of a distance of each image ``[images]``, with Student's interval.
@@ -59,7 +48,7 @@ def attention_table(results: Sequence[AttentionDistances]) -> pd.DataFrame:
     """
     return pd.DataFrame(
         {
-            **result.subject(layer),
+            **result.about(layer),
             "depth": depth,
             "head": head,
             **over_images(distance[:, head]).columns("distance"),
@@ -77,7 +66,7 @@ def layer_table(results: Sequence[AttentionDistances]) -> pd.DataFrame:
     """
     return pd.DataFrame(
         {
-            **result.subject(layer),
+            **result.about(layer),
             "depth": depth,
             "heads": distance.shape[1],
             **over_images(distance.mean(axis=1)).columns("distance"),

@@ -11,8 +11,7 @@ import pandas as pd
 from erf_tools.erf.intervals import jackknife, t_interval
 from erf_tools.erf.recorded import Recorded
 from erf_tools.statistics import Estimate
-from erf_tools.tables import NONE, SUBJECT, with_intervals
-from erf_tools.text import dimensions
+from erf_tools.tables import NONE, with_intervals
 
 #: A pixel is dead that contributes no more than this share of what the median pixel does.
 DEAD = 0.1
@@ -92,20 +91,14 @@ class PixelContributions(Recorded):
 
 def dead_pixel_table(results: Sequence[PixelContributions]) -> pd.DataFrame:
     """Return a row per result: ``dead_pixels`` is the share of its pixels, with its interval."""
-    rows = []
-    for result in results:
-        model = result.setting["model"]
-        subject = (model["name"], model["weights"]["label"], result.setting["tap"]["name"])
-        rows.append(
-            {
-                **dict(zip(SUBJECT, map(str, subject), strict=True)),
-                "resolution": dimensions(result.map.shape),
-                "images": len(result.images),
-                "protocol": result.setting["protocol"]["name"],
-                **result.dead.columns("dead_pixels"),
-            }
-        )
-    return pd.DataFrame(rows)
+    return pd.DataFrame(
+        {
+            **result.about(result.setting["tap"]["name"]),
+            "protocol": result.setting["protocol"]["name"],
+            **result.dead.columns("dead_pixels"),
+        }
+        for result in results
+    )
 
 
 def percentages(table: pd.DataFrame) -> list[str]:

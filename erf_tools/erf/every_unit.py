@@ -5,25 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from erf_tools.erf.dead_pixels import PixelContributions, dead_share, groups
 from erf_tools.erf.passes import EVERY_UNIT, Pass, reduced, unit_gradient
 from erf_tools.erf.procedure import Procedure
+from erf_tools.erf.singly import shown_singly
 from erf_tools.errors import ErfToolsError, UsageError
 from erf_tools.features.proof import proven
 from erf_tools.features.state import state_kept
-from erf_tools.images import PixelStore, Selection
-from erf_tools.kernels.devices import (
-    choose_device,
-    copy_on_device,
-    device_name,
-    floating_type,
-    normalise,
-)
-from erf_tools.models.failures import explained
+from erf_tools.images import PixelStore, Selection, identities
 from erf_tools.models.model import Model
-from erf_tools.provenance import versions
 
 
 def pixel_contributions(
@@ -54,31 +45,16 @@ def pixel_contributions(
     size, protocol = procedure.size(model.preprocessing), procedure.protocol
     if protocol.of_output or protocol.transform == "noise":
         raise UsageError(f"dead pixels are not for {protocol.name}; use another --protocol")
-    view, own = procedure.view(model.preprocessing), model.preprocessing
-    target = choose_device(device, model.module)
     counts = groups(len(selection))
     sums = np.zeros((len(counts), *size))
     group = np.repeat(np.arange(len(counts)), counts)
-    with (
-        explained(model.name, model.module, size),
-        copy_on_device(model.module, target) as network,
-        state_kept(network, weights=False),
-    ):
+    shown = shown_singly(model, selection, procedure, device, progress, store)
+    with shown as (network, images, run), state_kept(network, weights=False):
         (tap,) = proven(network, [model.tap], size, model.input_size is not None)
-        pixels = (store or PixelStore(0)).decode(selection.images, view)
-        shown = tqdm(
-            pixels,
-            total=len(selection),
-            desc=model.name,
-            unit="image",
-            disable=None if progress else True,
-        )
-        for number, image in zip(group, shown, strict=True):
-            dtype = floating_type(network)
-            inputs = normalise(np.stack([image]), own.mean, own.std, target, dtype).requires_grad_()
-            run = Pass(network, inputs)
-            (features,) = run.features([tap])
-            gradient = unit_gradient(run, tap, EVERY_UNIT, features, protocol)
+        for number, inputs in zip(group, images, strict=True):
+            forward = Pass(network, inputs.requires_grad_())
+            (features,) = forward.features([tap])
+            gradient = unit_gradient(forward, tap, EVERY_UNIT, features, protocol)
             sums[number] += reduced(gradient, protocol)[0].cpu().numpy()
     total = sums.sum(axis=0)
     if not np.isfinite(total).all():
@@ -92,9 +68,9 @@ def pixel_contributions(
             "without": np.array([dead_share(np.abs(total - own)) for own in sums]),
             "counts": np.array(counts),
         },
-        [(image.name, image.sha256) for image in selection.images],
+        identities(selection.images),
         setting_of(model, procedure),
-        {"images": selection.record(), "device": device_name(target), "versions": versions()},
+        run,
     )
 
 

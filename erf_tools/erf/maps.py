@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from math import inf, nan
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
@@ -18,13 +18,13 @@ from erf_tools.erf.units import central_unit
 from erf_tools.errors import UsageError
 from erf_tools.fields.receptive_field import ReceptiveField
 from erf_tools.files import read_archive, understood, write_archive
-from erf_tools.labels import labelled
+from erf_tools.labels import WEIGHTS, network_label
+from erf_tools.tables import Subject
 
 if TYPE_CHECKING:
     import pandas as pd
 
 _KIND = "erf-tools ERF, version"
-_FORMAT = f"{_KIND} 5"
 
 ImageOutcome = Literal["counted", "zero", "nan"]
 
@@ -51,8 +51,77 @@ class MeasuredImage:
     predicted_natively: int | None = None
 
 
+class UnitResult:
+    """What results of a layer's units have in common.
+
+    Attributes:
+        images: every image that was run, in order.
+        setting: what was measured: protocol, model, weights, tap, unit, resolution.
+        runs: how it was computed: versions, device, image source.
+        FORMAT: name and version of its files.
+    """
+
+    images: tuple[MeasuredImage, ...]
+    setting: Mapping[str, Any]
+    runs: tuple[Mapping[str, Any], ...]
+
+    FORMAT: ClassVar[str]
+
+    def _settle(self) -> None:
+        """Have what is recorded as it will be when read back, so that a result is equal then."""
+        object.__setattr__(self, "setting", json.loads(json.dumps(self.setting)))
+        object.__setattr__(self, "runs", tuple(json.loads(json.dumps(self.runs))))
+
+    @property
+    def count(self) -> int:
+        """Number of images in the mean."""
+        return sum(image.outcome != "nan" for image in self.images)
+
+    @property
+    def name(self) -> str:
+        """The model's name."""
+        return str(self.setting["model"]["name"])
+
+    @property
+    def label(self) -> str:
+        """The model, with what sets its weights apart, and its layer if not the default one."""
+        tap = self.setting["tap"]
+        return network_label(self.setting["model"], "" if tap["default"] else tap["name"])
+
+    @property
+    def subject(self) -> Subject:
+        """Model, weights and layer, as tables name them."""
+        setting = self.setting
+        return Subject(self.name, setting["model"]["weights"]["label"], setting["tap"]["name"])
+
+    @property
+    def center(self) -> tuple[float, float]:
+        """Row and column of the unit's true centre, in input pixels; of a grid's central unit."""
+        row, column = self.setting["center"]
+        return float(row), float(column)
+
+    @property
+    def square_center(self) -> tuple[float, float] | None:
+        """Where the squares of the linear measures are centred; ``None``: the published pixel."""
+        return self.center if self.setting["square"] == "unit" else None
+
+    @property
+    def receptive_field(self) -> ReceptiveField:
+        """The theoretical receptive field of the layer's units."""
+        return ReceptiveField.from_record(self.setting["receptive_field"])
+
+    def record(self) -> dict[str, Any]:
+        """Return everything but the arrays, as JSON values."""
+        return {
+            "format": self.FORMAT,
+            "setting": dict(self.setting),
+            "images": [vars(image) for image in self.images],
+            "runs": [dict(run) for run in self.runs],
+        }
+
+
 @dataclass(frozen=True, eq=False)
-class ERF:
+class ERF(UnitResult):
     """An effective receptive field: the mean contribution map over images.
 
     Attributes:
@@ -71,15 +140,15 @@ class ERF:
     runs: tuple[Mapping[str, Any], ...] = ()
     sample: Sample | None = field(default=None, repr=False)
 
+    FORMAT: ClassVar[str] = f"{_KIND} 5"
+
     def __post_init__(self) -> None:
         total = np.array(self.total, dtype=np.float64)
         if total.ndim != 2:
             raise UsageError(f"an ERF is a map [height, width]; got shape {list(total.shape)}")
         total.setflags(write=False)
         object.__setattr__(self, "total", total)
-        # As they will be when read back, so that a result is equal before and after.
-        object.__setattr__(self, "setting", json.loads(json.dumps(self.setting)))
-        object.__setattr__(self, "runs", tuple(json.loads(json.dumps(self.runs))))
+        self._settle()
 
     @property
     def map(self) -> np.ndarray:
@@ -88,63 +157,24 @@ class ERF:
         # The size of the mean: a protocol that averages with the sign takes it here.
         return np.abs(self.total) / count if count else np.full_like(self.total, np.nan)
 
-    @property
-    def count(self) -> int:
-        """Number of images in the mean."""
-        return sum(image.outcome != "nan" for image in self.images)
-
     def number(self, outcome: ImageOutcome) -> int:
         """Return the number of images with an outcome."""
         return sum(image.outcome == outcome for image in self.images)
 
     @property
-    def name(self) -> str:
-        """The model's name."""
-        return str(self.setting["model"]["name"])
-
-    @property
     def trained(self) -> bool:
         """Whether the weights are anything other than a random initialisation."""
-        return bool(self.setting["model"]["weights"]["kind"] != "random")
+        return WEIGHTS[self.setting["model"]["weights"]["kind"]].trained
 
     @property
     def network_label(self) -> str:
         """The model, with what sets its weights apart: checkpoint, untrained."""
-        return labelled(self._checkpoint, self.trained)
-
-    @property
-    def label(self) -> str:
-        """The same, with the layer where that is not the default one."""
-        tap = self.setting["tap"]
-        layer = "" if tap["default"] else f" {tap['name']}"
-        return labelled(f"{self._checkpoint}{layer}", self.trained)
-
-    @property
-    def subject(self) -> tuple[str, str, str]:
-        """Model, weights and layer, as tables name them."""
-        setting = self.setting
-        return self.name, str(setting["model"]["weights"]["label"]), str(setting["tap"]["name"])
-
-    @property
-    def _checkpoint(self) -> str:
-        weights = self.setting["model"]["weights"]
-        return f"{self.name} {weights['label']}" if weights["kind"] == "file" else self.name
+        return network_label(self.setting["model"])
 
     @property
     def units(self) -> list[tuple[int, int]]:
         """Rows and columns of the units in the feature map."""
         return [(int(row), int(column)) for row, column in self.setting["units"]]
-
-    @property
-    def center(self) -> tuple[float, float]:
-        """Row and column of the unit's true centre, in input pixels; of a grid's central unit."""
-        row, column = self.setting["center"]
-        return float(row), float(column)
-
-    @property
-    def receptive_field(self) -> ReceptiveField:
-        """The theoretical receptive field of the layer's units."""
-        return ReceptiveField.from_record(self.setting["receptive_field"])
 
     @property
     def theoretical_size(self) -> tuple[float, float]:
@@ -165,11 +195,6 @@ class ERF:
         single = len(self.units) == 1
         return self.receptive_field.box(self.units[0] if single else central_unit(rows, columns))
 
-    @property
-    def square_center(self) -> tuple[float, float] | None:
-        """Where the squares of the linear measures are centred; ``None``: the published pixel."""
-        return self.center if self.setting["square"] == "unit" else None
-
     @cached_property
     def measures(self) -> Measures:
         """All measures and their intervals, with squares centred as the setting says."""
@@ -187,15 +212,6 @@ class ERF:
         ]
         known = [label == given for label, given in pairs if None not in (label, given)]
         return sum(known) / len(known) if known else nan
-
-    def record(self) -> dict[str, Any]:
-        """Return everything but the map, as JSON values."""
-        return {
-            "format": _FORMAT,
-            "setting": dict(self.setting),
-            "images": [vars(image) for image in self.images],
-            "runs": [dict(run) for run in self.runs],
-        }
 
     def to_frame(self) -> pd.DataFrame:
         """Return measures and sources as a row of :func:`~erf_tools.erf.tables.erf_table`."""
@@ -228,7 +244,7 @@ class ERF:
             UsageError: the file is missing, damaged or something else.
         """
         arrays, record = read_archive(Path(path))
-        if record.get("format") != _FORMAT:
+        if record.get("format") != cls.FORMAT:
             raise UsageError(f"{path} is not an ERF of this version of erf-tools")
         with understood(Path(path)):
             images = tuple(MeasuredImage(**image) for image in record["images"])
@@ -249,4 +265,4 @@ def is_of_another_version(path: Path) -> bool:
     """
     _, record = read_archive(path, beginning=None)
     written = str(record.get("format"))
-    return written.startswith(_KIND) and written != _FORMAT
+    return written.startswith(_KIND) and written != ERF.FORMAT

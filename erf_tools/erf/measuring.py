@@ -41,7 +41,8 @@ from erf_tools.models.accuracy import classify, own_evaluation
 from erf_tools.models.failures import OutOfMemory, explained
 from erf_tools.models.model import Model
 from erf_tools.preprocessing import evaluation_view
-from erf_tools.provenance import versions
+from erf_tools.progress import progress_bar
+from erf_tools.provenance import run_record
 
 #: Pixels of a batch on a CPU, where larger ones cost memory and gain nothing.
 _BATCH_PIXELS = 512 * 512
@@ -74,11 +75,7 @@ def measurable(
         ErfToolsError: the network failed.
     """
     size = procedure.size(model.preprocessing)
-    if model.input_size and tuple(model.input_size) != size:
-        raise UsageError(
-            f"{model.name} was built for {model.input_size[0]}x{model.input_size[1]} inputs; "
-            f"build it for these: load_model({model.name!r}, resolution={size})"
-        )
+    model.check_size(size)
     computing = computing or Computing()
     other = next((tap for tap in taps if tap.path), None)
     if procedure.protocol.of_output and other:
@@ -194,12 +191,7 @@ class MeasurableNetwork:
             ErfToolsError: the network failed.
         """
         store = store or PixelStore(0)
-        bar = tqdm(
-            total=len(selection),
-            desc=self._model.name,
-            unit="image",
-            disable=None if progress else True,
-        )
+        bar = progress_bar(progress, total=len(selection), desc=self._model.name)
         with bar, state_kept(self._contributions.network, weights=False):
             with explained(self._model.name, self._model.module, self._size):
                 course = self._begun(selection, store)
@@ -379,9 +371,7 @@ class MeasurableNetwork:
 
     def _run(self, selection: Selection, index: int, course: Course) -> dict[str, Any]:
         return {
-            "images": selection.record(),
-            "device": device_name(self._device),
-            "versions": versions(),
+            **run_record(selection.record(), device_name(self._device)),
             "cast_from": self._cast_from,
             **course.record(index, self._together(course)),
         }

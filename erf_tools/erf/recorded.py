@@ -11,7 +11,9 @@ import numpy as np
 
 from erf_tools.errors import UsageError
 from erf_tools.files import read_archive, understood, write_archive
-from erf_tools.labels import labelled
+from erf_tools.labels import network_label
+from erf_tools.tables import Subject
+from erf_tools.text import dimensions
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -41,10 +43,16 @@ class Recorded:
     @property
     def label(self) -> str:
         """The model, with what sets its weights apart."""
+        return network_label(self.setting["model"])
+
+    def about(self, layer: str) -> dict[str, Any]:
+        """Return what a number of a layer is of, as columns of a table."""
         model = self.setting["model"]
-        name, weights = str(model["name"]), model["weights"]
-        named = f"{name} {weights['label']}" if weights["kind"] == "file" else name
-        return labelled(named, weights["kind"] != "random")
+        return {
+            **Subject(model["name"], model["weights"]["label"], layer)._asdict(),
+            "resolution": dimensions(self.setting["resolution"]),
+            "images": len(self.images),
+        }
 
     def record(self) -> dict[str, Any]:
         """Return everything but the arrays, as JSON values."""

@@ -17,7 +17,7 @@ from erf_tools.erf.measures.squares import THRESHOLDS
 from erf_tools.erf.others import OthersMap
 from erf_tools.erf.published import PUBLISHED, STANDING
 from erf_tools.labels import OTHERS
-from erf_tools.tables import DIFFERENCES, SUBJECT, difference_row, read_csv
+from erf_tools.tables import DIFFERENCES, SUBJECT, Subject, difference_row, read_csv
 from erf_tools.text import dimensions
 
 #: Between several warnings in a cell.
@@ -102,7 +102,7 @@ def without_published(table: pd.DataFrame) -> pd.DataFrame:
 
 def _row_of_others(map_: OthersMap) -> dict[str, object]:
     return {
-        **dict(zip(SUBJECT, (map_.name, OTHERS, ""), strict=True)),
+        **Subject(map_.name, OTHERS)._asdict(),
         "default_layer": True,
         "resolution": dimensions(map_.map.shape),
         **map_.measures.columns(),
@@ -124,7 +124,7 @@ def _row(result: ERF) -> dict[str, object]:
     row, column = result.center
     found = cautions(result)
     return {
-        **dict(zip(SUBJECT, result.subject, strict=True)),
+        **result.subject._asdict(),
         "default_layer": setting["tap"]["default"],
         "resolution": dimensions(setting["resolution"]),
         "images": result.count,

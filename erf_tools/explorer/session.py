@@ -241,7 +241,7 @@ class Session:
         predictions, decision = _predicted(model, picture, target, dtype)
         return Answer(
             model.name,
-            model.weights.kind != "random",
+            model.weights.trained,
             loaded.taps[layer].name,
             picture,
             pixels,
@@ -316,7 +316,7 @@ def _predicted(
     model: Model, picture: Picture, target: torch.device, dtype: torch.dtype
 ) -> tuple[tuple[tuple[str, float], ...], Decision | None]:
     """Return what a trained ImageNet-1K network takes the image for, as `shape-bias` shows it."""
-    if model.weights.kind == "random" or not model.weights.head:
+    if not model.weights.trained or not model.weights.head:
         return (), None
     own = model.preprocessing
     pixels = np.array(PRESETS["direct"].view(picture.image, own))

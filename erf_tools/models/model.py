@@ -8,12 +8,14 @@ from typing import Any
 
 from torch import nn
 
+from erf_tools.errors import UsageError
 from erf_tools.features.channels import taking_rgb
 from erf_tools.features.taps import Tap, default_tap
 from erf_tools.models.digests import state_sha256
 from erf_tools.models.failures import check_network
 from erf_tools.models.weights import Weights
 from erf_tools.preprocessing import Preprocessing
+from erf_tools.text import dimensions
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,6 +41,30 @@ class Model:
     input_size: tuple[int, int] | None = None
     arguments: Mapping[str, Any] = field(default_factory=dict)
     classes: tuple[str, ...] = ()
+
+    def check_size(self, size: tuple[int, int]) -> None:
+        """See that the network takes inputs of this height and width.
+
+        Raises:
+            UsageError: it was built for others.
+        """
+        if self.input_size and tuple(self.input_size) != size:
+            raise UsageError(
+                f"{self.name} was built for {dimensions(self.input_size)} inputs; build it for "
+                f"these: load_model({self.name!r}, resolution={size})"
+            )
+
+    def check_head(self, measured: str) -> None:
+        """See that the network has a head, for what is measured of it.
+
+        Raises:
+            UsageError: its weights are without one.
+        """
+        if not self.weights.head:
+            raise UsageError(
+                f"{self.name} has no classifier, because {self.weights.source} holds none that "
+                f"fits; {measured} needs a head: give weights with theirs"
+            )
 
     def record(self) -> dict[str, Any]:
         """Return what identifies the network in a result, as JSON values."""

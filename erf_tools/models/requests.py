@@ -13,7 +13,7 @@ from typing import Any
 from erf_tools.addresses import is_address
 from erf_tools.choices import choice
 from erf_tools.errors import UsageError
-from erf_tools.labels import weights_label
+from erf_tools.labels import ASKED, weights_label
 from erf_tools.models.prefixes import is_factory
 
 #: What may be a folder as it is; and how much of another name is kept for people.
@@ -54,7 +54,7 @@ class Request:
     @property
     def weights_label(self) -> str:
         """Which weights are asked for in a word or two, as results say it."""
-        kind = self.weights if self.weights in ("pretrained", "random") else "file"
+        kind = self.weights if self.weights in ASKED else "file"
         given = kind == "pretrained" and is_factory(self.model)
         return weights_label("given" if given else kind, self.weights)
 
@@ -74,7 +74,7 @@ def requests(models: Sequence[str], weights: Sequence[str], channels: int = 3) -
         if models.count(name) > 1:
             raise UsageError(f"{name} is named twice")
     check_folders(models, "--model")
-    if len(weights) == 1 and len(models) > 1 and weights[0] not in ("pretrained", "random"):
+    if len(weights) == 1 and len(models) > 1 and weights[0] not in ASKED:
         raise UsageError(
             f"--weights {weights[0]}: one file is for one model; give --weights once per model"
         )

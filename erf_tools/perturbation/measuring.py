@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 from PIL import Image
 from torch import nn
-from tqdm import tqdm
 
 from erf_tools.choices import spelled_out
 from erf_tools.computing import UNBATCHED, Computing
@@ -18,7 +17,6 @@ from erf_tools.erf.contributions import Contributions
 from erf_tools.erf.maps import ImageOutcome, MeasuredImage
 from erf_tools.erf.measuring import setting_of
 from erf_tools.erf.procedure import PROCEDURE, Procedure
-from erf_tools.errors import UsageError
 from erf_tools.features.taps import Tap, find_taps
 from erf_tools.image_choices import Order
 from erf_tools.images import PixelStore, Selection, select
@@ -28,7 +26,8 @@ from erf_tools.models.model import Model, as_model
 from erf_tools.perturbation.checking import CheckableNetwork, check_choices
 from erf_tools.perturbation.choices import CHECKING, Checking
 from erf_tools.perturbation.result import ImageCheck, PerturbationERF
-from erf_tools.provenance import versions
+from erf_tools.progress import progress_bar
+from erf_tools.provenance import run_record
 
 
 @spelled_out((*CHECKING, *PROCEDURE, *UNBATCHED))
@@ -112,11 +111,7 @@ def check_layer(
     computing = computing or Computing()
     size = procedure.size(model.preprocessing)
     check_choices(procedure, checking, len(selection))
-    if model.input_size and tuple(model.input_size) != size:
-        raise UsageError(
-            f"{model.name} was built for {model.input_size[0]}x{model.input_size[1]} inputs; "
-            f"build it for these: load_model({model.name!r}, resolution={size})"
-        )
+    model.check_size(size)
     result, done = earlier, len(earlier.images) if earlier else 0
     pixels = list(
         (store or PixelStore(0)).decode(selection.images, procedure.view(model.preprocessing))
@@ -138,22 +133,14 @@ def check_layer(
             "check": check_record(checking, seed, len(selection)),
         }
         run = {
-            "images": selection.record(),
-            "device": device_name(target),
-            "versions": versions(),
+            **run_record(selection.record(), device_name(target)),
             "folded": unit.way.folded,
             "cone": bool(unit.way.cones),
             "together": unit.way.together,
         }
         cells = int(unit.reached.sum()) * len(checking.replacement)
-        bar = tqdm(
-            total=cells * len(pixels),
-            initial=cells * done,
-            desc=f"{model.name}, check",
-            unit="cell",
-            disable=None if progress else True,
-        )
-        with bar:
+        count = {"total": cells * len(pixels), "initial": cells * done, "unit": "cell"}
+        with progress_bar(progress, desc=f"{model.name}, check", **count) as bar:
             for index in range(done, len(pixels)):
                 found = unit.check(pixels[index], pixels[(index + 1) % len(pixels)], bar.update)
                 image = selection.images[index]

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from erf_tools.erf.maps import ERF, MeasuredImage
+from erf_tools.erf.maps import ERF, MeasuredImage, UnitResult
 from erf_tools.errors import UsageError
-from erf_tools.fields.receptive_field import ReceptiveField
 from erf_tools.files import read_archive, understood, write_archive
-from erf_tools.labels import labelled
 from erf_tools.perturbation.cells import Grid
-
-_FORMAT = "erf-tools perturbation ERF, version 1"
 
 #: The file of a check, beside the ERF's.
 ARCHIVE = "perturbation.npz"
@@ -66,7 +61,7 @@ class ImageCheck:
 
 
 @dataclass(frozen=True, eq=False)
-class PerturbationERF:
+class PerturbationERF(UnitResult):
     """A perturbation (occlusion) ERF beside the gradient's, over cells of the same images.
 
     All maps are per pixel of a cell, so that cells of different sizes compare.
@@ -84,9 +79,10 @@ class PerturbationERF:
     setting: Mapping[str, Any]
     runs: tuple[Mapping[str, Any], ...]
 
+    FORMAT: ClassVar[str] = "erf-tools perturbation ERF, version 1"
+
     def __post_init__(self) -> None:
-        object.__setattr__(self, "setting", json.loads(json.dumps(self.setting)))
-        object.__setattr__(self, "runs", tuple(json.loads(json.dumps(self.runs))))
+        self._settle()
         for array in vars(self.found).values():
             array.setflags(write=False)
 
@@ -107,9 +103,8 @@ class PerturbationERF:
 
         In the others every change is zero.
         """
-        field = ReceptiveField.from_record(self.setting["receptive_field"])
         row, column = self.setting["units"][0]
-        return self.grid.reached(field.box((row, column)))
+        return self.grid.reached(self.receptive_field.box((row, column)))
 
     @property
     def counted(self) -> ImageCheck:
@@ -120,32 +115,6 @@ class PerturbationERF:
     def done(self) -> bool:
         """Whether all images have been checked."""
         return len(self.images) == self.setting["check"]["images"]
-
-    @property
-    def count(self) -> int:
-        """Number of images in the means."""
-        return sum(image.outcome != "nan" for image in self.images)
-
-    @property
-    def center(self) -> tuple[float, float]:
-        """Row and column of the unit's true centre, in input pixels."""
-        row, column = self.setting["center"]
-        return float(row), float(column)
-
-    @property
-    def square_center(self) -> tuple[float, float] | None:
-        """Where squares are centred; ``None``: the published pixel."""
-        return self.center if self.setting["square"] == "unit" else None
-
-    @property
-    def label(self) -> str:
-        """The model, its layer where that is not the default one, and whether it is untrained."""
-        model, tap = self.setting["model"], self.setting["tap"]
-        weights = model["weights"]
-        words = [model["name"]]
-        words += [weights["label"]] * (weights["kind"] == "file")
-        words += [tap["name"]] * (not tap["default"])
-        return labelled(" ".join(words), weights["kind"] != "random")
 
     def is_of(self, result: ERF) -> bool:
         """Tell whether an ERF is of the same network, layer, unit, protocol and images."""
@@ -174,15 +143,6 @@ class PerturbationERF:
         """The ERF by gradients, its means over cells, ``[rows, columns]``."""
         return self.each_gradient().mean(axis=0)
 
-    def record(self) -> dict[str, Any]:
-        """Return everything but the arrays, as JSON values."""
-        return {
-            "format": _FORMAT,
-            "setting": dict(self.setting),
-            "images": [vars(image) for image in self.images],
-            "runs": [dict(run) for run in self.runs],
-        }
-
     def followed_by(self, more: PerturbationERF) -> PerturbationERF:
         """Return the check with that of further images of the same setting behind it."""
         return replace(
@@ -204,7 +164,7 @@ class PerturbationERF:
             UsageError: the file is missing, damaged or something else.
         """
         arrays, record = read_archive(Path(path))
-        if record.get("format") != _FORMAT:
+        if record.get("format") != cls.FORMAT:
             raise UsageError(f"{path} is not a perturbation ERF of this version of erf-tools")
         with understood(Path(path)):
             images = tuple(MeasuredImage(**image) for image in record["images"])

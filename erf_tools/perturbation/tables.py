@@ -11,7 +11,7 @@ from erf_tools.erf.measures.squares import THRESHOLDS
 from erf_tools.perturbation.agreement import COMPARED, agreement, linearity
 from erf_tools.perturbation.choices import IN_WORDS
 from erf_tools.perturbation.result import PerturbationERF
-from erf_tools.tables import NONE, SUBJECT, as_text, estimate_text, with_intervals, write_tables
+from erf_tools.tables import NONE, as_text, estimate_text, with_intervals, write_tables
 from erf_tools.text import dimensions
 
 
@@ -28,15 +28,13 @@ def perturbation_table(results: Sequence[PerturbationERF]) -> pd.DataFrame:
 
 def _rows(result: PerturbationERF) -> list[dict[str, object]]:
     setting = result.setting
-    name, weights = setting["model"]["name"], setting["model"]["weights"]["label"]
-    subject = (name, weights, setting["tap"]["name"])
     course = linearity(result)
     steps: dict[str, object] = {"linear_until": round(255 * course.until)}
     for step, error in zip(course.steps, course.errors, strict=True):
         steps |= error.columns(f"error_{255 * step:.0f}")
     return [
         {
-            **dict(zip(SUBJECT, subject, strict=True)),
+            **result.subject._asdict(),
             "resolution": dimensions(setting["resolution"]),
             "protocol": setting["protocol"]["name"],
             "images": result.count,

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 from PIL import Image
 from torch import Tensor
-from tqdm import tqdm
 
 from erf_tools.computing import Computing
 from erf_tools.cue_conflict.categories import CATEGORIES, IMAGENET_CLASSES
@@ -23,6 +22,7 @@ from erf_tools.models.heads import IMAGENET_HEAD
 from erf_tools.models.logits import Classifier, classifier, fast_batch, undecided
 from erf_tools.models.model import Model
 from erf_tools.preprocessing import warped
+from erf_tools.progress import progress_bar
 from erf_tools.provenance import versions
 from erf_tools.reliance.changes import measure_changes
 from erf_tools.reliance.choices import Suppressing
@@ -98,11 +98,7 @@ def setting(
     Raises:
         UsageError: the network has no head, or takes no images of its own size.
     """
-    if not model.weights.head:
-        raise UsageError(
-            f"{model.name} has no classifier, because {model.weights.source} holds none that fits; "
-            "reliance needs a head: give weights with theirs"
-        )
+    model.check_head("reliance")
     side = model.preprocessing.size
     if model.input_size and tuple(model.input_size) != (side, side):
         raise UsageError(
@@ -250,9 +246,9 @@ def answers(
     """
     rows = chosen(suppressing.cues)
     own = setting(model, judged, rows, seed, suppressing.output_key)
-    hidden = None if progress else True
     with decider(model, judged, own, computing or Computing()) as ready:
         made = suppressed(judged.images, rows, seed, {ready.way}, store)
-        for image in tqdm(made, "reliance", len(judged.images), unit="image", disable=hidden):
+        total = len(judged.images)
+        for image in progress_bar(progress, iterable=made, desc="reliance", total=total):
             ready.answer(image)
         return ready.result()

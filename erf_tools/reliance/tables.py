@@ -14,7 +14,7 @@ from erf_tools.reliance.changes import CHANGES, mean_changes
 from erf_tools.reliance.result import SuppressedAnswers
 from erf_tools.reliance.suppressions import Suppression, variants
 from erf_tools.statistics import Estimate, wilson_interval
-from erf_tools.tables import DIFFERENCES, NONE, difference_row, marked_low, with_intervals
+from erf_tools.tables import DIFFERENCES, NONE, Subject, difference_row, marked_low, with_intervals
 
 
 def about(result: SuppressedAnswers, counted: str, clean: Estimate | None = None) -> dict[str, Any]:
@@ -134,7 +134,7 @@ def difference_table(
             for counted, hits in one.hits.items():
                 for each in (*measures.profile(rows), *measures.areas(rows)):
                     value = measures.difference(hits, other.hits[counted], each, one.stimuli)
-                    subjects = (one.name, one.weights, ""), (other.name, other.weights, "")
+                    subjects = Subject(one.name, one.weights), Subject(other.name, other.weights)
                     row = difference_row(*subjects, each.name, value)
                     found.append({**row, "counted": counted})
     return pd.DataFrame(found, columns=[*DIFFERENCES, "counted"])

@@ -13,6 +13,7 @@ from erf_tools.erf.maps import ERF
 from erf_tools.erf.procedure import PROCEDURE, Procedure
 from erf_tools.errors import UsageError
 from erf_tools.image_choices import ImageChoices
+from erf_tools.labels import ASKED
 from erf_tools.models.requests import Layers
 from erf_tools.perturbation.choices import CHECKING
 from erf_tools.perturbation.result import PerturbationERF
@@ -161,9 +162,9 @@ def _channels(model: Mapping[str, Any]) -> list[str]:
 
 def _weights(model: Mapping[str, Any]) -> str | None:
     """Return the value of ``--weights``; ``None`` for a network that was handed over in Python."""
-    kind = model["weights"]["kind"]
-    if kind == "file":
-        return str(model["weights"]["source"])
-    if kind == "given":
-        return "pretrained" if ":" in model["name"] else None
-    return str(kind)
+    name, source = model["weights"]["kind"], model["weights"]["source"]
+    if name in ASKED:
+        return str(name)
+    if name == "file":
+        return str(source)
+    return "pretrained" if ":" in model["name"] else None

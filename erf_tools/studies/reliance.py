@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from erf_tools.computing import Computing
 from erf_tools.errors import UsageError
@@ -20,6 +19,7 @@ from erf_tools.images import identities
 from erf_tools.models.loading import load_model
 from erf_tools.models.model import Model
 from erf_tools.models.requests import Request, folder_name
+from erf_tools.progress import progress_bar
 from erf_tools.reliance import critical_band, figures, tables
 from erf_tools.reliance.choices import Suppressing
 from erf_tools.reliance.deciding import Decider, decider, setting, suppressed
@@ -162,9 +162,8 @@ def _decide(
     start = min(each.count for each in at_work.values())
     left = judged.images[start:]
     ways = {each.way for each in at_work.values()}
-    bar = tqdm(total=len(left), desc="reliance", unit="image", disable=None if progress else True)
     written = time.monotonic()
-    with bar:
+    with progress_bar(progress, total=len(left), desc="reliance") as bar:
         for index, image in enumerate(suppressed(left, rows, seed, ways), start):
             last = index + 1 == len(judged.images)
             is_due = last or time.monotonic() - written >= _KEPT_FOR

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from tqdm import tqdm
 
 from erf_tools.errors import ErfToolsError
 from erf_tools.files import locked
+from erf_tools.progress import progress_bar
 from erf_tools.sweep.folder import SweepFolder
 from erf_tools.sweep.outcome import Outcome
 from erf_tools.sweep.plan import Plan, Unit, make_plan
@@ -73,13 +73,8 @@ def sweep(
         if retry_failed:
             folder.forget_failures([unit.id for unit in plan.units])
         todo = folder.pending(plan)
-        bar = tqdm(
-            total=sum(len(unit.names) for unit in todo),
-            desc=output.name,
-            unit="image",
-            disable=None if progress else True,
-        )
-        with bar:
+        count = sum(len(unit.names) for unit in todo)
+        with progress_bar(progress, total=count, desc=output.name) as bar:
             _do(todo, folder, execute, bar)
             # A shared file system may have shown the last two workers of a measurement too little
             # of each other for either to put its result together.

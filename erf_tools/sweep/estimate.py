@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 import torch
 from threadpoolctl import threadpool_limits
-from tqdm import tqdm
 
 from erf_tools.computing import Computing
 from erf_tools.erf.measuring import measurable
@@ -19,6 +18,7 @@ from erf_tools.images import select
 from erf_tools.models.loading import load_model, own_preprocessing, without_values
 from erf_tools.models.operations import multiply_adds
 from erf_tools.models.prefixes import is_factory
+from erf_tools.progress import progress_bar
 from erf_tools.sweep.plan import Measurement, Unit
 
 #: What is timed, and at what size.
@@ -57,10 +57,8 @@ def estimate(units: Sequence[Unit], device: str, progress: bool = False) -> Time
     for unit in units:
         images[unit.measurement.id] += len(unit.names)
     work, not_counted = 0.0, {}
-    bar = tqdm(
-        images.items(), "counting operations", unit="network", disable=None if progress else True
-    )
-    for identity, count in bar:
+    counted = {"iterable": images.items(), "desc": "counting operations", "unit": "network"}
+    for identity, count in progress_bar(progress, **counted):
         measurement = measurements[identity]
         try:
             work += count * operations(measurement)

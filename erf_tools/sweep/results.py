@@ -13,6 +13,7 @@ import pandas as pd
 from erf_tools.errors import ErfToolsError
 from erf_tools.failures import Failures
 from erf_tools.files import atomic_path, write_json
+from erf_tools.images import identities
 from erf_tools.sweep.folder import SweepFolder
 from erf_tools.sweep.plan import Measurement, Plan
 from erf_tools.sweep.study import StudyFile
