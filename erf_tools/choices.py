@@ -15,6 +15,7 @@ from types import NoneType, UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from erf_tools.errors import UsageError
+from erf_tools.text import listed
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
@@ -83,19 +84,34 @@ def declared(declaration: type) -> tuple[Choice, ...]:
     )
 
 
-def taken(choices: Iterable[Choice], values: Mapping[str, Any]) -> dict[str, Any]:
+def taken(choices: Iterable[Choice], among: Mapping[str, Any]) -> dict[str, Any]:
     """Return the values of some choices among others', as their declaration takes them."""
-    found = {each.name: values[each.name] for each in choices if each.name in values}
+    found = {each.name: among[each.name] for each in choices if each.name in among}
     return {
         name: tuple(value) if isinstance(value, list) else value for name, value in found.items()
     }
 
 
-def words(choices: Iterable[Choice], values: Mapping[str, Any]) -> list[str]:
+def values_of(choices: Iterable[Choice], of: object) -> dict[str, Any]:
+    """Return what is chosen by an object that has choices as attributes."""
+    return {each.name: getattr(of, each.name) for each in choices}
+
+
+def check(declaration: object) -> None:
+    """See that each value of a dataclass of choices is one of those that are allowed.
+
+    Raises:
+        UsageError: one is not.
+    """
+    for each in declared(type(declaration)):
+        each.check(getattr(declaration, each.name))
+
+
+def words(choices: Iterable[Choice], chosen: Mapping[str, Any]) -> list[str]:
     """Return the words of a command line that choose these values."""
     found: list[str] = []
     for each in choices:
-        value = values[each.name]
+        value = chosen[each.name]
         if isinstance(value, bool):
             found += [each.option] * value
         elif isinstance(value, (tuple, list)):
@@ -138,12 +154,6 @@ def spelled_out(
         return function
 
     return decorate
-
-
-def listed(names: Iterable[str], last: str) -> str:
-    """Return names as a list in a sentence, with a word before the last of them."""
-    *others, end = names
-    return f"{', '.join(others)} {last} {end}" if others else end
 
 
 def _parts(type_: Any) -> tuple[Any, ...]:

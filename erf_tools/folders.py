@@ -11,7 +11,6 @@ import errno
 import os
 import stat
 from collections import deque
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,9 +28,6 @@ _SYSTEM = frozenset(
         *("@eadir", "#recycle", "lost+found"),
     }
 )
-
-#: How many names a message lists.
-_SHOWN = 5
 
 #: A name, and why it is left out or what has to be known of it.
 Remark = tuple[str, str]
@@ -165,9 +161,3 @@ def why_unreadable(error: Exception) -> str:
         return error.strerror
     # Pillow names its in-memory buffer, which tells the user nothing.
     return first_line(error).partition(" <_io")[0]
-
-
-def listed(names: Sequence[str]) -> str:
-    """Return the first few names, and how many more there are."""
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return ", ".join(names[:_SHOWN]) + more

@@ -27,7 +27,6 @@ from erf_tools.folders import (
     Remark,
     find_files,
     given_path,
-    listed,
     read_file,
     shown,
     why_unreadable,
@@ -35,7 +34,7 @@ from erf_tools.folders import (
 from erf_tools.image_choices import Order
 from erf_tools.numbers import LARGEST_SEED, whole_number
 from erf_tools.preprocessing import View
-from erf_tools.text import dimensions
+from erf_tools.text import dimensions, first_few
 
 _Item = TypeVar("_Item")
 _Made = TypeVar("_Made")
@@ -326,7 +325,7 @@ def _candidates_in(
         others = [f"{name} ({why})" for name, why in left_out]
         raise UsageError(
             f"there are no images in the folder {shown(str(folder))}"
-            + (f"; left out: {listed(others)}" if others else "")
+            + (f"; left out: {first_few(others)}" if others else "")
         )
     return shown(str(folder)), images, tuple(left_out)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 #: Characters of an error's message that are shown.
 _SHOWN = 200
@@ -17,6 +17,18 @@ def dimensions(sides: Sequence[float], short: bool = False) -> str:
     """
     texts = [f"{side:.12g}" for side in sides]
     return texts[0] if short and len({*texts}) == 1 else "x".join(texts)
+
+
+def listed(names: Iterable[str], last: str) -> str:
+    """Return names as a list in a sentence, with a word before the last of them."""
+    *others, end = names
+    return f"{', '.join(others)} {last} {end}" if others else end
+
+
+def first_few(names: Sequence[str], most: int = 5) -> str:
+    """Return the first few names, and how many more there are."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
 
 
 def visible(text: str) -> str:

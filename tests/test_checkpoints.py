@@ -108,7 +108,7 @@ def test_misfit_names_each_kind_of_key_and_how_many(state: dict[str, torch.Tenso
     message = str(caught.value)
     assert "weights.pth does not fit" in message
     assert "1 missing (bias)" in message
-    assert "7 unexpected (extra.0, extra.1, extra.2, extra.3, and 3 more)" in message
+    assert "7 unexpected (extra.0, extra.1, extra.2, extra.3, extra.4 and 2 more)" in message
     assert "1 of another shape (weight [5, 3] instead of [2, 3])" in message
     assert state_sha256(module) == before
 

@@ -17,8 +17,8 @@ from erf_tools.cue_conflict.categories import (
     Categories,
 )
 from erf_tools.errors import UsageError, suggestion
-from erf_tools.folders import given_path, listed, read_file, why_unreadable
-from erf_tools.text import visible
+from erf_tools.folders import given_path, read_file, why_unreadable
+from erf_tools.text import first_few, visible
 
 #: Bytes of a file of categories, and signs of a word in it.
 _MOST_BYTES, _LONGEST = 2**22, 200
@@ -158,7 +158,7 @@ def _classes(categories: Mapping[str, _Category]) -> dict[str, list[int]]:
             found |= {name: list(known)} if known else {}
     without = [name for name in categories if name not in found]
     if found and without:
-        raise UsageError(f"no classes are given of {listed(without)}, while others have some")
+        raise UsageError(f"no classes are given of {first_few(without)}, while others have some")
     return found
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from erf_tools.choices import choice, declared
+from erf_tools.choices import check, choice
 from erf_tools.errors import UsageError
 
 PresetName = Literal["direct", "mvh", "model"]
@@ -78,8 +78,7 @@ class Deciding:
     )
 
     def __post_init__(self) -> None:
-        for each in declared(Deciding):
-            each.check(getattr(self, each.name))
+        check(self)
 
 
 @dataclass(frozen=True)
@@ -110,7 +109,6 @@ class HeadFree:
     similarity: Similarity = choice("cosine", "With --head-free: of pooled features, for triplets.")
 
     def __post_init__(self) -> None:
-        for each in declared(HeadFree):
-            each.check(getattr(self, each.name))
+        check(self)
         if self.layers and not self.head_free:
             raise UsageError("--layer is for --head-free; decisions are made by the head")

@@ -23,12 +23,12 @@ from erf_tools.cue_conflict.showing import shown, shown_settings, statistics
 from erf_tools.cue_conflict.stimuli import open_stimuli
 from erf_tools.cue_conflict.stimulus_sets import Stimulus, StimulusSet
 from erf_tools.errors import ErfToolsError, UsageError
-from erf_tools.folders import listed
 from erf_tools.kernels.devices import choose_device, device_name
 from erf_tools.models.heads import IMAGENET_HEAD, are_probabilities, probabilities
 from erf_tools.models.logits import classifier, undecided
 from erf_tools.models.model import Model, as_model
 from erf_tools.provenance import versions
+from erf_tools.text import first_few
 
 
 @spelled_out((*declared(Deciding), *COMPUTING))
@@ -146,7 +146,7 @@ def category_classes(
     without = [name for name in categories.names if not known.get(name)]
     if without:
         raise UsageError(
-            f"{model.name}: which classes belong to {listed(without)} is not known; say it in "
+            f"{model.name}: which classes belong to {first_few(without)} is not known; say it in "
             "--categories FILE (of ImageNet-1K), or with --label-map FILE (of any head)"
         )
     return {name: known[name] for name in categories.names}

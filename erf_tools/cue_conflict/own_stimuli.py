@@ -16,7 +16,8 @@ from erf_tools.cue_conflict.stimulus_sets import (
     sentence,
 )
 from erf_tools.errors import UsageError, suggestion
-from erf_tools.folders import Found, Remark, listed, why_unreadable
+from erf_tools.folders import Found, Remark, why_unreadable
+from erf_tools.text import first_few
 
 
 def open_own(
@@ -80,7 +81,7 @@ def open_own(
         form = "<first>/<first><n>-<second><m>.png" if conflict else "<category>/<any name>.png"
         near = [f"; {strange}: {suggestion(strange, categories.names, 1)}" for strange in strangers]
         raise UsageError(
-            f"--stimuli {folder} holds no stimuli of {listed(categories.names)} ({form})"
+            f"--stimuli {folder} holds no stimuli of {first_few(categories.names)} ({form})"
             + "".join(near[:1])
         )
     if deviations and not allow_partial:

@@ -23,7 +23,8 @@ import numpy as np
 from erf_tools.cue_conflict.categories import CATEGORIES, SIXTEEN, Categories
 from erf_tools.decoding import decode_image
 from erf_tools.errors import ErfToolsError
-from erf_tools.folders import Remark, listed, read_file, why_unreadable
+from erf_tools.folders import Remark, read_file, why_unreadable
+from erf_tools.text import first_few
 
 SIDE = 224
 PER_PAIR = 5
@@ -184,4 +185,4 @@ def sentence(kind: str, names: list[str], one: str, many: str) -> str:
     if len(names) == 1:
         return f"the {kind} {names[0]} {one}"
     plural = {"stimulus": "stimuli", "category": "categories"}.get(kind, f"{kind}s")
-    return f"{len(names)} {plural} {many}: {listed(names)}"
+    return f"{len(names)} {plural} {many}: {first_few(names)}"

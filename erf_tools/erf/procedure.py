@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
-from erf_tools.choices import Choice, choice, declared
+from erf_tools.choices import Choice, check, choice, declared, values_of
 from erf_tools.erf.protocols import PROTOCOLS, VARIED, Protocol, find_protocol, variation
 from erf_tools.erf.units import check_unit
 from erf_tools.errors import UsageError
@@ -61,8 +61,7 @@ class Procedure:
 
     def __post_init__(self) -> None:
         check_unit(self.unit)
-        for each in declared(Procedure):
-            each.check(getattr(self, each.name))
+        check(self)
         if self.resolution is None:
             return
         resolution = side_or_sides(self.resolution, "--resolution", LARGEST_RESOLUTION)
@@ -92,8 +91,7 @@ class Procedure:
         Raises:
             UsageError: its protocol is a variation of none that has a name.
         """
-        own = {each.name: getattr(self, each.name) for each in declared(Procedure)}
-        return {**variation(self.protocol), **own}
+        return {**variation(self.protocol), **values_of(declared(Procedure), self)}
 
     def size(self, preprocessing: Preprocessing) -> tuple[int, int]:
         """Return height and width of the input for a network with this preprocessing."""
@@ -123,7 +121,7 @@ class Procedure:
 
     def record(self) -> dict[str, Any]:
         """Return the fields as JSON values; the resolution is that of the result."""
-        own = {each.name: getattr(self, each.name) for each in declared(Procedure)}
+        own = values_of(declared(Procedure), self)
         del own["resolution"]
         return {"protocol": self.protocol.record(), **own}
 

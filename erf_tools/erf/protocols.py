@@ -9,8 +9,9 @@ from __future__ import annotations
 from dataclasses import MISSING, asdict, dataclass, replace
 from typing import Any, Literal
 
-from erf_tools.choices import Choice, choice, declared, listed
+from erf_tools.choices import Choice, choice, declared
 from erf_tools.errors import UsageError, suggestion
+from erf_tools.text import listed
 
 Scalar = Literal["relu-sum", "sum", "mean"]
 Gradient = Literal["relu", "abs", "signed"]

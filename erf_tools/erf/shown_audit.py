@@ -6,11 +6,11 @@ from collections.abc import Iterator, Sequence
 
 import pandas as pd
 
-from erf_tools.choices import listed
 from erf_tools.erf.audit import ORDERED_BY, flips_in_words, tau_matrix
 from erf_tools.erf.protocols import PROTOCOLS
 from erf_tools.erf.tables import PERCENT
 from erf_tools.tables import numbers, with_intervals
+from erf_tools.text import listed
 
 _IN_WORDS = {
     "effective_side": "effective side",

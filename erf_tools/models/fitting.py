@@ -13,10 +13,10 @@ from erf_tools.errors import ErfToolsError
 from erf_tools.models.checkpoints import Checkpoint, StateDict, StoredState, is_averaged
 from erf_tools.models.looks import look_of
 from erf_tools.models.safe_reading import FULL_STATE
+from erf_tools.text import first_few
 
 Renaming = Callable[[StateDict, nn.Module], StateDict]
 
-_SHOWN = 4
 #: Counts of batches, which nothing depends on in evaluation mode.
 _COUNTER = "num_batches_tracked"
 
@@ -158,7 +158,7 @@ def _without_prefixes(
             said = f"{len(averages)} averages whose names have lost their dots were taken"
             yield inside | averages, (said,)
         if outside := [key for key in part.state if not key.startswith(prefix)]:
-            said = f"{len(outside)} keys outside {prefix!r} were left out ({_listed(outside)})"
+            said = f"{len(outside)} keys outside {prefix!r} were left out ({first_few(outside)})"
             yield inside, (said,)
 
 
@@ -238,7 +238,7 @@ def _chosen(
     _check_finite(best.state, own, str(found.path))
     notes = best.notes
     if found.nameless:
-        said = f"averaged weights without names ({_listed(found.nameless)}) were left out"
+        said = f"averaged weights without names ({first_few(found.nameless)}) were left out"
         notes = (said, *notes)
     if len(found.parts) > 1:
         said = f"of {len(found.parts)} state dicts in the file, {part.name!r} was taken"
@@ -324,23 +324,18 @@ def _check_finite(state: Mapping[str, Any], own: Mapping[str, Any], source: str)
     if bad := [key for key in bad if is_finite(own[key])]:
         raise ErfToolsError(
             f"{source} holds values that are not finite (NaN or infinity) in {len(bad)} tensors "
-            f"({_listed(bad)}): the training diverged, or the file is damaged"
+            f"({first_few(bad)}): the training diverged, or the file is damaged"
         )
 
 
-def _listed(keys: Sequence[str]) -> str:
-    more = f", and {len(keys) - _SHOWN} more" if len(keys) > _SHOWN else ""
-    return ", ".join(keys[:_SHOWN]) + more
-
-
 def _described(problems: Mapping[str, Sequence[str]]) -> str:
-    return "; ".join(f"{len(keys)} {kind} ({_listed(keys)})" for kind, keys in problems.items())
+    return "; ".join(f"{len(keys)} {kind} ({first_few(keys)})" for kind, keys in problems.items())
 
 
 def _others(found: Checkpoint) -> str:
     if len(found.dictionaries) < 2:
         return ""
-    return f"; its keys that hold dictionaries are {_listed(found.dictionaries)}"
+    return f"; its keys that hold dictionaries are {first_few(found.dictionaries)}"
 
 
 def _looks(found: Checkpoint, own: Mapping[str, Any]) -> str:

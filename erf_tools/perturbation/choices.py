@@ -8,6 +8,7 @@ from typing import Any, Literal, get_args
 from erf_tools.choices import choice, declared
 from erf_tools.errors import UsageError
 from erf_tools.numbers import whole_number
+from erf_tools.text import listed
 
 Replacement = Literal["mean", "other", "blur"]
 
@@ -34,20 +35,20 @@ class Checking:
 
     cells: int = choice(16, "With --check: cells along the shorter side.", lowest=1)
     replacement: tuple[Replacement, ...] = choice(
-        ("mean", "other", "blur"),
+        get_args(Replacement),
         "With --check: what a cell is replaced by (repeatable): mean colour, the same cell of "
         "another image, a blur.",
-        metavar="mean|other|blur",
+        metavar="|".join(IN_WORDS),
     )
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "replacement", tuple(dict.fromkeys(self.replacement)))
         whole_number(self.cells, "--cells", 1, _MOST_CELLS)
         if not self.replacement:
-            raise UsageError("--replacement is empty; name mean, other or blur")
+            raise UsageError(f"--replacement is empty; name {listed(IN_WORDS, 'or')}")
         for each in self.replacement:
-            if each not in get_args(Replacement):
-                raise UsageError(f"--replacement is {each!r}; it is mean, other or blur")
+            if each not in IN_WORDS:
+                raise UsageError(f"--replacement is {each!r}; it is {listed(IN_WORDS, 'or')}")
 
     def record(self) -> dict[str, Any]:
         """Return the fields as JSON values."""

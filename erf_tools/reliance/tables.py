@@ -93,7 +93,8 @@ def curves_table(results: Sequence[SuppressedAnswers], rows: Sequence[Suppressio
     for result in results:
         changes = mean_changes(result.changes)
         for counted, hits in result.hits.items():
-            about = {key: about(result, counted)[key] for key in ("model", "weights", "counted")}
+            beginning = about(result, counted)
+            whose = {key: beginning[key] for key in ("model", "weights", "counted")}
             for row in rows:
                 steps = [(0, "unchanged", 0)]
                 steps += [
@@ -109,7 +110,7 @@ def curves_table(results: Sequence[SuppressedAnswers], rows: Sequence[Suppressio
                     share = wilson_interval(int(hits[:, place].sum()), len(hits))
                     table.append(
                         {
-                            **about,
+                            **whose,
                             "suppression": row.name,
                             "cue": row.cue,
                             "strength": number,

@@ -23,7 +23,7 @@ from erf_tools.perturbation.result import PerturbationERF
 from erf_tools.report.coded_maps import coded_map
 from erf_tools.report.commands import erf_command
 from erf_tools.report.values import details, network_lines, versions_line
-from erf_tools.text import dimensions
+from erf_tools.text import dimensions, first_few
 
 #: Digits of what is only drawn.
 _DIGITS = 5
@@ -150,6 +150,5 @@ def _erf_provenance(result: ERF) -> list[list[str]]:
         lines.append(["Device", run["device"]])
         lines.append(versions_line(run["versions"]))
     names = [image.name for image in result.images]
-    shown = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
-    lines.append(["Images used", f"{result.count} of {len(names)}: {shown}"])
+    lines.append(["Images used", f"{result.count} of {len(names)}: {first_few(names, 8)}"])
     return lines

@@ -16,11 +16,12 @@ from erf_tools.failures import Failures, FailuresError
 from erf_tools.files import canonical_json, remove_partial_files
 from erf_tools.models.requests import Request
 from erf_tools.provenance import versions
+from erf_tools.text import first_few
 
 Result = TypeVar("Result")
 
-#: How many differences are named, and how many signs of a value.
-_NAMED, _SIGNS = 4, 40
+#: Signs of a value that are shown.
+_SIGNS = 40
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,7 @@ def look_up(
         with failures.alone(request.label):
             left[request] = earlier(request)
     others = [
-        f"of {request.label}, which differs in {_named(found.differences)}"
+        f"of {request.label}, which differs in {first_few(found.differences)}"
         for request, found in left.items()
         if found.differences
     ]
@@ -191,8 +192,3 @@ def check_not_in_series(wanted: Sequence[Request], measured: str) -> None:
 def _short(value: Any) -> str:
     text = value if isinstance(value, str) else canonical_json(value)
     return text if len(text) <= _SIGNS else f"{text[:_SIGNS]}..."
-
-
-def _named(found: Sequence[str]) -> str:
-    more = f" and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
-    return ", ".join(found[:_NAMED]) + more

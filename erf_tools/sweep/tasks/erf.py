@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from erf_tools.choices import declared
+from erf_tools.choices import declared, values_of
 from erf_tools.computing import EXACT, Computing
 from erf_tools.erf.parts import Part, group_lengths, join, joined_runs, load_parts, save_parts
 from erf_tools.erf.procedure import DEFAULT_RESOLUTION, PROCEDURE, Procedure
@@ -166,10 +166,10 @@ class ErfTask(_Choices):
         return Published(rows, [*MEASURES, *_SINGLE], files)
 
     def _procedure(self) -> Procedure:
-        return Procedure().varied(**{each.name: getattr(self, each.name) for each in PROCEDURE})
+        return Procedure().varied(**values_of(PROCEDURE, self))
 
     def _layers(self) -> Layers:
-        return Layers(**{each.name: getattr(self, each.name) for each in declared(Layers)})
+        return Layers(**values_of(declared(Layers), self))
 
 
 KIND = ErfTask

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from msgspec import Meta
 
-from erf_tools.choices import declared
+from erf_tools.choices import declared, values_of
 from erf_tools.computing import Computing
 from erf_tools.cue_conflict.stimuli import open_stimuli
 from erf_tools.errors import UsageError
@@ -128,7 +128,7 @@ class RelianceTask(_Choices):
         """Write the answers to a share."""
         from erf_tools.reliance.deciding import answers
 
-        suppressing = Suppressing(self.cues, self.output_key)
+        suppressing = Suppressing(**values_of(declared(Suppressing), self))
         answers(
             network, share.judged, suppressing, share.seed, Computing(device=device), _suppressed
         ).save(part)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from msgspec import Meta
 
-from erf_tools.choices import declared
+from erf_tools.choices import declared, values_of
 from erf_tools.computing import Computing
 from erf_tools.cue_conflict.categories import SIXTEEN, Categories
 from erf_tools.cue_conflict.choices import Deciding, StimulusChoices
@@ -185,7 +185,7 @@ class ShapeBiasTask(_Choices):
         return read_categories(self.categories)
 
     def _deciding(self) -> Deciding:
-        return Deciding(**{each.name: getattr(self, each.name) for each in declared(Deciding)})
+        return Deciding(**values_of(declared(Deciding), self))
 
 
 KIND = ShapeBiasTask
