@@ -29,6 +29,7 @@ Whether training moves this was not looked at here (see :mod:`analyses.training_
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -125,13 +126,10 @@ def branch_shares(network: RepLKNet, images: Tensor) -> list[float]:
         found.append(float(branch / (branch + inputs[0].var())))
 
     blocks = [block for block in network.modules() if isinstance(block, RepLKBlock)]
-    hooks = [block.register_forward_hook(note) for block in blocks]
-    try:
-        with torch.no_grad():
-            network(images)
-    finally:
-        for hook in hooks:
-            hook.remove()
+    with ExitStack() as hooks, torch.no_grad():
+        for block in blocks:
+            hooks.enter_context(block.register_forward_hook(note))
+        network(images)
     return found
 
 

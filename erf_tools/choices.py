@@ -97,7 +97,7 @@ def values_of(choices: Iterable[Choice], of: object) -> dict[str, Any]:
     return {each.name: getattr(of, each.name) for each in choices}
 
 
-def check(declaration: object) -> None:
+def check(declaration: Any) -> None:
     """See that each value of a dataclass of choices is one of those that are allowed.
 
     Raises:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -124,13 +124,11 @@ def _recorded(module: nn.Module) -> Iterator[list[Call]]:
         if call and isinstance(output, Tensor):
             call.result = output.grad_fn
 
-    handles = [part.register_forward_pre_hook(begin) for part in names]
-    handles += [part.register_forward_hook(end) for part in names]
-    try:
+    with ExitStack() as hooks:
+        for part in names:
+            hooks.enter_context(part.register_forward_pre_hook(begin))
+            hooks.enter_context(part.register_forward_hook(end))
         yield calls
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 def _used(node: Node) -> list[Node]:

@@ -14,7 +14,7 @@ some paddings depend.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -114,15 +114,12 @@ class Route:
         """
         image, *others = self.places
         crops = image.renewed(held[IMAGE], substitute, np.zeros_like(image.starts))
-        handles = []
-        try:
+        with ExitStack() as hooks:
             for before, place in zip(self.places, others, strict=False):
-                hook = _renewing(before, place, held[place.module])
-                handles.append(network.get_submodule(place.module).register_forward_pre_hook(hook))
+                renew = _renewing(before, place, held[place.module])
+                module = network.get_submodule(place.module)
+                hooks.enter_context(module.register_forward_pre_hook(renew))
             (features,) = read(network, crops)
-        finally:
-            for handle in handles:
-                handle.remove()
         last = self.places[-1]
         rows, columns = (np.array(self.unit) - last.starts // np.array(last.step)).T
         return features[torch.arange(len(features)), :, rows.tolist(), columns.tolist()]
@@ -151,14 +148,11 @@ def holding(network: nn.Module, names: Sequence[str]) -> Iterator[dict[str, Tens
 
         return keep
 
-    handles = [
-        network.get_submodule(name).register_forward_pre_hook(keeping(name)) for name in names
-    ]
-    try:
+    with ExitStack() as hooks:
+        for name in names:
+            module = network.get_submodule(name)
+            hooks.enter_context(module.register_forward_pre_hook(keeping(name)))
         yield held
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 def whole(cells: np.ndarray, size: Sides, unit: Sides) -> Route:

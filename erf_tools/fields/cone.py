@@ -12,7 +12,7 @@ which some paddings depend stay what they are.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -66,15 +66,11 @@ class Cone:
         Raises:
             ValueError: inside, when a tensor has another size than planned.
         """
-        handles = []
-        try:
+        with ExitStack() as hooks:
             for cut in self.cuts:
-                hook = _cropping(cut)
-                handles.append(network.get_submodule(cut.module).register_forward_pre_hook(hook))
+                module = network.get_submodule(cut.module)
+                hooks.enter_context(module.register_forward_pre_hook(_cropping(cut)))
             yield
-        finally:
-            for handle in handles:
-                handle.remove()
 
 
 def _cropping(cut: Cut) -> Callable[[nn.Module, Any], Tensor]:
@@ -143,12 +139,10 @@ def reading_inputs(names: Sequence[str], read: Read) -> Read:
             found[module] = inputs[0]
 
         modules = [network.get_submodule(name) for name in names]
-        handles = [module.register_forward_pre_hook(keep) for module in modules]
-        try:
+        with ExitStack() as hooks:
+            for module in modules:
+                hooks.enter_context(module.register_forward_pre_hook(keep))
             maps = list(read(network, images))
-        finally:
-            for handle in handles:
-                handle.remove()
         return [*maps, *(found[module] for module in modules)]
 
     return read_more

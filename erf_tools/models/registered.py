@@ -15,7 +15,6 @@ maps of stages, :func:`timm.utils.reparameterize_model` merges kernels, and
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from importlib import import_module
 from typing import Any
 
 import timm
@@ -27,14 +26,14 @@ from erf_tools.errors import UsageError
 from erf_tools.models.catalogue import ENTRIES, Entry
 from erf_tools.models.loading import load_model
 from erf_tools.models.prefixes import LIBRARIES
-from erf_tools.models.staged import NetworkFamily
+from erf_tools.models.staged import NetworkFamily, family_of
 
 #: What :func:`timm.create_model` hands to every network, and these have no use for.
 _TIMMS_OWN = ("pretrained_cfg", "pretrained_cfg_overlay", "cache_dir")
 
 
 def _entry_point(entry: Entry) -> Callable[..., nn.Module]:
-    family: NetworkFamily = import_module(f"erf_tools.models.{entry.library}").FAMILY
+    family = family_of(entry.library)
 
     def create(
         pretrained: bool = False,

@@ -18,7 +18,13 @@ from torch.nn.utils import fuse_conv_bn_eval
 
 from erf_tools.kernels.depthwise import DepthwiseConv2d
 from erf_tools.models.renamings import mmpretrain_to_official
-from erf_tools.models.staged import NetworkFamily, StagedNetwork, drop_path, rising_rates
+from erf_tools.models.staged import (
+    NetworkFamily,
+    StagedNetwork,
+    depthwise,
+    drop_path,
+    rising_rates,
+)
 
 
 @dataclass(frozen=True)
@@ -105,9 +111,7 @@ class LargeKernelConv(nn.Module):
     ) -> None:
         super().__init__()
         if merged:
-            self.lkb_reparam = DepthwiseConv2d(
-                channels, channels, kernel_size, padding=kernel_size // 2, groups=channels
-            )
+            self.lkb_reparam = depthwise(channels, kernel_size)
             return
         self.lkb_origin = ConvBN(channels, channels, kernel_size, groups=channels)
         if small_kernel is not None:

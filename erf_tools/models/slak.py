@@ -22,6 +22,7 @@ from erf_tools.kernels.depthwise import DepthwiseConv2d
 from erf_tools.models.staged import (
     NetworkFamily,
     StagedNetwork,
+    depthwise,
     drop_path,
     rising_rates,
     truncated_normal,
@@ -104,11 +105,7 @@ class CrossKernelConv(nn.Module):
             self.small_conv = StripConvBN(channels, small_kernel, small_kernel)
 
     def _whole(self) -> DepthwiseConv2d:
-        return DepthwiseConv2d(
-            *(self.channels, self.channels, self.kernel_size),
-            padding=self.kernel_size // 2,
-            groups=self.channels,
-        )
+        return depthwise(self.channels, self.kernel_size)
 
     def forward(self, features: Tensor) -> Tensor:
         """Convolve ``[N, C, H, W]``; the size stays."""

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any
 
 import numpy as np
 from timm.layers import DropPath
 from torch import Tensor, nn
 
+from erf_tools.kernels.depthwise import DepthwiseConv2d
 from erf_tools.models.fitting import Renaming
 
 
@@ -113,6 +115,25 @@ class NetworkFamily:
         """Build a published variant, freshly initialised; merged where there is such a form."""
         form = {"merged": merged} if self.merged_mark else {}
         return self.network(self.variants[variant], **form)
+
+
+def family_of(module: str) -> NetworkFamily:
+    """Return the family that a module here builds."""
+    found: NetworkFamily = import_module(f"erf_tools.models.{module}").FAMILY
+    return found
+
+
+def depthwise(
+    channels: int, kernel_size: int, dilation: int = 1, bias: bool = True
+) -> DepthwiseConv2d:
+    """Return a depthwise convolution with a square kernel of odd side; the map's size stays."""
+    return DepthwiseConv2d(
+        *(channels, channels, kernel_size),
+        padding=dilation * (kernel_size // 2),
+        dilation=dilation,
+        groups=channels,
+        bias=bias,
+    )
 
 
 def rising_rates(rate: float, layers: Sequence[int]) -> list[list[float]]:

@@ -18,10 +18,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils import fuse_conv_bn_eval, fuse_linear_bn_eval
 
-from erf_tools.kernels.depthwise import DepthwiseConv2d
 from erf_tools.models.staged import (
     NetworkFamily,
     StagedNetwork,
+    depthwise,
     drop_path,
     rising_rates,
     truncated_normal,
@@ -72,19 +72,6 @@ _BRANCHES = {13: ((5, 1), (7, 2), (3, 3), (3, 4), (3, 5))}
 _LAYER_SCALE = 1e-6
 
 
-def _depthwise(
-    channels: int, kernel_size: int, dilation: int = 1, bias: bool = False
-) -> DepthwiseConv2d:
-    padding = dilation * (kernel_size // 2)
-    return DepthwiseConv2d(
-        *(channels, channels, kernel_size),
-        padding=padding,
-        dilation=dilation,
-        groups=channels,
-        bias=bias,
-    )
-
-
 class DilatedReparamBlock(nn.Module):
     """A large depthwise kernel with parallel dilated ones, a BatchNorm each (Figure 2).
 
@@ -98,12 +85,12 @@ class DilatedReparamBlock(nn.Module):
 
     def __init__(self, channels: int, kernel_size: int, merged: bool = False) -> None:
         super().__init__()
-        self.lk_origin = _depthwise(channels, kernel_size, bias=merged)
+        self.lk_origin = depthwise(channels, kernel_size, bias=merged)
         self.branches = () if merged else _BRANCHES[kernel_size]
         if not merged:
             self.origin_bn = nn.BatchNorm2d(channels)
         for side, dilation in self.branches:
-            branch = _depthwise(channels, side, dilation)
+            branch = depthwise(channels, side, dilation, bias=False)
             self.add_module(f"dil_conv_k{side}_{dilation}", branch)
             self.add_module(f"dil_bn_k{side}_{dilation}", nn.BatchNorm2d(channels))
 
@@ -202,7 +189,7 @@ class UniRepLKNetBlock(nn.Module):
         self.dwconv: Any = (
             DilatedReparamBlock(channels, kernel_size, merged)
             if large
-            else _depthwise(channels, kernel_size, bias=merged)
+            else depthwise(channels, kernel_size, bias=merged)
         )
         self.norm: Any = nn.Identity() if merged else nn.BatchNorm2d(channels)
         self.se = SqueezeExcitation(channels)

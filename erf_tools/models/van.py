@@ -14,8 +14,13 @@ from math import sqrt
 import torch
 from torch import Tensor, nn
 
-from erf_tools.kernels.depthwise import DepthwiseConv2d
-from erf_tools.models.staged import NetworkFamily, StagedNetwork, drop_path, rising_rates
+from erf_tools.models.staged import (
+    NetworkFamily,
+    StagedNetwork,
+    depthwise,
+    drop_path,
+    rising_rates,
+)
 
 
 @dataclass(frozen=True)
@@ -45,20 +50,13 @@ VARIANTS: dict[str, VANVariant] = {
 _LAYER_SCALE = 1e-2
 
 
-def _depthwise(channels: int, kernel_size: int, dilation: int = 1) -> DepthwiseConv2d:
-    padding = dilation * (kernel_size // 2)
-    return DepthwiseConv2d(
-        channels, channels, kernel_size, padding=padding, dilation=dilation, groups=channels
-    )
-
-
 class LargeKernelAttention(nn.Module):
     """What a 21x21 convolution would give, from three small ones, times the input (Section 3.2)."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.conv0 = _depthwise(channels, 5)
-        self.conv_spatial = _depthwise(channels, 7, dilation=3)
+        self.conv0 = depthwise(channels, 5)
+        self.conv_spatial = depthwise(channels, 7, dilation=3)
         self.conv1 = nn.Conv2d(channels, channels, 1)
 
     def forward(self, features: Tensor) -> Tensor:
@@ -87,7 +85,7 @@ class DepthwisePart(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.dwconv = _depthwise(channels, 3)
+        self.dwconv = depthwise(channels, 3)
 
     def forward(self, features: Tensor) -> Tensor:
         """Convolve ``[N, C, H, W]``; the size stays."""

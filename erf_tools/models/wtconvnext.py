@@ -17,11 +17,11 @@ from timm.layers import LayerNorm2d, Mlp
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from erf_tools.kernels.depthwise import DepthwiseConv2d
 from erf_tools.kernels.haar import from_bands, to_bands
 from erf_tools.models.staged import (
     NetworkFamily,
     StagedNetwork,
+    depthwise,
     drop_path,
     rising_rates,
     truncated_normal,
@@ -85,11 +85,11 @@ class WaveletConv(nn.Module):
         haar = torch.tensor(_HAAR)[:, None].repeat(channels, 1, 1, 1) / 2
         self.wt_filter = nn.Parameter(haar, requires_grad=False)
         self.iwt_filter = nn.Parameter(haar.clone(), requires_grad=False)
-        self.base_conv = _depthwise(channels, kernel_size, bias=True)
+        self.base_conv = depthwise(channels, kernel_size, bias=True)
         self.base_scale = ChannelScale(channels, 1.0)
         bands = 4 * channels
         self.wavelet_convs = nn.ModuleList(
-            _depthwise(bands, kernel_size, bias=False) for _ in range(levels)
+            depthwise(bands, kernel_size, bias=False) for _ in range(levels)
         )
         self.wavelet_scale = nn.ModuleList(ChannelScale(bands, 0.1) for _ in range(levels))
 
@@ -155,12 +155,6 @@ class FusedWaveletConv(nn.Module):
         out = self.wavelet_convs[level](bands)
         deeper = self._of_bands(means, level + 1) if level + 1 < len(self.wavelet_convs) else None
         return from_bands(out, deeper)[:, :, :height, :width]
-
-
-def _depthwise(channels: int, kernel_size: int, bias: bool) -> DepthwiseConv2d:
-    return DepthwiseConv2d(
-        *(channels, channels, kernel_size), padding="same", groups=channels, bias=bias
-    )
 
 
 class WTConvNeXtBlock(nn.Module):

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-
 from erf_tools.errors import UsageError
 from erf_tools.models.catalogue import ENTRIES, Entry
 from erf_tools.models.hub import HubWeights
 from erf_tools.models.libraries.library import Built, Form, Library
-from erf_tools.models.staged import NetworkFamily
+from erf_tools.models.staged import family_of
 
 
 class _BuiltHere(Library):
@@ -21,7 +19,7 @@ class _BuiltHere(Library):
     def build(self, entry: Entry, form: Form, hub: HubWeights | None) -> Built:
         if form.channels != 3:
             raise UsageError(f"{entry.name} takes images of 3 channels; leave --channels out")
-        family: NetworkFamily = import_module(f"erf_tools.models.{entry.library}").FAMILY
+        family = family_of(entry.library)
         merged = form.merged or family.is_merged(form.keys)
         return Built(
             family.build(entry.architecture, merged),

@@ -126,9 +126,9 @@ def _configuration(name: str, channels: int, saved: bool) -> Any:
         if name in CONFIG_MAPPING:
             found = AutoConfig.for_model(name)
         else:
-            repository, _, revision = name.partition("@")
+            repository, revision = _place(name)
             found = AutoConfig.from_pretrained(
-                repository, revision=revision or "main", trust_remote_code=False
+                repository, revision=revision, trust_remote_code=False
             )
     except ValueError as error:
         if "trust_remote_code" not in str(error):
@@ -190,17 +190,23 @@ def _untrained(name: str, configuration: Any) -> nn.Module:
     return found
 
 
+def _place(name: str) -> tuple[str, str]:
+    """Return the repository, or folder, of a name, and the revision in it."""
+    repository, _, revision = name.partition("@")
+    return repository, revision or "main"
+
+
 def _loaded(name: str, configuration: Any) -> nn.Module:
     """Return a network with the weights of its repository or folder.
 
     Raises:
         ErfToolsError: some of its weights are not there.
     """
-    repository, _, revision = name.partition("@")
+    repository, revision = _place(name)
     module, said = _class(name, configuration).from_pretrained(
         repository,
         config=configuration,
-        revision=revision or "main",
+        revision=revision,
         dtype="float32",
         output_loading_info=True,
     )
@@ -262,10 +268,10 @@ def _preprocessing(name: str) -> Preprocessing:
     """Return how a network wants its images: what its image processor does, else ImageNet's."""
     if name in CONFIG_MAPPING:
         return Preprocessing()
-    repository, _, revision = name.partition("@")
+    repository, revision = _place(name)
     try:
         known = AutoImageProcessor.from_pretrained(
-            repository, revision=revision or "main", trust_remote_code=False
+            repository, revision=revision, trust_remote_code=False
         )
     except (OSError, ValueError):  # it has none
         return Preprocessing()
