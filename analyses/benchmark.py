@@ -39,7 +39,7 @@ from analyses.comparisons import (
     matrix_rate,
     memory_in_fresh_process,
 )
-from analyses.programs import Output, Quick, publish, run
+from analyses.programs import Device, Output, Quick, publish, run
 from analyses.timing import duration
 from analyses.whole_calls import QUICK as QUICK_CALLS
 from analyses.whole_calls import WHOLE as WHOLE_CALLS
@@ -132,7 +132,7 @@ def main(
         int | None,
         typer.Option(min=1, help="How often to time each.", show_default="5, or 2 with --quick"),
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    device: Device = "auto",
     precision: Annotated[list[str], typer.Option(help="fp32, tf32 or bf16; repeatable.")] = [  # noqa: B006
         "fp32"
     ],

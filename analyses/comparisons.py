@@ -23,6 +23,7 @@ from torch.utils.data import DataLoader, Dataset
 from torch.utils.flop_counter import FlopCounterMode
 from torchvision import transforms
 
+from analyses.gpu_bench import apart
 from analyses.timing import duration
 from erf_tools.computing import Computing
 from erf_tools.cue_conflict.categories import CATEGORIES, IMAGENET_CLASSES
@@ -341,8 +342,7 @@ def compare(
     Raises:
         ErfToolsError: they do not.
     """
-    mine, theirs = ours().double(), other().double()
-    difference = float((mine - theirs).norm() / theirs.norm())
+    difference = apart(ours(), other())
     if not difference <= tolerance:
         raise ErfToolsError(
             f"{what}: {our_name} and {other_name} differ by {difference:.2g}; nothing is timed"

@@ -42,7 +42,8 @@ from matplotlib.figure import Figure
 from scipy.ndimage import gaussian_filter
 
 from analyses.decision_coverage import write_decision_coverage
-from analyses.programs import Output, Quick, kept, publish, run
+from analyses.held import Held, by_case, kept_rows
+from analyses.programs import Output, Quick, publish, run
 from analyses.reliance_coverage import write_reliance_coverage
 from analyses.timing import processor_time
 from erf_tools.erf.measures import MEASURES, Measures
@@ -135,8 +136,7 @@ def covered(
     """
     generator = np.random.default_rng(images)
     first, second = truths
-    hits: dict[tuple[str, str], list[bool]] = {}
-    widths: dict[tuple[str, str], list[float]] = {}
+    held = Held()
     for _ in range(samples):
         found = {name: measures_of(maps) for name, maps in draw(images, generator).items()}
         for name in (each for each, measure in MEASURES.items() if measure.interval):
@@ -147,26 +147,9 @@ def covered(
                 "difference": (found[first].difference(found[second], name), truth[0] - truth[1]),
             }
             for what, (estimate, true) in estimates.items():
-                if np.isnan(estimate.low):
-                    continue  # so few images have no interval
-                slack = 1e-9 * abs(true)
-                held = estimate.low - slack <= true <= estimate.high + slack
-                hits.setdefault((what, name), []).append(bool(held))
-                widths.setdefault((what, name), []).append(estimate.high - estimate.low)
-    return [
-        dict(
-            zip(
-                COLUMNS,
-                (
-                    *(source, what, name, images, share := float(np.mean(held))),
-                    float(np.sqrt(share * (1 - share) / samples)),
-                    float(np.mean(widths[what, name])),
-                ),
-                strict=True,
-            )
-        )
-        for (what, name), held in hits.items()
-    ]
+                if estimate.low == estimate.low:  # so few images may have no interval
+                    held.add((source, what, name, images), estimate, true)
+    return held.rows(("source", "what", "measure", "images"))
 
 
 def simulated(images: int, samples: int) -> list[dict[str, Any]]:
@@ -200,10 +183,7 @@ def parts(photographs: Path | None, samples: int, output: Path) -> Iterator[list
         for images in NUMBERS:
             of_part = {**setting, "images": images, "samples": samples}
             path = output / "parts" / f"{source}-{images}.json"
-            rows = kept(
-                path, of_part, lambda compute=compute, n=images: {"rows": compute(n, samples)}
-            )
-            yield rows["rows"]
+            yield kept_rows(path, of_part, partial(compute, images, samples))
 
 
 def cost() -> dict[str, float]:
@@ -241,11 +221,9 @@ def cost() -> dict[str, float]:
 
 def readable(table: pd.DataFrame) -> pd.DataFrame:
     """Return a row per measure, a column per source, network or pair, and number of images."""
-    columns = {
-        f"{source}, {what}, {images}": own.set_index("measure")["coverage"]
-        for (source, what, images), own in table.groupby(["source", "what", "images"], sort=False)
-    }
-    table = pd.DataFrame(columns).reindex(table["measure"].drop_duplicates())
+    cases = ["source", "what", "images"]
+    found = by_case(table, ["measure"], cases, lambda *case: ", ".join(map(str, case)))
+    table = found.reindex(table["measure"].drop_duplicates())
     shown = table.map(lambda share: NONE if np.isnan(share) else f"{share:.3f}".removeprefix("0"))
     return shown.rename_axis("Measure").reset_index()
 

@@ -24,8 +24,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analyses.held import Held
-from analyses.programs import kept, publish
+from analyses.held import Held, by_case, kept_rows
+from analyses.programs import publish
 from erf_tools.cue_conflict import measures
 from erf_tools.cue_conflict.measures import ConflictCounts
 from erf_tools.cue_conflict.published import PUBLICATIONS, published_counts
@@ -195,8 +195,7 @@ def write_decision_coverage(output: Path, samples: int) -> None:
         compute = partial(coverage, effects, stimuli, samples)
         name = f"decisions-{effects.replace(' ', '-')}-{stimuli}.json"
         setting = {"effects": EFFECTS[effects], "stimuli": stimuli, "samples": samples}
-        part = kept(output / "parts" / name, setting, lambda compute=compute: {"rows": compute()})
-        rows += part["rows"]
+        rows += kept_rows(output / "parts" / name, setting, compute)
     table = pd.DataFrame(rows)
     printed = table[table["interval"] == "printed"]
     others = table[table["interval"] != "printed"]
@@ -221,13 +220,12 @@ def write_decision_coverage(output: Path, samples: int) -> None:
 
 def _readable(table: pd.DataFrame) -> pd.DataFrame:
     """Return a row per measure and interval, a column per case."""
-    columns = {
-        f"{source.removeprefix('decisions, ')}, {stimuli} stimuli": own.set_index(
-            ["measure", "interval"]
-        )["coverage"]
-        for (source, stimuli), own in table.groupby(["source", "images"], sort=False)
-    }
-    shown = pd.DataFrame(columns).map("{:.3f}".format)
+
+    def case(source: str, stimuli: int) -> str:
+        return f"{source.removeprefix('decisions, ')}, {stimuli} stimuli"
+
+    found = by_case(table, ["measure", "interval"], ["source", "images"], case)
+    shown = found.map("{:.3f}".format)
     return shown.reset_index().rename(columns={"measure": "Measure", "interval": "Interval"})
 
 

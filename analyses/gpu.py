@@ -44,7 +44,7 @@ from torch import nn
 
 from analyses import gpu_kernels, gpu_networks
 from analyses.gpu_bench import Bench, Case, small
-from analyses.programs import Output, Quick, publish, run
+from analyses.programs import Device, Output, Quick, publish, run
 from erf_tools.errors import UsageError, suggestion
 from erf_tools.failures import Failures
 from erf_tools.figures import COLOURS, PAGE, draw_grid, own_style
@@ -143,7 +143,7 @@ def _draw_depthwise(axes: Axes, table: pd.DataFrame) -> None:
 def main(
     quick: Quick = False,
     minutes: Annotated[float, typer.Option(min=0, help="After which nothing is begun.")] = 8,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    device: Device = "auto",
     part: Annotated[
         list[str] | None,
         typer.Option(help=f"Of {', '.join(PARTS)}; repeatable.", show_default="all"),

@@ -29,18 +29,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import pandas as pd
 import torch
-import typer
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from analyses.programs import Output, Quick, publish, run
+from analyses.programs import Device, Output, Quick, publish, run
 from analyses.timing import duration
 from erf_tools import DepthwiseConv2d
 from erf_tools.errors import ErfToolsError
@@ -367,7 +366,7 @@ def remarks(times: pd.DataFrame, device: str) -> list[str]:
 
 def main(
     quick: Quick = False,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    device: Device = "auto",
     output: Output = Path("results/kernel_cost"),
 ) -> None:
     """Count what large kernels add to RepLKNet, and time depthwise layers on this machine."""

@@ -21,6 +21,7 @@ from erf_tools.tables import as_text, write_tables
 Quick = Annotated[
     bool, typer.Option("--quick", help="A smaller form, within three minutes on two cores.")
 ]
+Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 Output = Annotated[Path, typer.Option(help="Folder for table, figure and provenance.")]
 
 

@@ -28,8 +28,8 @@ from matplotlib.figure import Figure
 from scipy.special import ndtr, ndtri
 
 from analyses.decision_coverage import published_design
-from analyses.held import Held
-from analyses.programs import kept, publish
+from analyses.held import Held, by_case, kept_rows
+from analyses.programs import publish
 from erf_tools.figures import PAGE, draw_grid, line_styles, own_style
 from erf_tools.reliance import measures
 from erf_tools.reliance.measures import Combination
@@ -144,12 +144,11 @@ def write_reliance_coverage(output: Path, samples: int) -> None:
     for images, stimuli in _CASES:
         compute = partial(coverage, images, stimuli, samples)
         setting = {"images": images, "stimuli": stimuli, "samples": samples, "share": _IMAGE}
-        part = kept(
+        rows += kept_rows(
             output / "parts" / f"reliance-{'stimuli' if stimuli else 'images'}-{images}.json",
             {**setting, "networks": NETWORKS},
-            lambda compute=compute: {"rows": compute()},
+            compute,
         )
-        rows += part["rows"]
     table = pd.DataFrame(rows)
     remarks = [
         "Share of samples whose 95 % interval holds the value over all images there could be.",
@@ -169,11 +168,8 @@ def _case(images: int, stimuli: bool) -> str:
 
 def _readable(table: pd.DataFrame) -> pd.DataFrame:
     """Return a row per network and measure, a column per case."""
-    columns = {
-        _case(*case): own.set_index(["network", "measure"])["coverage"]
-        for case, own in table.groupby(["images", "stimuli"], sort=False)
-    }
-    shown = pd.DataFrame(columns).map("{:.3f}".format)
+    found = by_case(table, ["network", "measure"], ["images", "stimuli"], _case)
+    shown = found.map("{:.3f}".format)
     return shown.reset_index().rename(columns={"network": "Network", "measure": "Measure"})
 
 

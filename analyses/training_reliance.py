@@ -37,7 +37,7 @@ def suppressed_answers(
     versions = np.stack(
         [
             suppress(pixels, rows, f"{number:064x}")
-            for number, pixels in enumerate(_bytes(images.pixels[:_MOST]))
+            for number, pixels in enumerate(as_bytes(images.pixels[:_MOST]))
         ]
     )
     columns = [
@@ -72,7 +72,7 @@ def known_answer(seed: int, plan: Plan, device: torch.device) -> dict[str, float
     network = train(PATCHES, "swatch", seed, plan, device).double()
     generator = np.random.default_rng([seed, TEST])
     images = make_images(_MOST, "swatch", plan.side, generator, device)
-    pixels = _bytes(images.pixels)
+    pixels = as_bytes(images.pixels)
     clean = decide(network, _tensor(pixels, images.pixels).double())
     right = clean == images.labels
     changed = 0
@@ -105,7 +105,8 @@ def finding(found: Sequence[dict[str, float]]) -> str:
     )
 
 
-def _bytes(pixels: Tensor) -> np.ndarray:
+def as_bytes(pixels: Tensor) -> np.ndarray:
+    """Return images ``[N, 3, H, W]`` in [0, 1] as uint8 ``[N, H, W, 3]``."""
     return (pixels * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
 
 

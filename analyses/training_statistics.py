@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from itertools import product
-from math import nan, sqrt
 
 import numpy as np
 import pandas as pd
 from scipy.stats import spearmanr
-from scipy.stats import t as student
 
 from analyses.trained_networks import SIDES, Design, kernel
-from erf_tools.statistics import CONFIDENCE, Estimate
+from erf_tools.statistics import Estimate, mean_interval
 from erf_tools.tables import estimate_text, with_intervals
 
 #: What is averaged over seeds, how it is shown, and its name for people.
@@ -32,12 +30,7 @@ MEASURES = {
 
 def over_seeds(values: Iterable[float]) -> Estimate:
     """Return the mean with Student's interval; none for fewer than two values. NaN are left out."""
-    finite = np.array([value for value in values if np.isfinite(value)])
-    if len(finite) < 2:
-        return Estimate(float(finite[0]) if len(finite) else nan)
-    mean, error = float(finite.mean()), float(finite.std(ddof=1)) / sqrt(len(finite))
-    half = float(student.ppf((1 + CONFIDENCE) / 2, len(finite) - 1)) * error
-    return Estimate(mean, mean - half, mean + half)
+    return mean_interval(np.array([value for value in values if np.isfinite(value)]))
 
 
 def summarise(runs: pd.DataFrame) -> pd.DataFrame:

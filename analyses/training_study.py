@@ -80,7 +80,7 @@ from analyses.trained_networks import (
     train,
 )
 from analyses.training_figure import draw
-from analyses.training_reliance import finding, known_answer, reliance
+from analyses.training_reliance import as_bytes, finding, known_answer, reliance
 from analyses.training_statistics import MEASURES, as_text, compare, findings, summarise
 from erf_tools import Preprocessing, Tap, as_model, effective_receptive_field
 from erf_tools.cores import available_cores
@@ -146,7 +146,7 @@ def _one_thread() -> Iterator[None]:
 
 def effective_side(network: nn.Module, name: str, pixels: Tensor) -> float:
     """Return the effective side in pixels of the central unit of the last block's map."""
-    array = (pixels * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
+    array = as_bytes(pixels)
     side = array.shape[1]
     model = as_model(network, name, Preprocessing(side, MEAN, STD), Tap("features", "NCHW"))
     pictures = [Image.fromarray(picture) for picture in array]
@@ -205,7 +205,7 @@ def main(
     seeds: Annotated[
         int | None, typer.Option(min=1, help="Repetitions; 5, or 3 in the smaller form.")
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    device: programs.Device = "auto",
     output: programs.Output = Path("results/training_study"),
 ) -> None:
     """Train small networks on shapes with textures; compare what they look at and decide by."""

@@ -103,7 +103,7 @@ def check(declaration: Any) -> None:
     Raises:
         UsageError: one is not.
     """
-    for each in declared(type(declaration)):
+    for each in declared(declaration.__class__):
         each.check(getattr(declaration, each.name))
 
 
