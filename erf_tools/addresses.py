@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -38,14 +39,22 @@ def check_address(address: str) -> None:
     # was checked would not be what is asked for.
     if not well_formed or "@" in parts.netloc or not re.fullmatch(r"[!-~]+", address):
         raise UsageError(f"{address!r} is no web address; give one such as https://host/file")
-    if parts.scheme != "https" and not (parts.scheme == "http" and _is_loopback(host)):
+    if parts.scheme != "https" and not (parts.scheme == "http" and is_loopback(host)):
         raise UsageError(
             f"{address} is refused; give an https address (http is for this machine only)"
         )
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Tell whether a name or address, in lower case, is that of this machine for itself."""
+    found = ip_address(host)
+    return host == "localhost" or (found is not None and found.is_loopback)
+
+
+def ip_address(host: str) -> IPv4Address | IPv6Address | None:
+    """Return the address that a host is named by; ``None`` for other names."""
     try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+        found = ipaddress.ip_address(host)
     except ValueError:
-        return False
+        return None
+    return getattr(found, "ipv4_mapped", None) or found

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from erf_tools.cli.options import Output
-from erf_tools.cli.outcomes import say, say_written
+from erf_tools.cli.outcomes import print_table, say, say_written
 
 _SHOWN = (
     *("model", "weights", "layer", "effective_side"),
@@ -33,11 +33,10 @@ def compare(
     Example: erf-tools compare --erf results/erf --reliance results/reliance
     """
     from erf_tools.joined import join
-    from erf_tools.tables import as_text
 
     outcome = join(erf, shape_bias, output, reliance)
     columns = [name for name in _SHOWN if name in outcome.table]
-    typer.echo(as_text(outcome.table[columns].round(4)))
+    print_table(outcome.table[columns].round(4))
     say()
     for remark in outcome.remarks:
         if not remark.endswith("different weights."):  # said as warnings

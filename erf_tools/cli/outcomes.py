@@ -13,6 +13,8 @@ from erf_tools.failures import FailuresError
 from erf_tools.text import visible
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from erf_tools.studies.erf import Study
     from erf_tools.studies.written import TableStudy
 
@@ -29,8 +31,10 @@ def say_written(output: Path, files: Iterable[Path]) -> None:
     say(f"Written to {output}: {names}")
 
 
-def print_table(rows: Iterable[Sequence[object]], headers: Sequence[str]) -> None:
-    """Print a table."""
+def print_table(
+    rows: pd.DataFrame | Iterable[Sequence[object]], headers: Sequence[str] | None = None
+) -> None:
+    """Print a table; rows that are none yet get headers."""
     import pandas as pd
 
     from erf_tools.tables import as_text
@@ -94,11 +98,9 @@ def print_outcome(
         reused: what is said of networks whose results lay there already.
         below: what stands below the table.
     """
-    from erf_tools.tables import as_text
-
     for name in outcome.reused:
         say(f"{name}: {reused}", err=True)
-    typer.echo(as_text(outcome.shown))
+    print_table(outcome.shown)
     say()
     if below:
         typer.echo(f"{below}\n")

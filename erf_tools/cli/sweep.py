@@ -10,12 +10,10 @@ import typer
 
 from erf_tools.cli.inputs import report_images
 from erf_tools.cli.options import Device, Offline
-from erf_tools.cli.outcomes import raise_failures, say, say_written
+from erf_tools.cli.outcomes import print_table, raise_failures, say, say_written
 from erf_tools.errors import ErfToolsError, UsageError
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from erf_tools.sweep.coordinator import Executor
     from erf_tools.sweep.outcome import Outcome
     from erf_tools.sweep.plan import Unit
@@ -149,7 +147,7 @@ def _print_status(folder: Path) -> None:
     status = SweepFolder(folder).status()
     counts = status.groupby("protocol", sort=False)
     numbers = counts[["images", "units", "done", "failed", "missing"]].sum()
-    _print_table(numbers.reset_index().assign(models=counts["model"].nunique().to_numpy()))
+    print_table(numbers.reset_index().assign(models=counts["model"].nunique().to_numpy()))
     for row in status[status["failed"] > 0].itertuples():
         say(f"{row.model}, {row.protocol}: {row.failed} units failed: {row.reason}")
 
@@ -171,7 +169,7 @@ def _print_plan(study: StudyFile, folder: Path, device: str) -> None:
     waiting = {unit.id for unit in todo}
     rows = [{**each.record(), "to do": len(waiting & {*each.units})} for each in plan.measurements]
     table = pd.DataFrame(rows).assign(units=[each.shards for each in plan.measurements])
-    _print_table(table[["protocol", "model", "weights", "images", "units", "to do"]])
+    print_table(table[["protocol", "model", "weights", "images", "units", "to do"]])
     say()
     say(f"{len(todo)} of {len(plan.units)} units to do, into {folder}")
     if not todo:
@@ -184,9 +182,3 @@ def _print_plan(study: StudyFile, folder: Path, device: str) -> None:
     )
     for name, reason in found.not_counted.items():
         say(f"not in the estimate: {name}: {reason}")
-
-
-def _print_table(table: pd.DataFrame) -> None:
-    from erf_tools.tables import as_text
-
-    typer.echo(as_text(table))

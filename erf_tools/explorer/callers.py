@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 import socket
 from collections.abc import Iterable
-from ipaddress import IPv4Address, IPv6Address, ip_address
+
+from erf_tools.addresses import ip_address, is_loopback
 
 #: Name and port of a ``Host`` header; an IPv6 address stands in brackets.
 _HOST = re.compile(r"(?:\[(?P<address>[0-9a-f:.]+)\]|(?P<name>[^\s:/?#@\[\]]+))(?::\d{1,5})?")
@@ -18,12 +19,6 @@ _HOST = re.compile(r"(?:\[(?P<address>[0-9a-f:.]+)\]|(?P<name>[^\s:/?#@\[\]]+))(
 _OWN_SITES = ("same-origin", "none")
 
 Headers = Iterable[tuple[bytes, bytes]]
-
-
-def is_loopback(name: str) -> bool:
-    """Tell whether a name or address, in lower case, is that of this machine for itself."""
-    address = _address(name)
-    return name == "localhost" or (address is not None and address.is_loopback)
 
 
 class Names:
@@ -53,7 +48,7 @@ class Names:
         name = found["address"] or found["name"].removesuffix(".")
         if name in self._names or is_loopback(name):
             return True
-        return not self._local and _address(name) is not None
+        return not self._local and ip_address(name) is not None
 
 
 def header(headers: Headers, name: bytes) -> str | None:
@@ -80,11 +75,3 @@ def is_from_the_page(headers: Headers, scheme: str, opens: bool) -> bool:
     site = header(headers, b"sec-fetch-site")
     followed = opens and header(headers, b"sec-fetch-dest") == "document"
     return site is None or site in _OWN_SITES or followed
-
-
-def _address(name: str) -> IPv4Address | IPv6Address | None:
-    try:
-        found = ip_address(name)
-    except ValueError:
-        return None
-    return getattr(found, "ipv4_mapped", None) or found

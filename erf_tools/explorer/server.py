@@ -17,8 +17,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from erf_tools.addresses import is_loopback
 from erf_tools.errors import ErfToolsError, UsageError
-from erf_tools.explorer.callers import Names, is_loopback
+from erf_tools.explorer.callers import Names
 from erf_tools.explorer.routes import OnlyThePage
 from erf_tools.explorer.uploads import MOST_BYTES
 
