@@ -168,15 +168,14 @@ def stage_growth(results: Sequence[ERF]) -> Figure:
     """
     with own_style():
         figure, axes = line_plot()
-        models = list(dict.fromkeys(result.name for result in results))
-        for model, line in zip(models, line_styles(len(models)), strict=True):
-            own = [result for result in results if result.name == model]
-            _draw_with_interval(axes, range(len(own)), own, literal(own[0].network_label), line)
+        models = _by_model(results)
+        for own, line in zip(models.values(), line_styles(len(models)), strict=True):
+            _draw_sides(axes, own, literal(own[0].network_label), line)
             bounds = [hypot(*result.theoretical_size) / sqrt(2) for result in own]
             finite = [bound if isfinite(bound) else np.nan for bound in bounds]
             axes.plot(range(len(own)), finite, color=line["color"], linestyle=":", linewidth=0.8)
         axes.set_yscale("log")
-        depth = max(sum(result.name == model for result in results) for model in models)
+        depth = max(map(len, models.values()))
         axes.set_xticks(range(0, depth, ceil(depth / 12)))
         axes.set_xlabel("stage (0: nearest to the image)")
         axes.set_ylabel("effective side, pixels")
@@ -222,10 +221,9 @@ def series(results: Sequence[ERF]) -> Figure:
     results = sorted(results, key=lambda result: result.trained)
     with own_style():
         figure, axes = line_plot()
-        models = list(dict.fromkeys(result.name for result in results))
-        for model, line in zip(models, line_styles(len(models)), strict=True):
-            own = [result for result in results if result.name == model]
-            _draw_with_interval(axes, range(len(own)), own, literal(model), line)
+        models = _by_model(results)
+        for (model, own), line in zip(models.items(), line_styles(len(models)), strict=True):
+            _draw_sides(axes, own, literal(model), line)
         names = [literal(result.setting["model"]["weights"]["label"]) for result in results]
         every = ceil(len(names) / 10)
         axes.set_xticks(range(0, len(names), every), names[::every], rotation=45, ha="right")
@@ -236,11 +234,17 @@ def series(results: Sequence[ERF]) -> Figure:
         return figure
 
 
-def _draw_with_interval(
-    axes: Axes, places: Sequence[int], results: Sequence[ERF], label: str, line: Mapping[str, Any]
-) -> None:
+def _by_model(results: Sequence[ERF]) -> dict[str, list[ERF]]:
+    found: dict[str, list[ERF]] = {}
+    for result in results:
+        found.setdefault(result.name, []).append(result)
+    return found
+
+
+def _draw_sides(axes: Axes, results: Sequence[ERF], label: str, line: Mapping[str, Any]) -> None:
+    """Draw effective sides one behind the other."""
     sides = [result.measures.estimate("effective_side") for result in results]
-    draw_estimates(axes, places, sides, label, line)
+    draw_estimates(axes, range(len(sides)), sides, label, line)
 
 
 def _to_one(contribution: np.ndarray) -> np.ndarray:

@@ -65,20 +65,26 @@ def effective_receptive_field(
     """
     computing = Computing.among(choices, COMPUTING)
     procedure = (procedure or Procedure()).varied(**choices)
+    if not isinstance(images, Selection):
+        images = select(images, num_images, order, seed)
+    model, tap = network_and_layer(model, layer)
+    (result,) = measure_layers(
+        model, images, procedure, [tap], computing=computing, progress=progress
+    )
+    return result
+
+
+def network_and_layer(model: Model | nn.Module, layer: str | Tap | None) -> tuple[Model, Tap]:
+    """Return the network and the layer that :func:`effective_receptive_field` is asked for.
+
+    Raises:
+        UsageError: it cannot be measured, or has no such layer.
+    """
     if not isinstance(model, Model):
         model = as_model(model)
     if isinstance(layer, str):
         (layer,) = find_taps(model.module, [layer])
-    selection = images if isinstance(images, Selection) else select(images, num_images, order, seed)
-    (result,) = measure_layers(
-        model,
-        selection,
-        procedure,
-        [layer or model.tap],
-        computing=computing,
-        progress=progress,
-    )
-    return result
+    return model, layer or model.tap
 
 
 def measure_layers(

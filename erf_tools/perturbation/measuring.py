@@ -14,15 +14,16 @@ from torch import nn
 from erf_tools.choices import spelled_out
 from erf_tools.computing import UNBATCHED, Computing
 from erf_tools.erf.contributions import Contributions
+from erf_tools.erf.gradients import network_and_layer
 from erf_tools.erf.maps import ImageOutcome, MeasuredImage
 from erf_tools.erf.measuring import setting_of
 from erf_tools.erf.procedure import PROCEDURE, Procedure
-from erf_tools.features.taps import Tap, find_taps
+from erf_tools.features.taps import Tap
 from erf_tools.image_choices import Order
 from erf_tools.images import PixelStore, Selection, select
 from erf_tools.kernels.devices import choose_device, copy_on_device, device_name
 from erf_tools.models.failures import explained
-from erf_tools.models.model import Model, as_model
+from erf_tools.models.model import Model
 from erf_tools.perturbation.checking import CheckableNetwork, check_choices
 from erf_tools.perturbation.choices import CHECKING, Checking
 from erf_tools.perturbation.result import ImageCheck, PerturbationERF
@@ -71,13 +72,10 @@ def perturbation_erf(
     checking = Checking(**{each.name: choices.pop(each.name, each.default) for each in CHECKING})
     computing = Computing.among(choices, UNBATCHED)
     procedure = (procedure or Procedure()).varied(**choices)
-    if not isinstance(model, Model):
-        model = as_model(model)
-    if isinstance(layer, str):
-        (layer,) = find_taps(model.module, [layer])
-    selection = images if isinstance(images, Selection) else select(images, num_images, order, seed)
-    tap = layer or model.tap
-    return check_layer(model, tap, selection, procedure, checking, seed, computing, progress)
+    if not isinstance(images, Selection):
+        images = select(images, num_images, order, seed)
+    model, tap = network_and_layer(model, layer)
+    return check_layer(model, tap, images, procedure, checking, seed, computing, progress)
 
 
 def check_layer(
