@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from analyses.shape_texture_images import CLASSES, Images, make_images
 from analyses.trained_networks import PATCH, PATCHES, TEST, Plan, decide, train
 from erf_tools.reliance import filters, measures
-from erf_tools.reliance.suppressions import SUPPRESSIONS, Suppression, suppress, variants
+from erf_tools.reliance.suppressions import SUPPRESSIONS, suppress, variants
 from erf_tools.statistics import wilson_interval
 
 #: What is suppressed; the other filters of texture take longer and say the same of such images.
@@ -30,13 +30,11 @@ _MOST = 256
 _BELOW = 0.1
 
 
-def suppressed_answers(
-    network: nn.Module, images: Images, rows: Sequence[Suppression] = ROWS
-) -> np.ndarray:
+def suppressed_answers(network: nn.Module, images: Images) -> np.ndarray:
     """Return the classes that a network sees, ``[images, 1 + variants]``, of the first images."""
     versions = np.stack(
         [
-            suppress(pixels, rows, f"{number:064x}")
+            suppress(pixels, ROWS, f"{number:064x}")
             for number, pixels in enumerate(as_bytes(images.pixels[:_MOST]))
         ]
     )

@@ -33,8 +33,9 @@ def readable(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(shown)
 
 
-def agreement_matrix(agreement: pd.DataFrame, measure: str = ORDERED_BY[0]) -> pd.DataFrame:
-    """Return Kendall's tau of a measure as text, a row and a column per protocol."""
+def agreement_matrix(agreement: pd.DataFrame) -> pd.DataFrame:
+    """Return Kendall's tau by effective side as text, a row and a column per protocol."""
+    measure = ORDERED_BY[0]
     own = agreement[agreement["measure"] == measure]
     names = list(dict.fromkeys([*own["protocol"], *own["other_protocol"]]))
     taus = tau_matrix(agreement, names, measure)

@@ -182,8 +182,9 @@ def _comparable(one: ERF, other: ERF) -> bool:
     ]
 
 
-def convergence_table(results: Sequence[ERF], measure: str = "effective_side") -> pd.DataFrame:
-    """Return a measure against the number of images: median and 95 % range over samples."""
+def convergence_table(results: Sequence[ERF]) -> pd.DataFrame:
+    """Return the effective side against the number of images: median and range over samples."""
+    measure = "effective_side"
     columns = [*SUBJECT, "images", "measure", "median", "median_low", "median_high"]
     rows = [
         [*result.subject, images, measure, spread.value, spread.low, spread.high]

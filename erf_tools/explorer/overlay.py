@@ -21,6 +21,7 @@ SQUARE, UNIT = "#56B4E9", "#FFFFFF"
 
 _COLOUR_MAP = colormaps["magma"]
 _SHADE = 0.75
+_STEPS = 16
 _SIDE = 448
 
 
@@ -55,9 +56,9 @@ def overlay(answer: Answer, shown: np.ndarray) -> Image.Image:
     return image
 
 
-def scale_colours(steps: int = 16) -> list[str]:
+def scale_colours() -> list[str]:
     """Return the colours of the scale from the faintest to the strongest, as ``#RRGGBB``."""
-    return [to_hex(_COLOUR_MAP(step / (steps - 1))) for step in range(steps)]
+    return [to_hex(colour) for colour in _COLOUR_MAP(np.arange(_STEPS) / (_STEPS - 1))]
 
 
 def data_address(image: Image.Image) -> str:
