@@ -107,9 +107,7 @@ def no_drawing(monkeypatch: pytest.MonkeyPatch) -> None:
 
     for module in (
         "studies.erf",
-        "studies.shape_bias",
-        "studies.reliance",
-        "studies.checks",
+        "studies.written",
         "joined",
     ):
         monkeypatch.setattr(f"erf_tools.{module}.save_figure", leave_empty)

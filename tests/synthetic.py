@@ -104,7 +104,7 @@ def answers(name: str, cues: str = "gray,patch-shuffle", seed: int = 0) -> Suppr
 def reliance_folder(folder: Path, *names: str) -> Path:
     """Write made-up results of ``erf-tools reliance``, without its figures."""
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(reliance, "save_figure", lambda *_: [])
+        patched.setattr("erf_tools.studies.written.save_figure", lambda *_: [])
         results = [answers(name, seed=seed) for seed, name in enumerate(names)]
         reliance.write_reliance(results, folder, Failures())
     return folder

@@ -178,7 +178,7 @@ def test_results_are_found_once_and_in_order(tmp_path: Path) -> None:
     synthetic.erf("last", blob(16, 3)).save(tmp_path / "net" / "stage_10" / "erf.npz")
     found = find_results([tmp_path, tmp_path / "net" / "stage_9" / "erf.npz"], Failures())
     assert [path.parent.name for path in found["erfs"]] == ["stage_9", "stage_10"]
-    assert found.folders == (tmp_path / "bias",)
+    assert found["biases"] == (tmp_path / "bias",)
 
 
 def test_the_command_measures_the_same_again(tmp_path: Path, run_command: Command) -> None:
