@@ -92,6 +92,11 @@ def taken(choices: Iterable[Choice], among: Mapping[str, Any]) -> dict[str, Any]
     }
 
 
+def popped(choices: Iterable[Choice], among: dict[str, Any]) -> dict[str, Any]:
+    """Return the values of some choices among others', which are what is left there."""
+    return {each.name: among.pop(each.name) for each in choices if each.name in among}
+
+
 def values_of(choices: Iterable[Choice], of: object) -> dict[str, Any]:
     """Return what is chosen by an object that has choices as attributes."""
     return {each.name: getattr(of, each.name) for each in choices}

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
-from erf_tools.choices import Choice, choice, declared
+from erf_tools.choices import choice, declared
 from erf_tools.errors import UsageError
 from erf_tools.numbers import LARGEST_BATCH, whole_number
 
@@ -36,17 +34,6 @@ class Computing:
     )
     batch_size: str | int | None = choice("auto", "Images at once.", metavar="auto|N")
     device: str = choice("auto", "auto, cpu, cuda, cuda:1 or mps.", metavar="NAME")
-
-    @classmethod
-    def among(cls, choices: dict[str, Any], of: Iterable[Choice]) -> Computing:
-        """Return what is chosen of it among other choices, which are what is left there.
-
-        Args:
-            choices: all of them.
-            of: what can be chosen.
-        """
-        names = [each.name for each in of if each.name in choices]
-        return cls(**{name: choices.pop(name) for name in names})
 
     def __post_init__(self) -> None:
         if self._asked not in (None, 1) and self.exact:

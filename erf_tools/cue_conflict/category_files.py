@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import msgspec
 from msgspec import Struct
 
-from erf_tools.csv_files import read_index, read_rows
+from erf_tools.csv_files import Row, read_index, read_rows
 from erf_tools.cue_conflict.categories import (
     CATEGORIES,
     CUES,
@@ -162,6 +162,19 @@ def _classes(categories: Mapping[str, _Category]) -> dict[str, list[int]]:
     return found
 
 
+def class_rows(path: Path) -> Iterator[tuple[Row, int]]:
+    """Yield each row of a ``--label-map``, and the index of its class.
+
+    Raises:
+        UsageError: the file is missing or malformed.
+    """
+    for row in read_rows(path, "--label-map", ("index", "category")):
+        index = read_index(row["index"])
+        if index is None:
+            raise UsageError(f"{row.place}: index is {row['index']!r}; it is a number from 0")
+        yield row, index
+
+
 def read_label_map(path: Path, categories: Iterable[str] = CATEGORIES) -> dict[str, list[int]]:
     """Read which class indices belong to which category, for a head that is not ImageNet-1K's.
 
@@ -174,14 +187,12 @@ def read_label_map(path: Path, categories: Iterable[str] = CATEGORIES) -> dict[s
     """
     classes: dict[str, list[int]] = {category: [] for category in categories}
     seen: set[int] = set()
-    for row in read_rows(path, "--label-map", ("index", "category")):
-        category, index = row["category"], read_index(row["index"])
+    for row, index in class_rows(path):
+        category = row["category"]
         if category not in classes:
             raise UsageError(
                 f"{row.place}: {category!r} is no category: {suggestion(category, classes)}"
             )
-        if index is None:
-            raise UsageError(f"{row.place}: index is {row['index']!r}; it is a number from 0")
         if index in seen:
             raise UsageError(f"{row.place}: index {index} is given twice")
         seen.add(index)

@@ -12,7 +12,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from erf_tools.choices import declared, spelled_out
+from erf_tools.choices import declared, popped, spelled_out
 from erf_tools.computing import COMPUTING, Computing
 from erf_tools.cue_conflict.categories import IMAGENET_CLASSES, Categories
 from erf_tools.cue_conflict.choices import Deciding
@@ -58,7 +58,7 @@ def shape_bias(
         UsageError: the stimuli carry no conflict, or something cannot be done as asked.
         ErfToolsError: the network failed.
     """
-    computing = Computing.among(choices, COMPUTING)
+    computing = Computing(**popped(COMPUTING, choices))
     deciding = replace(deciding or Deciding(), **choices)
     found = stimuli if isinstance(stimuli, StimulusSet) else open_stimuli(stimuli)
     if not found.conflict:

@@ -9,7 +9,7 @@ from typing import Any
 from PIL import Image
 from torch import nn
 
-from erf_tools.choices import spelled_out
+from erf_tools.choices import popped, spelled_out
 from erf_tools.computing import COMPUTING, Computing
 from erf_tools.erf.maps import ERF
 from erf_tools.erf.measuring import measurable
@@ -63,7 +63,7 @@ def effective_receptive_field(
         UsageError: something cannot be measured as asked.
         ErfToolsError: the network failed.
     """
-    computing = Computing.among(choices, COMPUTING)
+    computing = Computing(**popped(COMPUTING, choices))
     procedure = (procedure or Procedure()).varied(**choices)
     if not isinstance(images, Selection):
         images = select(images, num_images, order, seed)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
-from erf_tools.choices import Choice, check, choice, declared, values_of
+from erf_tools.choices import Choice, check, choice, declared, popped, values_of
 from erf_tools.erf.protocols import PROTOCOLS, VARIED, Protocol, find_protocol, variation
 from erf_tools.erf.units import check_unit
 from erf_tools.errors import UsageError
@@ -81,7 +81,7 @@ class Procedure:
             TypeError: there is no such choice.
         """
         protocol = choices.pop("protocol", self.protocol)
-        changes = {each.name: choices.pop(each.name, None) for each in declared(Protocol)}
+        changes = popped(declared(Protocol), choices)
         return replace(self, protocol=find_protocol(protocol, **changes), **choices)
 
     @property

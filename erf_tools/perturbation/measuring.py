@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 from torch import nn
 
-from erf_tools.choices import spelled_out
+from erf_tools.choices import popped, spelled_out
 from erf_tools.computing import UNBATCHED, Computing
 from erf_tools.erf.contributions import Contributions
 from erf_tools.erf.gradients import network_and_layer
@@ -69,8 +69,8 @@ def perturbation_erf(
         UsageError: something cannot be checked as asked.
         ErfToolsError: the network failed, or cannot be checked.
     """
-    checking = Checking(**{each.name: choices.pop(each.name, each.default) for each in CHECKING})
-    computing = Computing.among(choices, UNBATCHED)
+    checking = Checking(**popped(CHECKING, choices))
+    computing = Computing(**popped(UNBATCHED, choices))
     procedure = (procedure or Procedure()).varied(**choices)
     if not isinstance(images, Selection):
         images = select(images, num_images, order, seed)

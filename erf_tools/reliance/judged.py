@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from erf_tools.csv_files import read_index, read_rows
 from erf_tools.cue_conflict.categories import CATEGORIES
+from erf_tools.cue_conflict.category_files import class_rows
 from erf_tools.cue_conflict.stimulus_sets import Stimulus, StimulusSet
 from erf_tools.errors import UsageError
 from erf_tools.folders import Remark
@@ -190,9 +190,6 @@ def conflict_images(
 def _read_classes(path: Path) -> dict[str, tuple[int, ...]]:
     """Read the classes of each category of one's own."""
     classes: dict[str, list[int]] = {}
-    for row in read_rows(path, "--label-map", ("index", "category")):
-        index = read_index(row["index"])
-        if index is None:
-            raise UsageError(f"{row.place}: index is {row['index']!r}; it is a number from 0")
+    for row, index in class_rows(path):
         classes.setdefault(row["category"], []).append(index)
     return {category: tuple(indices) for category, indices in classes.items()}

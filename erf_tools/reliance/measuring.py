@@ -10,7 +10,7 @@ from typing import Any
 from PIL import Image
 from torch import nn
 
-from erf_tools.choices import declared, spelled_out
+from erf_tools.choices import declared, popped, spelled_out
 from erf_tools.computing import COMPUTING, Computing
 from erf_tools.images import select
 from erf_tools.models.model import Model, as_model
@@ -57,7 +57,7 @@ def feature_reliance(
         UsageError: no image has a label, or something cannot be done as asked.
         ErfToolsError: the network failed.
     """
-    computing = Computing.among(choices, COMPUTING)
+    computing = Computing(**popped(COMPUTING, choices))
     suppressing = replace(suppressing or Suppressing(), **choices)
     chosen(suppressing.cues)  # before anything is read
     if not isinstance(images, JudgedImages):
