@@ -105,11 +105,7 @@ def no_drawing(monkeypatch: pytest.MonkeyPatch) -> None:
             file.write_bytes(b"")
         return files
 
-    for module in (
-        "studies.erf",
-        "studies.written",
-        "joined",
-    ):
+    for module in ("studies.erf", "studies.written", "joined"):
         monkeypatch.setattr(f"erf_tools.{module}.save_figure", leave_empty)
 
 
