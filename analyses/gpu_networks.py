@@ -28,7 +28,7 @@ from erf_tools.cue_conflict.categories import CATEGORIES
 from erf_tools.cue_conflict.stimuli import open_stimuli
 from erf_tools.erf.gradients import effective_receptive_field
 from erf_tools.erf.maps import ERF
-from erf_tools.erf.measures.squares import area_ratio
+from erf_tools.erf.measures import Measures
 from erf_tools.erf.procedure import Precision, Procedure
 from erf_tools.images import Selection, select
 from erf_tools.models.loading import load_model
@@ -93,9 +93,9 @@ def precision(bench: Bench) -> Iterator[Case]:
             ).map
             exact = found if exact is None else exact
             yield Reading(f"{each}: difference from fp32", apart(found, exact), "of the norm")
-            for share in (0.2, 0.3, 0.5, 0.99):
-                ratio = 100 * area_ratio(found, share)
-                yield Reading(f"{each}: area ratio at {share:.0%}", ratio, "%")
+            for percent in (20, 30, 50, 99):
+                ratio = 100 * getattr(Measures(found), f"linear_{percent}")
+                yield Reading(f"{each}: area ratio at {percent}%", ratio, "%")
 
     sizes = [(name, "random", min(side, 512)) for name, side in bench.large]
     for name, weights, side in [*sizes, (*bench.families[-1], bench.side)]:

@@ -55,9 +55,12 @@ napoleon_use_rtype = False
 napoleon_use_ivar = True
 # What other projects document; there is no network to look it up in a build.
 nitpick_ignore_regex = [
-    ("py:.*", r"(numpy|np|torch|nn|pandas|pd|matplotlib|PIL|Image|msgspec|timm)\..*"),
+    ("py:.*", r"(numpy|np|torch|nn|pandas|pd|matplotlib|PIL|Image|msgspec|timm|ipaddress)\..*"),
     ("py:.*", r"(pathlib|collections|typing|functools|concurrent|contextlib|socket|abc)\..*"),
-    ("py:class", r"Path|Figure|ExitStack|.*\[.*"),  # the last: halves of a type with a comma
+    (
+        "py:class",
+        r"Path|Figure|ExitStack|RecordedResult|.*\[.*",
+    ),  # the last: halves of a type with a comma
     # Variables of types, and what lies in analyses, of which only the docstrings are shown.
     ("py:.*", r"erf_tools\.(.*\._\w+|studies\.\w+\.\w*Result|sweep\.task\.Table)"),
     ("py:(func|class|data)", r"analyses\..*"),

@@ -7,8 +7,8 @@ from typing import Any
 from tqdm import tqdm
 
 
-def progress_bar(shown: bool, **settings: Any) -> tqdm:
-    """Return a bar of images, or of another ``unit``; for the settings see :class:`tqdm.tqdm`.
+def progress_bar(shown: bool, **settings: Any) -> Any:
+    """Return a bar of images, or of another ``unit``, with tqdm's settings.
 
     Args:
         shown: show it, if there is a terminal.

@@ -148,7 +148,7 @@ def marked_low(texts: Iterable[str], low: Iterable[bool]) -> list[str]:
 
 
 def interval_columns(*names: str) -> list[str]:
-    """Return the columns of values with intervals, as :meth:`Estimate.columns` names them."""
+    """Return the columns of values with intervals; see :class:`~erf_tools.statistics.Estimate`."""
     return [column for name in names for column in Estimate(nan).columns(name)]
 
 

@@ -75,7 +75,7 @@ def effective_receptive_field(
 
 
 def network_and_layer(model: Model | nn.Module, layer: str | Tap | None) -> tuple[Model, Tap]:
-    """Return the network and the layer that :func:`effective_receptive_field` is asked for.
+    """Return the network and the layer that are asked for.
 
     Raises:
         UsageError: it cannot be measured, or has no such layer.
