@@ -57,10 +57,8 @@ napoleon_use_ivar = True
 nitpick_ignore_regex = [
     ("py:.*", r"(numpy|np|torch|nn|pandas|pd|matplotlib|PIL|Image|msgspec|timm|ipaddress)\..*"),
     ("py:.*", r"(pathlib|collections|typing|functools|concurrent|contextlib|socket|abc)\..*"),
-    (
-        "py:class",
-        r"Path|Figure|ExitStack|RecordedResult|.*\[.*",
-    ),  # the last: halves of a type with a comma
+    # The last: halves of a type with a comma.
+    ("py:class", r"Path|Figure|ExitStack|RecordedResult|.*\[.*"),
     # Variables of types, and what lies in analyses, of which only the docstrings are shown.
     ("py:.*", r"erf_tools\.(.*\._\w+|studies\.\w+\.\w*Result|sweep\.task\.Table)"),
     ("py:(func|class|data)", r"analyses\..*"),
