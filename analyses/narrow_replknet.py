@@ -32,8 +32,9 @@ def narrow(variant: str) -> Variant:
     return replace(VARIANTS[variant], channels=_CHANNELS)
 
 
-def photographs(number: int = _SETTLED_ON, side: int = _SETTLED_AT) -> Tensor:
+def photographs(number: int | None = None, side: int | None = None) -> Tensor:
     """Return built-in photographs as a network wants them, ``[number, 3, side, side]``."""
+    number, side = number or _SETTLED_ON, side or _SETTLED_AT
     images = select("builtin", number).images
     size, own = (side, side), erf_tools.Preprocessing()
     pixels = np.stack([np.asarray(warped(image.open(), size)) for image in images])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Iterable, Mapping
+from functools import cache
 from importlib import metadata
 from typing import Any
 
@@ -16,7 +17,7 @@ def versions(packages: Iterable[str] = _PACKAGES) -> dict[str, str]:
     found = {"python": platform.python_version()}
     for package in packages:
         try:
-            found[package] = metadata.version(package)
+            found[package] = _version(package)
         except metadata.PackageNotFoundError:
             found[package] = "not installed"
     return found
@@ -30,3 +31,8 @@ def run_record(images: Mapping[str, Any], device: str) -> dict[str, Any]:
         device: its name.
     """
     return {"images": images, "device": device, "versions": versions()}
+
+
+@cache
+def _version(package: str) -> str:
+    return metadata.version(package)  # reads files each time

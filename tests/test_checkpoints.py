@@ -134,7 +134,7 @@ def test_trained_weights_of_the_packages_recognise_photographs(
     assert model.weights.kind == "pretrained"
     size, inner = 256, model.preprocessing.size
     right = 0
-    files = sorted(natural_images.iterdir())
+    files = sorted(natural_images.iterdir())[::3]
     for file in files:
         image = Image.open(file).convert("RGB")
         scale = size / 224 * inner / min(image.size)

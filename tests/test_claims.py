@@ -19,6 +19,7 @@ from analyses import (
     erf_table,
     identity_shortcut,
     kernel_cost,
+    narrow_replknet,
     perturbation,
     shape_bias_figure,
     small_maps,
@@ -436,7 +437,8 @@ def test_downstream_says_what_its_numbers_say(tmp_path: Path) -> None:
     save_figure(downstream.draw(table), tmp_path / "figure", {})
 
 
-def test_kernels_are_read_from_the_backbones_name() -> None:
+def test_kernels_are_read_from_the_backbones_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(narrow_replknet, "_SETTLED_ON", 1)
     small, large = (
         downstream.measure_kernels(f"RepLKNet {kernels}", 128, 1)["effective_side"]
         for kernels in ("3-3-3-3", "13-13-13-13")

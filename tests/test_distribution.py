@@ -14,10 +14,15 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 
-#: The program, whose demo looks at smaller images.
+#: The program, whose demo looks at smaller images with narrower networks.
 DEMO = """
-from erf_tools.cli import demo, main
+from dataclasses import replace
 
+from erf_tools.cli import demo, main
+from erf_tools.models.replknet import VARIANTS
+
+for name, variant in VARIANTS.items():
+    VARIANTS[name] = replace(variant, channels=(16, 32, 64, 128))
 demo._DEMO_RESOLUTION = 96
 main()
 """

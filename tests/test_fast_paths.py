@@ -43,8 +43,8 @@ def small_timm(name: str, **arguments: object) -> Callable[[], nn.Module]:
 
 NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "replknet": small_replknet,
-    "resnet": small_timm("resnet14t"),
-    "resnet-d": small_timm("resnet18d"),
+    "resnet": small_timm("resnet14t", layers=(1, 1, 1, 1)),
+    "resnet-d": small_timm("resnet18d", layers=(1, 1, 1, 1)),
     "resnext": small_timm("resnext26ts"),
     "repvgg": small_timm("repvgg_a0"),
     "convnext": small_timm("convnext_atto", depths=(1, 1, 2, 1), dims=(8, 16, 24, 32)),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -42,9 +43,7 @@ def find_labels(images: Sequence[SourceImage], table: Path | None = None) -> dic
         UsageError: the table cannot be read, lacks a column, has an unknown label, names an image
             twice, names several images at once, or none.
     """
-    synsets = {
-        synset: ImageNetClass(index) for index, synset in enumerate(ImageNetInfo().label_names())
-    }
+    synsets = _synsets()
     listed = _read_table(table, synsets) if table else {}
     labels: dict[str, int] = {}
     named: dict[str, str] = {}
@@ -67,6 +66,13 @@ def find_labels(images: Sequence[SourceImage], table: Path | None = None) -> dic
             f"{images[0].name}"
         )
     return labels
+
+
+@cache
+def _synsets() -> Mapping[str, ImageNetClass]:
+    """Return the class of each synset of ImageNet-1K."""
+    names = ImageNetInfo().label_names()
+    return {synset: ImageNetClass(index) for index, synset in enumerate(names)}
 
 
 def _read_table(path: Path, synsets: Mapping[str, int]) -> dict[str, int]:
