@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import signal
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -54,6 +55,15 @@ def drawn_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
         path.write_text(f"{len(figure.axes)} {sorted(options)}")
 
     monkeypatch.setattr(Figure, "savefig", write)
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """A process that is forked has none of the threads that OpenMP would wait for."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture
