@@ -18,8 +18,7 @@ class Computing:
         exact: plainly, image by image. Else faster ways are taken where they pay: norms folded into
             weights, only what the unit sees, several images at once. They are compared with plain
             computation on two of the images, and not used where they differ by more than rounding.
-            And what was found out about an architecture before, its receptive fields and the ways
-            that are right for it, is taken from the cache, and tried.
+            And receptive fields that were found before are taken from the cache.
         batch_size: images at once; ``auto`` or ``None`` is as many as are fast. On CUDA a batch
             that does not fit is halved.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps``. ``auto`` is CUDA where there is

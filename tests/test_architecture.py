@@ -13,6 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrizations import weight_norm
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from erf_tools import load_model
 from erf_tools.features.architecture import architecture_sha256
@@ -91,6 +93,14 @@ def test_relatives_differ() -> None:
     assert len(set(digests)) == len(networks)
 
 
+class OwnPartial(partial):
+    """It may do something else with what it holds."""
+
+
+class OwnTensor(Tensor):
+    """Likewise."""
+
+
 class Own(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         return images
@@ -100,6 +110,8 @@ UNTOLD: dict[str, object] = {
     "a part of one's own": Own(),
     "a function of one's own": lambda x: x,
     "it with arguments": partial(lambda x: x, 1),
+    "a partial of one's own": OwnPartial(F.relu),
+    "a tensor of one's own": torch.zeros(3).as_subclass(OwnTensor),
     "a method": Own().forward,
     "a class": Own,
     "deep inside": [{"deep": (Own(),)}],
@@ -115,6 +127,41 @@ def test_what_cannot_be_told_apart_has_no_digest(held: str) -> None:
     assert architecture_sha256(network) is None
 
 
+#: Each changes what every network does.
+REPLACED = {
+    "a function of torch": (torch, "relu"),
+    "a function of torch.nn": (F, "conv2d"),
+    "a method of tensors": (Tensor, "relu"),
+}
+
+
+@pytest.mark.parametrize("what", REPLACED)
+def test_with_a_function_in_place_of_torchs_there_is_none(
+    what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    owner, name = REPLACED[what]
+    original = getattr(owner, name)
+    monkeypatch.setattr(owner, name, lambda *inputs, **options: original(*inputs, **options))
+    assert architecture_sha256(plain()) is None
+
+
+class OwnFunctions(TorchFunctionMode):
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        return func(*args, **(kwargs or {}))
+
+
+class OwnOperations(TorchDispatchMode):
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("mode", [OwnFunctions, OwnOperations])
+def test_inside_of_a_mode_there_is_none(mode: type) -> None:
+    with mode():
+        assert architecture_sha256(plain()) is None
+    assert architecture_sha256(plain()) is not None
+
+
 def larger(part: nn.Conv2d, images: Tensor) -> Tensor:
     return F.conv2d(images, part.weight, padding=part.padding)[..., 1:, 1:]
 
@@ -126,6 +173,9 @@ def test_code_that_was_put_in_place_of_a_librarys_is_seen(monkeypatch: pytest.Mo
         assert architecture_sha256(plain()) is None
     with monkeypatch.context() as patched:
         patched.setattr(nn.Conv2d, "forward", torch.no_grad()(larger))
+        assert architecture_sha256(plain()) is None
+    with monkeypatch.context() as patched:
+        patched.setattr(nn.Conv2d, "forward", functools.partialmethod(larger))
         assert architecture_sha256(plain()) is None
     network = plain()
     network[0].forward = functools.wraps(network[0].forward)(lambda images: images)

@@ -48,7 +48,7 @@ def rewrite(cache: Path, **changed: Any) -> None:
     """Change what is kept of the last map."""
     for file in cache.iterdir():
         kept = json.loads(file.read_text())
-        kept["found"]["fields"][-1] |= changed
+        kept["fields"][-1] |= changed
         file.write_text(json.dumps(kept))
 
 
@@ -163,7 +163,7 @@ def test_they_are_those_that_a_search_finds(cache: Path, name: str, size: int) -
         assert remembered_fields(module, read, sides, fixed, taps) == searched
     (file,) = cache.iterdir()
     kept = json.loads(file.read_text())
-    kept["found"]["fields"][0]["unbounded"] = "as it was kept"
+    kept["fields"][0]["unbounded"] = "as it was kept"
     file.write_text(json.dumps(kept))
     (again,) = remembered_fields(module, read, sides, fixed, taps)
     assert again.unbounded == "as it was kept"

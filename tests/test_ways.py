@@ -283,6 +283,21 @@ def test_rounding_is_told_from_faults(change: str, wrong: bool) -> None:
     assert difference < 5e-3
 
 
+def test_a_map_where_the_plain_one_is_zero_is_wrong() -> None:
+    """As of a dark image whose batch is normalised by a bright one."""
+    network = nn.Sequential(
+        nn.Conv2d(3, 4, 3, 2, 1, bias=False),
+        nn.BatchNorm2d(4, track_running_stats=False),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+    ).eval()
+    nn.init.constant_(network[1].bias, -0.5)
+    images = [Image.new("RGB", (48, 48), (128, 128, 128)), *photographs(8, 48)[1:]]
+    found = measured(network.double(), images, batch_size=4)
+    assert "images see each other" in found.runs[0]["refused"]
+    assert relative(found.map, literal_loop(network, images)) < 1e-9
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
 @pytest.mark.parametrize("name", ["layer norm", "softmax", "colours cancel"])
 def test_gradients_that_cancel_are_zero(name: str, dtype: torch.dtype) -> None:

@@ -19,10 +19,8 @@ from erf_tools.erf.protocols import Protocol
 from erf_tools.erf.units import Position, central_unit, unit_positions
 from erf_tools.erf.ways import PLAIN, Sight, UnitValues, Way
 from erf_tools.errors import ErfToolsError
-from erf_tools.features.architecture import architecture_sha256
 from erf_tools.features.behaviour import Behaviour
 from erf_tools.features.dataflow import observe
-from erf_tools.features.findings import Finding
 from erf_tools.features.proof import proven
 from erf_tools.features.reading import read_maps
 from erf_tools.features.taps import Tap
@@ -109,7 +107,7 @@ class Contributions:
         fixed_size: the network takes no other size.
         fast: prepare faster ways than the plain one. Whether they give the same is for the caller
             to prove; see :mod:`erf_tools.erf.ways`.
-        remembered: take from the cache what was found out about the architecture before.
+        remembered: take receptive fields from the cache, where they were found before.
 
     Attributes:
         network: ``module``.
@@ -119,7 +117,7 @@ class Contributions:
             modules that take them, in order; empty where nothing is prepared.
         size: of the images.
         units: of each layer by its index; all are known from the first plain pass on, or by
-            :meth:`values`.
+            :meth:`choose_units`.
         fastest: what was prepared.
     """
 
@@ -137,7 +135,6 @@ class Contributions:
         self._procedure, self.size = procedure, size
         self._protocols: tuple[Protocol, ...] = (procedure.protocol,)
         self._patches = hasattr(module, "patch_embed")
-        self._architecture = architecture_sha256(module) if fast and remembered else None
         fast = fast and not fixed_size
 
         def read_from(network: nn.Module, images: Tensor) -> list[Tensor]:
@@ -188,30 +185,15 @@ class Contributions:
         return self.units[index]
 
     @torch.no_grad()
-    def values(self, inputs: Tensor, behaviour: Behaviour | None = None) -> list[UnitValues]:
-        """Return what each layer's units make of images, by a plain pass without gradients.
+    def choose_units(self, inputs: Tensor) -> None:
+        """Have the units of all layers known, by a pass without gradients.
 
         Args:
             inputs: normalised images ``[N, 3, height, width]``.
-            behaviour: what the network does with the images is added to it.
         """
-        maps = Pass(self.network, inputs).features([layer.tap for layer in self.layers], behaviour)
-        return [
-            UnitValues.read(features, self._chosen(index, tuple(features.shape[1:])).positions)
-            for index, features in enumerate(maps)
-        ]
-
-    def proof(self, way: Way) -> Finding:
-        """Return whether a way was found right for networks of this architecture, measured so."""
-        return Finding(
-            "ways",
-            self._architecture,
-            [layer.tap for layer in self.layers],
-            self.size,
-            procedure=self._procedure.record(),
-            protocols=[protocol.record() for protocol in self._protocols],
-            way=[way.folded, sorted(way.cones), way.together],
-        )
+        taps = [layer.tap for layer in self.layers]
+        for index, features in enumerate(Pass(self.network, inputs).features(taps)):
+            self._chosen(index, tuple(features.shape[1:]))
 
     def looking_from(self, unit: str) -> Contributions:
         """Return the same layers seen from other units, without cones, which are those of units.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from erf_tools.erf.contributions import Contributions
-from erf_tools.erf.ways import PLAIN, Sight, UnitValues, Way, differs, pays, values_differ
+from erf_tools.erf.ways import PLAIN, Sight, Way, differs, pays
 from erf_tools.features.behaviour import Behaviour
 from erf_tools.features.copies import random_states_kept
 from erf_tools.features.state import State
@@ -32,16 +32,15 @@ class Course:
         way: how maps are computed now.
         refused: why another way is not used; empty if all that was tried was right.
         differences: of maps from the plain ones, relative, for each layer the largest; empty
-            where none were compared.
+            without proof.
     """
 
     def __init__(self, contributions: Contributions, way: Way, coarse: bool) -> None:
         self._contributions = contributions
         self._coarse = coarse
         self._plain: dict[int, list[Sight]] = {}
-        self._values: list[UnitValues] | None = None  # of the first image, plain
         self._begun = self._settled = State(contributions.network, weights=False)
-        self._proven, self._trusted = 0, True
+        self._proven = 0
         self.way = way
         self.refused = ""
         self.differences: list[float] = []
@@ -61,11 +60,7 @@ class Course:
                 return
         behaviour = Behaviour()
         try:
-            with self._exactly():
-                if self._known():
-                    self._values = self._contributions.values(first, behaviour)
-                else:
-                    self._plain[0] = self._contributions.look(first, PLAIN, True, behaviour)
+            self._of_plain(first, 0, behaviour)
         except torch.OutOfMemoryError:
             raise
         except Exception:  # not to be watched, as compiled code; or it fails without that too
@@ -118,8 +113,7 @@ class Course:
     def holds(self, inputs: Tensor, sights: list[Sight] | None, done: int) -> bool:
         """Tell whether a batch agrees with plain computation; if not, switch to a slower way.
 
-        The first image is compared, and one more: the last of its batch or of the next. Of a way
-        that was right for the architecture before, only what units make of the first is. After
+        The first image is compared, and one more: the last of its batch or of the next. After
         ``False`` all images have to be looked at again.
 
         Args:
@@ -131,12 +125,6 @@ class Course:
             return True
         if self._coarse and sights is not None:
             sights = self.look(inputs.detach(), exact=True)
-        if not done and sights is not None and self._values and self._known():
-            own = [sight.of(0) for sight in sights]
-            if not any(map(values_differ, own, self._values)):
-                self._proven = _PROOFS
-                return True
-        self._trusted = False
         last = len(inputs) - 1
         for place in (last,) if done else dict.fromkeys((0, last)):
             image = inputs.detach()[place : place + 1]
@@ -148,21 +136,16 @@ class Course:
                 self._slow_down(image, plain, wrong, together=len(inputs) > 1)
                 return False
             self._proven += 1
-        if self._proven == _PROOFS:
-            self._contributions.proof(self.way).keep(differences=self.differences)
         return True
 
-    def _exactly(self) -> AbstractContextManager[object]:
-        return tf32_allowed(False) if self._coarse else nullcontext()
-
-    def _known(self) -> bool:
-        """Tell whether the way was right for the architecture before, and nothing spoke against."""
-        return self._trusted and bool(self._contributions.proof(self.way).known)
-
-    def _of_plain(self, image: Tensor, index: int) -> list[Sight]:
+    def _of_plain(
+        self, image: Tensor, index: int, behaviour: Behaviour | None = None
+    ) -> list[Sight]:
         if index not in self._plain:
-            with self._exactly():
-                self._plain[index] = self._contributions.look(image.clone(), exact=True)
+            with tf32_allowed(False) if self._coarse else nullcontext():
+                self._plain[index] = self._contributions.look(
+                    image.clone(), exact=True, behaviour=behaviour
+                )
         return self._plain[index]
 
     def _wrong(self, found: list[Sight] | None, plain: list[Sight]) -> dict[int, float]:

@@ -4,9 +4,7 @@
 what the units see, and several images at once give the same to rounding in most networks. They do
 not where a network uses batch statistics at inference, tells its units where they are, or scales
 gradients in a hook. So whatever is used is compared with plain maps of two of the images that are
-measured, at their full size; if it differs, it is not used for any of them. Where it was right for
-networks of the same architecture, measured in the same way, the units' values of the first image
-are compared, by a plain pass without gradients; if they differ, so are the maps, as before.
+measured, at their full size; if it differs, it is not used for any of them.
 
 Rounding is told from a fault by both the units' values and the maps. Values differ by about 1e-5 of
 what a channel varies by; a network that computes something else differs by far more in some of its
@@ -28,7 +26,7 @@ from erf_tools.erf.units import Position
 #: With fewer images nothing but the plain way is prepared.
 FEW = 8
 
-#: How many plain maps two checks and the preparation of a faster way take the time of, at most.
+#: How many plain maps two checks and the preparation of a faster way take the time of.
 _COST = 3.0
 
 #: Share of the plain time that remains, roughly, where norms are folded or images taken together.
@@ -163,8 +161,10 @@ def _relative(found: Tensor, plain: Tensor) -> float:
     """Return the difference in norm, relative to ``plain``; 0 of two maps that are both NaN."""
     if not plain.isfinite().all():
         return 0.0 if torch.equal(found.isfinite(), plain.isfinite()) else torch.inf
-    difference = float((found - plain).norm())
-    return difference / float(plain.norm()) if difference else 0.0
+    difference, size = float((found - plain).norm()), float(plain.norm())
+    if not size:
+        return torch.inf if difference else 0.0
+    return difference / size
 
 
 def _of_values(found: Tensor, plain: Tensor, spread: Tensor) -> Tensor:

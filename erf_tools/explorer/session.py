@@ -232,7 +232,7 @@ class Session:
         inputs = normalise(pixels[None], own.mean, own.std, target, dtype)
         contributions = loaded.ready(layer, fast=False)
         if not contributions.units:
-            contributions.values(inputs)
+            contributions.choose_units(inputs)
         units = contributions.units[0]
         rows, columns = units.shape[1:]
         pixel = tuple(share * length - 0.5 for share, length in zip(point, size, strict=True))

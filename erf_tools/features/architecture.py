@@ -9,7 +9,7 @@ import sys
 import sysconfig
 from collections.abc import Mapping
 from contextlib import suppress
-from functools import cache, partial
+from functools import cache, partial, partialmethod
 from importlib import metadata
 from pathlib import Path
 from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, ModuleType
@@ -51,17 +51,24 @@ def architecture_sha256(module: nn.Module) -> str | None:
     """Return a digest that two networks share only if they compute alike, given the same weights.
 
     It is of the classes of all parts, of what they hold (numbers, functions, integer buffers, hooks
-    and modes), and of the shapes, types and devices of their weights. Single integers in buffers,
-    which are counters mostly, and what was set on a tensor are not in it.
+    and modes), and of the shapes and types of their weights. Single integers in buffers, which are
+    counters mostly, and what was set on a tensor are not in it.
 
     Returns:
         ``None`` where a network holds something that cannot be told from another of its kind: code
         that is of none of the libraries with versions, or was put in place of theirs, or an open
-        file.
+        file. Likewise where hooks of all networks, modes or other functions in place of torch's
+        change what every network does.
     """
     if any(vars(nn.modules.module)[name] for name in _GLOBAL_HOOKS):
         return None
+    if torch._C._len_torch_function_stack() or torch._C._len_torch_dispatch_stack():
+        return None
     try:
+        for owner in (torch, nn.functional, Tensor):
+            for name, value in vars(owner).items():
+                if isinstance(value, FunctionType) and not name.startswith("_"):
+                    _check_code(value)
         said = _Description().of(module)
     except Exception:  # objects refuse to be looked into in any way they like
         return None
@@ -83,7 +90,7 @@ class _Description:
             return ("again", self._places[id(value)][0])
         self._places[id(value)] = len(self._places), value
         if isinstance(value, Tensor):
-            return _tensor(value)
+            return (self._class(type(value)), *_tensor(value))
         if isinstance(value, np.ndarray) and not value.dtype.hasobject:
             return ("array", value.shape, str(value.dtype), _digest(value))
         if isinstance(value, type):
@@ -97,7 +104,8 @@ class _Description:
         if isinstance(value, MethodType):
             return ("method", self.of(value.__func__), self.of(value.__self__))
         if isinstance(value, partial):
-            return ("partial", *map(self.of, (value.func, value.args, value.keywords)))
+            parts = (type(value), value.func, value.args, value.keywords)
+            return ("partial", *map(self.of, parts))
         if isinstance(value, Mapping):
             pairs = tuple((self.of(key), self.of(item)) for key, item in value.items())
             return (self._class(type(value)), pairs, self._attributes(value))
@@ -158,6 +166,8 @@ def _name(value: Any) -> str:
 def _check_code(value: Any) -> None:
     """See that a function, and what it is wrapped around, is written where a library is."""
     while value is not None:
+        if isinstance(value, (partial, partialmethod)):
+            value = value.func
         value = getattr(value, "__func__", value)  # of a class or static method
         if isinstance(value, FunctionType) and not _is_released(value.__code__.co_filename):
             raise _UnknownError(f"{value} is of {value.__code__.co_filename}")
@@ -206,10 +216,7 @@ def _constant(value: Any) -> Any:
 
 
 def _tensor(tensor: Tensor) -> tuple[Any, ...]:
-    said = (
-        *(type(tensor).__name__, tuple(tensor.shape), tensor.device.type),
-        *(str(tensor.dtype), str(tensor.layout)),
-    )
+    said = (tuple(tensor.shape), str(tensor.dtype), str(tensor.layout))
     # Tables of positions and masks are part of a network's form, counters are not.
     if tensor.is_floating_point() or tensor.is_complex() or not tensor.ndim:
         return said
