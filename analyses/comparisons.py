@@ -153,7 +153,7 @@ def as_published(module: nn.Module) -> nn.Module:
     network = copy.deepcopy(module)
     for part in network.modules():
         if type(part) is DepthwiseConv2d:
-            part.__class__ = nn.Conv2d
+            part.__class__ = nn.Conv2d  # type: ignore[assignment]
     return network.eval().requires_grad_(True)
 
 

@@ -115,7 +115,8 @@ def draw(table: pd.DataFrame) -> Figure:
 def _draw_scores(axes: Axes, table: pd.DataFrame, score: str, label: str) -> None:
     groups = list(table.groupby("group", sort=False))
     for (group, own), colour, marker in zip(groups, COLOURS, _MARKERS, strict=False):
-        style = {"marker": marker, "color": colour, "markersize": 4, "linestyle": "none"}
+        style: dict[str, Any] = {"marker": marker, "color": colour, "markersize": 4}
+        style["linestyle"] = "none"
         axes.plot([], [], label=group, **style)
         for row in own.dropna(subset=score).itertuples():
             place = (row.imagenet, getattr(row, score))
@@ -144,8 +145,10 @@ def _draw_gains(axes: Axes, ablation: pd.DataFrame) -> None:
         ("imagenet", COLOURS[4], "v", "gain on ImageNet"),
     ):
         gains = ablation[score] - ablation[score].iloc[0]
-        sides, style = ablation["effective_side"], {"marker": marker, "markersize": 4}
-        axes.plot(sides, gains, color=colour, label=label, linewidth=1.2, **style)
+        sides = ablation["effective_side"]
+        axes.plot(
+            sides, gains, color=colour, label=label, linewidth=1.2, marker=marker, markersize=4
+        )
     axes.set_xlabel("effective side at 1024, pixels")
     axes.set_ylabel("points over 3x3 kernels")
     draw_grid(axes)

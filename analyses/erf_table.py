@@ -97,7 +97,7 @@ def draw(results: tuple[ERF, ...], table: pd.DataFrame) -> Figure:
     """Draw the maps as the paper does, and below them the ratios, published and measured."""
     with own_style():
         figure = Figure(figsize=(PAGE, PAGE * 0.68), layout="constrained")
-        above, below = figure.subfigures(2, 1, height_ratios=(1, 1.15))
+        (above,), (below,) = figure.subfigures(2, 1, squeeze=False, height_ratios=(1, 1.15))
         panels = above.subplots(1, len(results), squeeze=False)[0]
         image = None
         for axes, result in zip(panels, results, strict=True):

@@ -205,6 +205,9 @@ def _strangers(draw: random.Random) -> nn.Module:
     def hooked(block: Any, x: Tensor) -> Tensor:
         return block.norm(block.conv(x))
 
+    def without_sign(_part: nn.Module, into: Any, _of: Any) -> tuple[Tensor]:
+        return (into[0].abs(),)
+
     forward = draw.choice([mixed, detached, counted, hooked])
     block = Block(forward, conv=_same(draw), norm=nn.BatchNorm2d(_WIDTH))
     if forward is hooked:
@@ -212,9 +215,7 @@ def _strangers(draw: random.Random) -> nn.Module:
         if kind == "forward":
             block.get_submodule("conv").register_forward_hook(lambda _part, _in, out: 2 * out)
         else:
-            block.get_submodule("norm").register_full_backward_hook(
-                lambda _part, into, _of: (into[0].abs(),)
-            )
+            block.get_submodule("norm").register_full_backward_hook(without_sign)
     return block
 
 

@@ -108,7 +108,8 @@ def replknet(shortcut: bool, small_kernel: bool, images: Tensor) -> RepLKNet:
     network = untrained(_NARROW if small_kernel else replace(_NARROW, small_kernel=None))
     if not shortcut:
         for stage in network.stages:
-            stage.blocks = nn.ModuleList(WithoutShortcut(block) for block in stage.blocks)
+            blocks = map(WithoutShortcut, stage.get_submodule("blocks").children())
+            stage.blocks = nn.ModuleList(blocks)
     return settle(network, images)
 
 

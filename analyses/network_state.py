@@ -33,5 +33,5 @@ def identities(network: nn.Module) -> list[int]:
 
 def random_states() -> list[Any]:
     """Return the random states of Python, NumPy and torch."""
-    numbers = np.random.get_state()
-    return [random.getstate(), numbers[1].tobytes(), numbers[2:], state(torch.get_rng_state())]
+    _, keys, *rest = np.random.get_state(legacy=True)
+    return [random.getstate(), np.asarray(keys).tobytes(), rest, state(torch.get_rng_state())]

@@ -158,8 +158,8 @@ def write_reliance_coverage(output: Path, samples: int) -> None:
         ),
     ]
     shown = _readable(table)
-    setting = {"samples": samples, "networks": NETWORKS, "share": _IMAGE}
-    publish(output, "reliance_coverage", table, shown, remarks, _drawn(table), setting)
+    whole = {"samples": samples, "networks": NETWORKS, "share": _IMAGE}
+    publish(output, "reliance_coverage", table, shown, remarks, _drawn(table), whole)
 
 
 def _case(images: int, stimuli: bool) -> str:

@@ -132,7 +132,8 @@ def answers(makers: list[DecisionMaker]) -> pd.DataFrame:
     rows = []
     for ordering in ORDERINGS:
         sign = "about as" if ordering.alike else "more than"
-        row = {"claim": f"{ordering.larger} {sign} {ordering.smaller}", "verdict": "not measured"}
+        claim = f"{ordering.larger} {sign} {ordering.smaller}"
+        row: dict[str, Any] = {"claim": claim, "verdict": "not measured"}
         pair = [names.get(ordering.larger), names.get(ordering.smaller)]
         for found in table.itertuples():
             if {found.model, found.other} != set(pair):

@@ -107,7 +107,7 @@ def weigh(photographs: int, groups: int) -> dict[str, Any]:
     frame, ones = Frame(sides), [1] * groups
     sums = image_sums(maps, frame)
     total = maps.sum(axis=0, dtype=np.float64)
-    intervals = processor_time(partial(Sample.of_groups, total, maps, ones, sums, frame))
+    intervals = processor_time(partial(Sample.of_groups, total, list(maps), ones, sums, frame))
     weights, write = {}, 0.0
     for name in _WEIGHED:
         model = load_model(name, "random", resolution=DEFAULT_RESOLUTION)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -128,6 +129,10 @@ def count_network(name: str) -> dict[str, Any]:
     return row
 
 
+def _counted(names: Sequence[str]) -> dict[str, Any]:
+    return {"rows": [count_network(name) for name in names]}
+
+
 def count(names: Sequence[str], output: Path) -> pd.DataFrame:
     """Return a row per network; see :func:`count_network`."""
     rows = []
@@ -136,7 +141,7 @@ def count(names: Sequence[str], output: Path) -> pd.DataFrame:
         found = kept(
             output / "counts" / f"{part[0]}.json",
             {"networks": list(part), "resolution": DEFAULT_RESOLUTION},
-            lambda part=part: {"rows": [count_network(name) for name in part]},
+            partial(_counted, part),
         )
         rows += found["rows"]
     return pd.DataFrame(rows)

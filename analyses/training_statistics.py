@@ -109,14 +109,14 @@ def findings(runs: pd.DataFrame, differences: pd.DataFrame) -> list[str]:
         said.append(
             f"What {what} adds ({larger} minus {smaller}, label from {cue}): {', '.join(parts)}."
         )
-    form = "{:+.2f}".format
+    signed = "{:+.2f}".format
     for cue, own in runs.groupby("cue", sort=False):
-        found = [
-            f"{MEASURES[measure][1]} {estimate_text(rank_correlation(own, measure), form)}"
+        correlations = [
+            f"{MEASURES[measure][1]} {estimate_text(rank_correlation(own, measure), signed)}"
             for measure in ("shape_bias", "global_shape", "local_shape", "texture")
         ]
         said.append(
             f"Rank correlation of effective side over the {own['design'].nunique()} networks "
-            f"(label from {cue}) with {', '.join(found)}."
+            f"(label from {cue}) with {', '.join(correlations)}."
         )
     return said

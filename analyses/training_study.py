@@ -182,9 +182,10 @@ def _kept_run(
     task: tuple[Cue, int, Design], plan: Plan, output: Path, device: torch.device
 ) -> dict[str, Any]:
     cue, seed, design = task
-    setting = {"design": asdict(design), "cue": cue, "seed": seed, "device": device.type}
-    setting["measures"] = list(MEASURES)
-    setting |= _sizes(plan)
+    setting = {
+        **{"design": asdict(design), "cue": cue, "seed": seed, "device": device.type},
+        **{"measures": list(MEASURES), **_sizes(plan)},
+    }
     name = re.sub(r"\W+", "-", design.name.lower())
     found = programs.kept(
         output / "runs" / f"{cue}-{seed}-{name}.json",
