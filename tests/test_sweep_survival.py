@@ -20,6 +20,7 @@ import pandas as pd
 import pytest
 import sweep_studies
 from conftest import Command
+from PIL import Image
 from sweep_studies import (
     LAYERS,
     WORK,
@@ -37,6 +38,7 @@ from erf_tools.computing import Computing
 from erf_tools.erf.gradients import measure_layers
 from erf_tools.erf.maps import ERF
 from erf_tools.erf.procedure import Procedure
+from erf_tools.erf.ways import FEW
 from erf_tools.errors import ErfToolsError, OutputError
 from erf_tools.failures import Failures
 from erf_tools.files import locked, write_text
@@ -192,6 +194,27 @@ def test_a_result_or_a_part_that_is_damaged_is_made_again(study: Path) -> None:
     damaged.write_bytes(b"PK\x03\x04 cut off")
     assert not sweep(study, "damaged").failures
     assert results(Path("damaged")) == before
+
+
+def test_faster_ways_give_the_same_bits_whatever_was_measured_before(study: Path) -> None:
+    """Eight images and more are computed by ways that are proven, in each shard anew."""
+    generator = np.random.default_rng(1)
+    for number in range(6, 2 * FEW):
+        pixels = generator.integers(0, 256, (24, 32, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(f"images/{number}.png")
+    text = study.read_text().replace("count = 6", f"count = {2 * FEW}")
+    text = text.replace("shard = 2", f"shard = {FEW}").replace("= 32", "= 128")
+    study.write_text(text)
+
+    def backwards(units: Sequence[Unit], output: Path) -> Iterator[Outcome]:
+        return here(units[::-1], output)
+
+    for output, perform in (("first", here), ("second", here), ("backwards", backwards)):
+        assert not coordinator.sweep(read_study(study), Path(output), perform).failures
+    (run,) = ERF.load("first/erf/ding2022/networks_three/erf.npz").runs
+    assert run["cone"]
+    assert run["folded"]
+    assert results(Path("first")) == results(Path("second")) == results(Path("backwards"))
 
 
 def test_killed_twenty_times_it_gives_the_same_bits(study: Path) -> None:
