@@ -115,8 +115,12 @@ def draw(table: pd.DataFrame) -> Figure:
 def _draw_scores(axes: Axes, table: pd.DataFrame, score: str, label: str) -> None:
     groups = list(table.groupby("group", sort=False))
     for (group, own), colour, marker in zip(groups, COLOURS, _MARKERS, strict=False):
-        style: dict[str, Any] = {"marker": marker, "color": colour, "markersize": 4}
-        style["linestyle"] = "none"
+        style: dict[str, Any] = {
+            "marker": marker,
+            "color": colour,
+            "markersize": 4,
+            "linestyle": "none",
+        }
         axes.plot([], [], label=group, **style)
         for row in own.dropna(subset=score).itertuples():
             place = (row.imagenet, getattr(row, score))

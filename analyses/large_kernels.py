@@ -222,8 +222,12 @@ def _draw_costs(axes: Axes, table: pd.DataFrame, column: str, label: str) -> Non
             continue
         own = pair[pair["kernels"] == "own"]
         colour, marker = COLOURS[index % len(COLOURS)], "osD^vPX*"[index]
-        style: dict[str, Any] = {"color": colour, "marker": marker, "markersize": 5}
-        style["linestyle"] = "none"
+        style: dict[str, Any] = {
+            "color": colour,
+            "marker": marker,
+            "markersize": 5,
+            "linestyle": "none",
+        }
         places = pair[column] / scale
         axes.plot(places, pair["effective_side"], color=colour, linewidth=0.8, linestyle=":")
         axes.plot(places, pair["effective_side"], fillstyle="none", **style)

@@ -183,8 +183,12 @@ def _kept_run(
 ) -> dict[str, Any]:
     cue, seed, design = task
     setting = {
-        **{"design": asdict(design), "cue": cue, "seed": seed, "device": device.type},
-        **{"measures": list(MEASURES), **_sizes(plan)},
+        "design": asdict(design),
+        "cue": cue,
+        "seed": seed,
+        "device": device.type,
+        "measures": list(MEASURES),
+        **_sizes(plan),
     }
     name = re.sub(r"\W+", "-", design.name.lower())
     found = programs.kept(
