@@ -56,6 +56,15 @@ def test_ratio_rises_with_the_threshold_and_is_a_share(
     assert 0 < area_ratio(contribution, low) <= area_ratio(contribution, high) <= 1
 
 
+@given(maps)
+def test_legacy_ratio_rises_with_the_threshold_and_is_a_share(contribution: np.ndarray) -> None:
+    measured = measure(contribution)
+    at_20, at_30, at_50, at_99 = (
+        getattr(measured, f"legacy_{percent}") for percent in (20, 30, 50, 99)
+    )
+    assert 0 < at_20 <= at_30 <= at_50 <= at_99 <= 1
+
+
 @given(maps, thresholds, st.sampled_from([2.0**-20, 0.5, 4.0, 2.0**30]))
 def test_linear_ratio_and_lengths_do_not_depend_on_scale(
     contribution: np.ndarray, threshold: float, factor: float
@@ -80,7 +89,10 @@ def test_legacy_ratio_is_the_published_one(side: int, threshold: float) -> None:
         np.log10(contribution + 1) / np.max(np.log10(contribution + 1)), threshold
     )
     found = getattr(measure(contribution), f"legacy_{100 * threshold:g}")
-    assert found == pytest.approx(1 if published is None else published, rel=1e-12)
+    if published is None:
+        assert found == 1
+    else:
+        assert found == pytest.approx(published, rel=1e-12)
 
 
 def test_unreached_threshold_gives_the_whole_map() -> None:

@@ -41,7 +41,7 @@ class Frame:
         doubled: see :func:`doubled_center`.
         number: ``[numbers]``: 0, 1, 2, ... Along an axis, the square of this number is the first to
             hold a pixel that is this far from the centre.
-        sides: ``[numbers]``: roots of the areas of the squares, in pixels; 0 for number 0.
+        areas: ``[numbers]``: of the squares, in pixels; 0 for number 0.
         down: ``[numbers]``, the distance of such a pixel along the rows' axis, in half pixels.
         across: the same along the columns' axis.
         powers_y: ``[3, height]``: 1, y, y ** 2 about the middle pixel.
@@ -76,7 +76,7 @@ class Frame:
             - np.maximum((middle + 1) // 2 - numbers, 0)
             for length, middle in zip(self.shape, self.doubled, strict=True)
         ]
-        self.sides = np.sqrt(edges[0] * edges[1]) * (numbers > 0)
+        self.areas = (edges[0] * edges[1] * (numbers > 0)).astype(np.float64)
         self.down, self.across = (convert(2 * numbers - middle % 2) for middle in self.doubled)
         self._rows, self._columns = (
             (convert(after), convert(before), *ends)

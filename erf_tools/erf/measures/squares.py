@@ -141,16 +141,16 @@ def areas_holding(
     reached = (held[..., None, :] > shares[:, None]).argmax(axis=-1)
     above = np.take_along_axis(held, reached, axis=-1)
     below = np.take_along_axis(held, reached - 1, axis=-1)
-    larger, smaller = np.where(above > shares, frame.sides[reached], nan), frame.sides[reached - 1]
+    larger, smaller = np.where(above > shares, frame.areas[reached], nan), frame.areas[reached - 1]
     part = (shares - below) / (above - below)
-    return larger**2, (smaller + part * (larger - smaller)) ** 2, smaller**2
+    between = np.sqrt(smaller) + part * (np.sqrt(larger) - np.sqrt(smaller))
+    return larger, between**2, smaller
 
 
 def smallest_area(area: float, frame: Frame) -> float:
     """Return the area of the smallest square of at least this area, both in pixels."""
-    areas = frame.sides**2
-    place = int(np.searchsorted(areas, area * (1 - 1e-9)))
-    return float(areas[min(place, len(areas) - 1)])
+    place = int(np.searchsorted(frame.areas, area * (1 - 1e-9)))
+    return float(frame.areas[min(place, len(frame.areas) - 1)])
 
 
 def _held(rings: np.ndarray) -> np.ndarray:
