@@ -25,7 +25,7 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *(ROOT / "do
 #: What a block may need that tests do not have.
 NEEDS = ("weights", "a GPU", "an installation", "other machines")
 
-LANGUAGES = ("bash", "console", "python", "toml", "text")
+LANGUAGES = ("bash", "console", "html", "python", "toml", "text")
 
 
 @dataclass(frozen=True)

@@ -206,7 +206,7 @@ def test_a_bad_folder_of_reliance_is_named(
     assert str(results / "bad") in error
     shown = embedded(output)
     assert len(shown["erfs"]) == 1
-    assert [own["label"] for each in shown["reliances"] for own in each["networks"]] == [
+    assert [own["label"] for each in shown["reliance"] for own in each["networks"]] == [
         "fine (untrained)"
     ]
 
@@ -249,8 +249,8 @@ def test_a_section_that_fails_leaves_the_others() -> None:
     failures = Failures()
     bias = ShapeBias(Path("bias"), pd.DataFrame({"model": []}), pd.DataFrame({"model": []}), {})
     content = collect(Results(results, biases=[bias]), failures)
-    assert [len(content[section]) for section in ("erfs", "growth", "bias_sets")] == [2, 1, 0]
-    assert ["bias_sets" in str(failure) for failure in failures] == [True]
+    assert [len(content[section]) for section in ("erfs", "growth", "shape_bias")] == [2, 1, 0]
+    assert ["section shape_bias" in str(failure) for failure in failures] == [True]
 
 
 def test_nothing_that_can_be_read_is_misuse(results: Path, run_command: Command) -> None:

@@ -21,6 +21,7 @@ from erf_tools.erf.maps import ERF
 from erf_tools.erf.measures.squares import smallest_square
 from erf_tools.failures import Failures
 from erf_tools.reliance.suppressions import suppress
+from erf_tools.report import sections
 from erf_tools.report.commands import erf_command
 from erf_tools.report.content import collect
 from erf_tools.report.page import render, write_report
@@ -197,6 +198,55 @@ def test_a_section_that_cannot_be_drawn_leaves_the_others(browser: Any, tmp_path
     assert shown.locator("#provenance-list details").count() == len(ERFS)
     assert shown.said == []
     shown.context.close()
+
+
+def test_two_files_are_a_new_section(
+    browser: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That of the documentation, at its place, and two of which it shows nothing."""
+    page = Path(__file__).parents[1] / "docs" / "howto" / "adding-a-section.md"
+    for kind, written in re.findall(r"^```(\w+)\n(.*?)^```", page.read_text(), re.DOTALL | re.M):
+        suffix = {"python": ".py", "html": ".html"}[kind]
+        (tmp_path / "images").with_suffix(suffix).write_text(written)
+    for name, body in {"empty": "return []", "broken": "return [{'images': 1 / 0}]"}.items():
+        markup = (tmp_path / "images.html").read_text().replace("images", name)
+        (tmp_path / f"{name}.html").write_text(markup)
+        (tmp_path / f"{name}.py").write_text(f"def content(context):\n    {body}\n")
+    monkeypatch.setattr(sections, "__path__", [*sections.__path__, str(tmp_path)])
+    failures = Failures()
+    path = write_report(tmp_path / "report.html", Results(ERFS), failures)
+    (failure,) = failures
+    assert str(failure) == "the page's section broken failed: ZeroDivisionError: division by zero"
+    shown = opened(browser, path)
+    ids = shown.locator("main > section:visible").evaluate_all("all => all.map((one) => one.id)")
+    assert ids == [
+        "failures",
+        "summary",
+        "maps",
+        "images",
+        "pair",
+        "profiles",
+        "growth",
+        "provenance",
+    ]
+    links = shown.locator("#contents a").evaluate_all("all => all.map((one) => one.hash)")
+    assert links == [*(f"#{name}" for name in ids[1:]), "#failures"]
+    rows = shown.locator("#images tbody tr").all_inner_texts()
+    assert rows == [f"{result.label}\t{result.count}" for result in ERFS]
+    assert shown.locator("[data-for]:visible").evaluate_all(
+        "all => all.map((one) => one.dataset.for)"
+    ) == ["maps", "images"]
+    assert shown.said == []
+    shown.context.close()
+
+
+def test_a_file_that_is_no_section_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "no_place.html").write_text('<section id="no-place" hidden>\n</section>\n')
+    monkeypatch.setattr(sections, "__path__", [str(tmp_path)])
+    with pytest.raises(ValueError, match=r"no_place\.html is not a <section> with a data-place"):
+        sections.read_sections()
 
 
 def test_nothing_can_be_fetched(browser: Any, report: Path) -> None:

@@ -1,4 +1,4 @@
-// The charts: profiles, growth, intervals, shape bias, and one against the other.
+// What charts are made of.
 
 const series = (index) => `s${index % 8}${index < 8 ? "" : ` dash${Math.floor(index / 8) % 4}`}`;
 const SYMBOLS = [
@@ -12,7 +12,7 @@ const short = (text, width) => {
   return text.length > most ? `${text.slice(0, most - 1)}\u2026` : text;
 };
 
-// `draw(width)` returns the height, shapes, and points [{x, y, lines}] in the order of the keys.
+// `draw(width)` returns axes with all shapes, and points [{x, y, lines}] in the order of the keys.
 // With `across`, pointing chooses the nearest point by x alone.
 function plot(id, label, draw, across) {
   const tip = node("div", { class: "tip", hidden: "" });
@@ -102,7 +102,7 @@ function logTicks(low, high) {
   return finer.filter((value) => value >= low && value <= high).sort((a, b) => a - b);
 }
 
-// A frame of axes; `x` and `y` are {low, high, log, ticks, title}.
+// A frame of axes, for shapes and points; `x` and `y` are {low, high, log, ticks, title}.
 function axes(width, height, margin, x, y) {
   const scale = (axis, start, end) => {
     const warp = axis.log ? Math.log10 : (value) => value;
@@ -127,133 +127,40 @@ function axes(width, height, margin, x, y) {
     shapes.push(line(margin.left, margin.top, margin.left, bottom, "axis"),
       text(margin.left, margin.top - 12, y.title, "start"));
   }
-  return { across, down, shapes, bottom, right };
+  return { across, down, height, shapes, points: [], bottom, right };
 }
 
 const legend = (entries) => node("ul", { class: "legend" }, ...entries.map(({ label, swatch }) =>
   node("li", {}, shape("svg", { viewBox: "0 0 30 14", "aria-hidden": "true" }, ...swatch), label)));
-const lineSwatch = (classes) => [shape("path", { class: `stroke ${classes}`, d: "M1 7H29" })];
+const lineLegend = (networks) => legend(networks.map(({ label }, index) =>
+  ({ label, swatch: [shape("path", { class: `stroke ${series(index)}`, d: "M1 7H29" })] })));
 
-function buildProfiles() {
-  show("profiles", "Distance");
-  const shown = data.erfs.filter(({ held }) => held);
-  const far = Math.max(...shown.map(({ profile }) => profile.radius.at(-1)));
-  const top = Math.max(...shown.map(({ profile }) => Math.max(...profile.mean)));
-  const floor = Math.max(top * 1e-8, 1e-6);
-  const lookUp = shown.map(({ profile }) => new Map(profile.radius.map((radius, index) => [radius, profile.mean[index]])));
-  const radii = [...new Set(shown.flatMap(({ profile }) => profile.radius))].sort((a, b) => a - b);
-  const values = (radius) => shown.map(({ label }, index) => {
-    const value = lookUp[index].get(radius);
-    return `${label}: ${known(value) ? times(value) : NONE}`;
+// An axis of the layers of networks.
+function layerAxis(networks) {
+  const last = Math.max(...networks.map(({ points }) => points.length), 2) - 1;
+  const ticks = linearTicks(0, last, Math.min(last, 10)).filter(Number.isInteger);
+  return { low: 0, high: last, ticks, title: "measured layer (0: nearest to the image)" };
+}
+
+// A chart of lines with marks: each of `curves` is {classes, mark, places, aside}, with places
+// {x, y, ends, lines} in the units of the axes, and moved aside by some pixels. Without a mark it is a
+// line alone. `size` is height by width, least and most; `y` may have a dashed level.
+function linePlot(id, label, size, x, y, curves) {
+  plot(id, label, (width) => {
+    const height = clamp(width * size[0], size[1], size[2]);
+    const grid = axes(width, height, { left: x.left || 52, right: 16, top: 30, bottom: 42 }, x, y);
+    if (known(y.level)) grid.shapes.push(line(52, grid.down(y.level), grid.right, grid.down(y.level), "axis dash1"));
+    for (const { classes, mark, places, aside = 0 } of curves) {
+      const at = places.map((place) => ({ ...place, x: grid.across(place.x) + aside, y: grid.down(place.y) }));
+      const d = at.map((place, order) => `${order ? "L" : "M"}${place.x} ${place.y}`).join("");
+      grid.shapes.push(shape("path", { class: `stroke ${classes}`, d }));
+      for (const place of mark ? at : []) {
+        const [low, high] = (place.ends || []).map(grid.down);
+        if (place.ends) grid.shapes.push(line(place.x, low, place.x, high, `stroke ${classes}`));
+        grid.shapes.push(symbol(mark, `solid ${classes}`, place.x, place.y));
+        grid.points.push(place);
+      }
+    }
+    return grid;
   });
-  const draw = (width) => {
-    const height = clamp(width * 0.55, 280, 460);
-    const grid = axes(width, height, { left: 52, right: 12, top: 30, bottom: 42 },
-      { low: 0, high: far || 1, ticks: linearTicks(0, far || 1, width / 90), title: "distance from the unit's centre, px" },
-      { low: floor, high: top * 1.6, log: true, ticks: logTicks(floor, top * 1.6), title: "influence, uniform map = 1" });
-    const curves = shown.map(({ profile }, index) => shape("path", {
-      class: `stroke ${series(index)}`,
-      d: profile.radius.map((radius, place) =>
-        `${place ? "L" : "M"}${grid.across(radius).toFixed(1)} ${grid.down(Math.max(profile.mean[place], floor)).toFixed(1)}`).join(""),
-    }));
-    // A step for each few pixels of the screen.
-    const step = Math.max(Math.round((3 * far) / width), 1);
-    const points = radii.filter((radius) => radius % step === 0).map((radius) => ({
-      x: grid.across(radius), y: 40, lines: [`${radius} px from the centre`, ...values(radius)],
-      ring: line(grid.across(radius), 30, grid.across(radius), grid.bottom, "chosen"),
-    }));
-    return { height, shapes: [...grid.shapes, ...curves], points };
-  };
-  plot("profile-plot", "Influence against distance from the unit's centre, a line per network.", draw, true);
-  byId("profile-plot").append(
-    legend(shown.map(({ label }, index) => ({ label, swatch: lineSwatch(series(index)) }))),
-    asTable([
-      { title: "Distance, px", value: (radius) => radius },
-      ...shown.map(({ label }, index) => ({
-        title: label, value: (radius) => lookUp[index].get(radius),
-        text: (radius) => (lookUp[index].has(radius) ? precise(lookUp[index].get(radius)) : NONE),
-      })),
-    ], radii.filter((radius) => radius === 0 || Number.isInteger(Math.log2(radius))), "Influence against distance"));
-}
-
-function buildGrowth() {
-  show("growth", "Growth");
-  const longest = Math.max(...data.growth.map(({ points }) => points.length));
-  const all = data.growth.flatMap(({ points }) => points);
-  const sides = all.flatMap(({ effective_side: side, theoretical }) => [side, theoretical]).filter((value) => value > 0);
-  const low = Math.min(...sides) * 0.8;
-  const high = Math.max(...sides) * 1.25;
-  const said = (label, point) => [label, point.layer,
-    `side ${fixed(point.effective_side, 0)}${range(point.effective_side_low, point.effective_side_high, 0)} px`,
-    `theoretical ${known(point.theoretical) ? `${fixed(point.theoretical, 0)} px` : "not limited, or not known"}`];
-  const draw = (width) => {
-    const height = clamp(width * 0.55, 280, 440);
-    const counts = linearTicks(0, longest - 1, Math.min(longest - 1, 10)).filter(Number.isInteger);
-    const grid = axes(width, height, { left: 52, right: 16, top: 30, bottom: 42 },
-      { low: 0, high: longest - 1, ticks: counts, title: "measured layer (0: nearest to the image)" },
-      { low, high, log: true, ticks: logTicks(low, high), title: "side, px" });
-    const shapes = [...grid.shapes];
-    const points = [];
-    data.growth.forEach(({ label, points: own }, index) => {
-      const path = (key) => own.map((point, place) => [place, point[key]]).filter(([, value]) => value > 0)
-        .map(([place, value], order) => `${order ? "L" : "M"}${grid.across(place)} ${grid.down(value)}`).join("");
-      shapes.push(shape("path", { class: `stroke ${series(index)} dotted`, d: path("theoretical") }),
-        shape("path", { class: `stroke ${series(index)}`, d: path("effective_side") }));
-      own.forEach((point, place) => {
-        if (!(point.effective_side > 0)) return;
-        const [x, y] = [grid.across(place), grid.down(point.effective_side)];
-        if (point.effective_side_low > 0 && point.effective_side_high > 0) {
-          shapes.push(line(x, grid.down(point.effective_side_low), x, grid.down(point.effective_side_high), `stroke ${series(index)}`));
-        }
-        shapes.push(symbol(SYMBOLS[index % 8], `solid ${series(index)}`, x, y));
-        points.push({ x, y, lines: said(label, point) });
-      });
-    });
-    return { height, shapes, points };
-  };
-  plot("growth-plot", "Side of the square with half of the influence, from layer to layer, a line per network.", draw);
-  byId("growth-plot").append(
-    legend(data.growth.map(({ label }, index) => ({ label, swatch: lineSwatch(series(index)) }))),
-    asTable([
-      { title: "Model", value: (row) => row.label },
-      { title: "Layer", value: (row) => row.layer, word: true },
-      { title: "Side, px", text: (row) => `${fixed(row.effective_side, 0)}${range(row.effective_side_low, row.effective_side_high, 0)}` },
-      { title: "Theoretical, px", text: (row) => fixed(row.theoretical, 0) },
-    ], data.growth.flatMap(({ label, points }) => points.map((point) => ({ label, ...point }))), "Growth through the layers"));
-}
-
-function buildScatter() {
-  show("scatter", "ERF and shape bias");
-  const shown = data.scatter.filter((point) => point.effective_side > 0 && known(point.shape_bias));
-  const most = Math.max(...shown.map(({ effective_side: side, effective_side_high: high }) => Math.max(side, high || 0))) * 1.1;
-  const said = (point) => [point.label,
-    `side ${fixed(point.effective_side, 0)}${range(point.effective_side_low, point.effective_side_high, 0)} px of ${point.resolution}`,
-    biasLine(point),
-    ...(point.other_weights ? ["the two were measured with different weights"] : [])];
-  const draw = (width) => {
-    const height = clamp(width * 0.6, 300, 460);
-    const grid = axes(width, height, { left: 52, right: 16, top: 30, bottom: 42 },
-      { low: 0, high: most, ticks: linearTicks(0, most, width / 90), title: "side of the square with half of the influence, px" },
-      { low: 0, high: 1, ticks: linearTicks(0, 1, 5), title: "shape bias" });
-    const shapes = [...grid.shapes];
-    const points = shown.map((point, index) => {
-      const [x, y] = [grid.across(point.effective_side), grid.down(point.shape_bias)];
-      const own = series(index);
-      if (known(point.shape_bias_low)) shapes.push(line(x, grid.down(point.shape_bias_low), x, grid.down(point.shape_bias_high), `stroke ${own}`));
-      if (known(point.effective_side_low)) shapes.push(line(grid.across(point.effective_side_low), y, grid.across(point.effective_side_high), y, `stroke ${own}`));
-      const right = x > width * 0.6;
-      shapes.push(symbol(SYMBOLS[index % 8], `${point.trained ? "solid" : "hollow"} ${own}`, x, y),
-        text(right ? x - 10 : x + 10, y - 8, short(point.label, width * 0.5), right ? "end" : "start"));
-      return { x, y, lines: said(point) };
-    });
-    return { height, shapes, points };
-  };
-  plot("scatter-plot", "Shape bias against the size of the effective receptive field, a mark per network.", draw);
-  byId("scatter-plot").append(asTable([
-    { title: "Model", value: (point) => point.label },
-    { title: "Input", value: (point) => point.resolution },
-    { title: "Side, px", text: (point) => `${fixed(point.effective_side, 0)}${range(point.effective_side_low, point.effective_side_high, 0)}` },
-    { title: "Shape bias", text: (point) => `${fixed(point.shape_bias, 3)}${range(point.shape_bias_low, point.shape_bias_high, 3)}` },
-    { title: "Weights", text: (point) => (point.other_weights ? "different" : "the same"), word: true },
-  ], data.scatter, "ERF and shape bias"));
 }

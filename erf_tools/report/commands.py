@@ -52,8 +52,7 @@ def erf_command(result: ERF, check: PerturbationERF | None = None) -> str | None
     images = ImageChoices(source, len(result.images), order, run.get("labels"))
     return shlex.join(
         [
-            *("erf-tools", "erf", "--model", result.name, "--weights", weights),
-            *_channels(setting["model"]),
+            *_measuring("erf", setting["model"], weights),
             *words(declared(ImageChoices), vars(images)),
             *words(PROCEDURE, procedure),
             *words(declared(Layers), vars(Layers.recorded(setting["tap"]))),
@@ -108,8 +107,7 @@ def _on_stimuli(record: Mapping[str, Any], choices: Sequence[str]) -> str | None
     seed = _SEED.match(record["model"]["weights"]["source"])
     return shlex.join(
         [
-            *("erf-tools", "shape-bias", "--model", record["model"]["name"], "--weights", weights),
-            *_channels(record["model"]),
+            *_measuring("shape-bias", record["model"], weights),
             *words(declared(StimulusChoices), vars(shown)),
             *choices,
             *(("--seed", seed[1]) if seed else ()),
@@ -146,8 +144,7 @@ def reliance_command(setting: Mapping[str, Any], images: Mapping[str, Any]) -> s
     suppressing = Suppressing(asking_for(recorded(setting)), setting["output_key"])
     return shlex.join(
         [
-            *("erf-tools", "reliance", "--model", model["name"], "--weights", weights),
-            *_channels(model),
+            *_measuring("reliance", model, weights),
             *shown,
             *words(declared(Suppressing), vars(suppressing)),
             *("--seed", str(drawn)),
@@ -155,9 +152,11 @@ def reliance_command(setting: Mapping[str, Any], images: Mapping[str, Any]) -> s
     )
 
 
-def _channels(model: Mapping[str, Any]) -> list[str]:
+def _measuring(command: str, model: Mapping[str, Any], weights: str) -> list[str]:
+    """Return the words that each command about a network begins with."""
     channels = model.get("arguments", {}).get("channels")
-    return ["--channels", str(channels)] if channels else []
+    asked = ["--channels", str(channels)] if channels else []
+    return ["erf-tools", command, "--model", model["name"], "--weights", weights, *asked]
 
 
 def _weights(model: Mapping[str, Any]) -> str | None:

@@ -18,6 +18,13 @@ const node = (tag, attributes, ...children) =>
 const shape = (tag, attributes, ...children) =>
   fill(document.createElementNS(SVG, tag), attributes, children);
 
+// Fills a canvas with colours, row by row.
+function fillCanvas(canvas, colours) {
+  const image = new ImageData(canvas.width, canvas.height);
+  new Uint32Array(image.data.buffer).set(colours);
+  canvas.getContext("2d").putImageData(image, 0, 0);
+}
+
 const NONE = "\u2013";
 const known = (value) => value !== null && value !== undefined;
 const fixed = (value, digits) => (known(value) ? value.toFixed(digits) : NONE);
@@ -31,11 +38,6 @@ const range = (low, high, digits) =>
   known(low) && known(high) ? ` [${fixed(low, digits)}, ${fixed(high, digits)}]` : "";
 const clamp = (value, low, high) => Math.min(Math.max(value, low), high);
 const announce = (text) => { byId("announcement").textContent = text; };
-
-function show(id, title) {
-  byId(id).hidden = false;
-  byId("contents").append(node("li", {}, node("a", { href: `#${id}` }, title)));
-}
 
 // --- Tables -----------------------------------------------------------------------------------
 
@@ -77,4 +79,37 @@ function table(columns, rows, caption, sortable) {
 const asTable = (columns, rows, caption) =>
   node("details", {}, node("summary", {}, "The same as a table"), table(columns, rows, caption, false));
 
+// A number of a row with its interval, and a column of such.
+const estimate = (row, name, digits = 3) =>
+  `${fixed(row[name], digits)}${range(row[`${name}_low`], row[`${name}_high`], digits)}`;
+const estimates = (name, title, digits) =>
+  ({ title, value: (row) => row[name], text: (row) => estimate(row, name, digits) });
+
 const listNotes = (id, notes) => byId(id).append(...notes.map((note) => node("li", {}, note)));
+
+// --- Sections ---------------------------------------------------------------------------------
+
+const failed = [...data.failures];
+// What cannot be drawn stands alone, as what could not be read does.
+function attempt(draw) {
+  try {
+    draw();
+  } catch (error) {
+    failed.push(`A section of this page cannot be drawn: ${error.message}`);
+  }
+}
+
+function show(id, title) {
+  byId(id).hidden = false;
+  byId("contents").append(node("li", {}, node("a", { href: `#${id}` }, title)));
+}
+
+// What stands in the section on provenance, as [title, what has a provenance and a command].
+const origins = [];
+
+// Shows a section by drawing what there is to show, if there is any.
+function section(id, title, shown, draw) {
+  if (!shown.length) return;
+  show(id, title);
+  draw(shown);
+}

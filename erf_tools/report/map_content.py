@@ -7,7 +7,6 @@ from dataclasses import asdict
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from erf_tools.erf import tables
 from erf_tools.erf.cautions import cautions
@@ -17,22 +16,16 @@ from erf_tools.erf.measures.frame import doubled_center
 from erf_tools.erf.measures.radial import radial_profile
 from erf_tools.erf.measures.squares import shares_held
 from erf_tools.erf.others import NOT_KNOWN, OthersMap
-from erf_tools.erf.published import MAPS_STANDING
-from erf_tools.labels import PUBLISHED, labelled
 from erf_tools.perturbation.result import PerturbationERF
 from erf_tools.report.coded_maps import coded_map
 from erf_tools.report.commands import erf_command
-from erf_tools.report.values import details, network_lines, versions_line
+from erf_tools.report.values import details, network_lines, rounded, versions_line
 from erf_tools.text import dimensions, first_few
 
-#: Digits of what is only drawn.
-_DIGITS = 5
-
-#: Columns of :func:`erf_tools.erf.tables.erf_table` that the page's table has.
-_MEASURES = (
+#: Columns of :func:`erf_tools.erf.tables.erf_table` that the page has.
+MEASURES = (
     *("linear_20", "linear_30", "linear_50", "linear_99", "legacy_50", "legacy_99"),
-    *("effective_side", "effective_side_low", "effective_side_high", "side_of_theoretical"),
-    *("radius", "participation", "top1", "paper_50", "paper_99"),
+    *("effective_side", "effective_side_low", "effective_side_high", "top1", "paper_99"),
 )
 
 
@@ -59,15 +52,12 @@ def erf_content(
         raise ValueError("its unit is nowhere near the map")
     box = result.theoretical_box
     return {
-        "label": result.label,
         "details": details(result.setting),
         "trained": result.trained,
-        "weights": row["weights"],
         "images": result.count,
         "theoretical": list(box) if box else None,
         "theoretical_size": result.receptive_field.in_words + (" px" if box else ""),
-        **_map(result, block),
-        "measures": {name: row[name] for name in _MEASURES},
+        **_map(result, block, row),
         "warnings": [each.sentence for each in cautions(result)],
         "provenance": _erf_provenance(result),
         "command": erf_command(result, check),
@@ -78,15 +68,12 @@ def of_others_content(map_: OthersMap, block: int) -> dict[str, Any]:
     """Return what is shown of a map of others; for the arguments see :func:`erf_content`."""
     (row,) = tables.erf_table([], [map_]).to_dict("records")
     return {
-        "label": map_.label,
         "details": map_.source,
         "trained": True,
-        "weights": row["weights"],
         "images": None,
         "theoretical": None,
         "theoretical_size": "not known",
-        **_map(map_, block),
-        "measures": {name: row[name] for name in _MEASURES},
+        **_map(map_, block, row),
         "warnings": [NOT_KNOWN],
         "provenance": [
             ["Map", map_.source],
@@ -97,12 +84,15 @@ def of_others_content(map_: OthersMap, block: int) -> dict[str, Any]:
     }
 
 
-def _map(drawn: ERF | OthersMap, block: int) -> dict[str, Any]:
-    """Return what a map is drawn by."""
+def _map(drawn: ERF | OthersMap, block: int, row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a map is drawn by, and its measures."""
     values = density(drawn.map)
     held = shares_held(drawn.map, drawn.square_center)
     profile = radial_profile(values, drawn.center)
     return {
+        "label": drawn.label,
+        "weights": row["weights"],
+        "measures": {name: row[name] for name in MEASURES},
         "resolution": list(drawn.map.shape),
         "unit": list(drawn.center) if drawn.center else None,
         # The page finds squares by the library's own numbers, so that its ratios are the same.
@@ -112,25 +102,9 @@ def _map(drawn: ERF | OthersMap, block: int) -> dict[str, Any]:
         "peak": float(values.max()),
         "profile": {
             "radius": profile.radius.tolist(),
-            "mean": [float(f"{mean:.{_DIGITS}g}") for mean in profile.mean],
+            "mean": rounded(profile.mean, 5),
         },
     }
-
-
-def published_content(table: pd.DataFrame) -> list[dict[str, Any]]:
-    """Return the rows of published maps that stand beside, for the page's table."""
-    return [
-        {
-            "label": labelled(row["model"], True, PUBLISHED),
-            "weights": MAPS_STANDING.partition(" of ")[0],
-            "images": int(row["images"]),
-            "resolution": [int(side) for side in row["resolution"].split("x")],
-            "theoretical": None,
-            "theoretical_size": "not known",
-            "measures": {name: row[name] for name in _MEASURES},
-        }
-        for row in table[table["weights"] == PUBLISHED].to_dict("records")
-    ]
 
 
 def _erf_provenance(result: ERF) -> list[list[str]]:

@@ -1,4 +1,4 @@
-// The maps: their display, the square, zoom and cursor, and two beside each other.
+// Maps as sections show them: their display, the square, zoom and cursor.
 
 const DISPLAYS = {
   linear: (value) => value,
@@ -9,6 +9,7 @@ const state = { threshold: 50, display: "log", cursor: null, zoom: 1, top: 0, le
 const frames = new Set();
 
 function decode(picture) {
+  if (picture.values) return;
   const bytes = atob(picture.codes);
   const buffer = new Uint8Array(bytes.length);
   for (let index = 0; index < bytes.length; index += 1) buffer[index] = bytes.charCodeAt(index);
@@ -60,6 +61,7 @@ class Frame {
   constructor(erfs) {
     this.erfs = erfs;
     [this.erf] = erfs;
+    erfs.forEach(({ picture }) => decode(picture));
     this.difference = erfs.length > 1;
     const { picture, resolution: [height, width] } = this.erf;
     this.canvas = node("canvas", { width: picture.columns, height: picture.rows, role: "img" });
@@ -156,9 +158,8 @@ class Frame {
 
   paint() {
     const display = DISPLAYS[state.display];
-    const { codes, rows, columns } = this.erf.picture;
-    const image = new ImageData(columns, rows);
-    const pixels = new Uint32Array(image.data.buffer);
+    const { codes } = this.erf.picture;
+    const pixels = new Uint32Array(codes.length);
     const [shown, other] = this.erfs.map(({ picture }) => Float32Array.from(picture.values, display));
     if (this.difference) {
       const minus = this.erfs[1].picture.codes;
@@ -175,7 +176,7 @@ class Frame {
       const table = Uint32Array.from(shown, (value) => mapColours[colourIndex(value / most)]);
       for (let place = 0; place < codes.length; place += 1) pixels[place] = table[codes[place]];
     }
-    this.canvas.getContext("2d").putImageData(image, 0, 0);
+    fillCanvas(this.canvas, pixels);
   }
 
   place() {
@@ -264,81 +265,9 @@ function zoomBy(factor) {
   look(zoom, center.y - share.y / zoom, center.x - share.x / zoom);
 }
 
-function drawScale() {
-  const display = DISPLAYS[state.display];
-  const canvas = node("canvas", { width: 256, height: 1, role: "img",
-    "aria-label": `Colour scale from 0 (black) to ${times(peak)} a uniform map (pale yellow)` });
-  const image = new ImageData(256, 1);
-  new Uint32Array(image.data.buffer).set(mapColours);
-  canvas.getContext("2d").putImageData(image, 0, 0);
-  const bar = node("div", { class: "bar" }, canvas);
-  let last = -1;
-  for (const value of [0, 0.001, 0.01, 0.1, 1, 10, 100, 1000, 1e4, 1e5, 1e6]) {
-    const share = display(value) / display(peak);
-    if (share > 1 || share - last < 0.11) continue;
-    last = share;
-    const tick = node("span", { class: "tick" }, value >= 1e4 ? value.toExponential(0).replace("e+", "e") : String(value));
-    tick.style.left = `${100 * share}%`;
-    bar.append(tick);
-  }
-  bar.append(node("span", { class: "caption" }, "A: influence of a pixel, uniform map = 1"));
-  byId("scale").replaceChildren(bar);
-}
-
-function drawMarks() {
-  const sample = (kind, text, d) => node("li", {},
-    shape("svg", { viewBox: "0 0 26 18", "aria-hidden": "true" },
-      shape("path", { class: "halo", d }), shape("path", { class: kind, d })), text);
-  byId("marks").append(
-    sample("square", "smallest centred square with the chosen share", "M5 3h16v12h-16z"),
-    sample("unit", "centre of the unit", "M13 4v10M8 9h10"),
-    sample("theoretical", "theoretical reach, where it ends inside the image", "M4 3h18v12h-18z"),
-  );
-}
-
-function buildMaps() {
-  show("maps", "Maps");
-  data.erfs.forEach(({ picture }) => decode(picture));
-  drawScale();
-  drawMarks();
-  byId("map-grid").append(...data.erfs.map((erf) => new Frame([erf]).element));
-  const slider = byId("threshold");
-  const slide = () => {
-    state.threshold = Number(slider.value);
-    byId("share").textContent = `${state.threshold} %`;
-    frames.forEach((frame) => frame.mark());
-  };
-  slider.addEventListener("input", slide);
-  slide();
-  byId("display").addEventListener("change", (event) => {
-    state.display = event.target.value;
-    drawScale();
-    frames.forEach((frame) => frame.paint());
-  });
-  byId("zoom-in").addEventListener("click", () => zoomBy(2));
-  byId("zoom-out").addEventListener("click", () => zoomBy(0.5));
-  byId("zoom-reset").addEventListener("click", () => look(1, 0, 0));
-}
-
-function buildPair() {
-  show("pair", "Side by side");
-  const selects = [byId("first"), byId("second")];
-  let shown = [];
-  const change = () => {
-    shown.forEach((frame) => frames.delete(frame));
-    const pair = selects.map((select) => data.erfs[Number(select.value)]);
-    const alike = pair[0].resolution.join() === pair[1].resolution.join();
-    byId("pair-refusal").hidden = alike;
-    shown = [new Frame([pair[0]]), new Frame([pair[1]]), ...(alike ? [new Frame(pair)] : [])];
-    byId("pair-grid").replaceChildren(...shown.map((frame) => frame.element));
-  };
-  // At first the widest against the narrowest, where a pixel of one is a pixel of the other.
-  const sorted = bySide();
-  const begin = sorted.length > 1 ? [sorted.at(-1), sorted[0]] : data.erfs;
-  selects.forEach((select, position) => {
-    select.append(...data.erfs.map(({ label }, index) => node("option", { value: index }, label)));
-    select.value = String(data.erfs.indexOf(begin[position]));
-    select.addEventListener("change", change);
-  });
-  change();
+// Narrowest first; empty where inputs differ in size, so that sides do not compare.
+function bySide() {
+  const shown = data.erfs.filter(({ measures }) => known(measures.effective_side));
+  const alike = new Set(shown.map(({ resolution }) => resolution.join())).size === 1;
+  return alike ? shown.sort((one, other) => one.measures.effective_side - other.measures.effective_side) : [];
 }

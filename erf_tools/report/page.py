@@ -18,15 +18,10 @@ from erf_tools.failures import Failures
 from erf_tools.files import check_writable, write_text
 from erf_tools.report.content import collect
 from erf_tools.report.results import Results, are_read_from, find_results, read_results
+from erf_tools.report.sections import read_sections
 
-#: For maps (as in the figures) and for differences; colour-blind readers can read both.
-_COLOUR_MAPS = {"map": "magma", "difference": "PuOr"}
-
-#: Parts of the page's script, in the order in which they need each other.
-_SCRIPTS = (
-    *("elements.js", "maps.js", "checks.js", "charts.js", "decisions.js", "reliance.js"),
-    "report.js",
-)
+#: What sections are drawn with, in the order in which the files need each other.
+_SHARED = ("elements.js", "maps.js", "charts.js", "cues.js")
 
 #: What could end the element that holds the data, or a line of it in an old reader.
 _ESCAPES = {ord(sign): f"\\u{ord(sign):04x}" for sign in "<>&\u2028\u2029"}
@@ -76,16 +71,24 @@ def render(content: Mapping[str, Any]) -> str:
     Style, script and data lie in the page, and its policy lets it fetch nothing and run only this
     script. Data are read as JSON and become text, never markup.
     """
-    style = _package_file("report.css")
-    script = "\n".join(['"use strict";\n(() => {', *map(_package_file, _SCRIPTS), "})();\n"])
-    colours = {name: _colours(scheme) for name, scheme in _COLOUR_MAPS.items()}
+    style, sections = _package_file("report.css"), read_sections()
+    drawn = [f"attempt(() => {{\n{section.script}}});" for section in sections]
+    scripts = [*map(_package_file, _SHARED), *drawn, _package_file("report.js")]
+    script = "\n".join(['"use strict";\n(() => {', *scripts, "})();\n"])
+    # As in the figures; colour-blind readers can read both.
+    colours = {"map": _colours("magma"), "difference": _colours("PuOr")}
     data = json.dumps({**content, "colours": colours}, allow_nan=False, separators=(",", ":"))
     policy = (
         f"default-src 'none'; img-src data:; style-src {_digest(style)}; "
         f"script-src {_digest(script)}; base-uri 'none'; form-action 'none'"
     )
     return Template(_package_file("report.html")).substitute(
-        policy=policy, style=style, script=script, data=data.translate(_ESCAPES)
+        policy=policy,
+        style=style,
+        announcements="".join(section.announcement for section in sections),
+        sections="".join(f"{section.markup}\n" for section in sections),
+        data=data.translate(_ESCAPES),
+        script=script,
     )
 
 

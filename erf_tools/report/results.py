@@ -276,7 +276,9 @@ def find_results(places: Sequence[Path], failures: Failures) -> Places:
     for place in places:
         if not place.is_dir():
             kind = _TELLING.get(place.name, "erfs")
-            results["erfs" if _KINDS[kind].is_folder else kind].append(_file(place))
+            if not place.exists():
+                raise UsageError(f"{place}: there is no such file or folder")
+            results["erfs" if _KINDS[kind].is_folder else kind].append(place)
             continue
         found = find_files(place)
         left_out = [(place / name, why) for name, why in found.left_out if _matters(place / name)]
@@ -293,7 +295,8 @@ def find_results(places: Sequence[Path], failures: Failures) -> Places:
         for path in telling:
             kind = _TELLING[path.name]
             results[kind].append(path.parent if _KINDS[kind].is_folder else path)
-    return {kind: _once(paths) for kind, paths in results.items()}
+    once = ({path.resolve(): path for path in paths} for paths in results.values())
+    return {kind: tuple(paths.values()) for kind, paths in zip(results, once, strict=True)}
 
 
 def read_results(places: Places, failures: Failures) -> Results:
@@ -336,13 +339,3 @@ def _matters(path: Path) -> bool:
     if path.name in _TELLING or not path.exists():
         return True
     return path.is_dir() and not os.access(path, os.R_OK | os.X_OK)
-
-
-def _file(place: Path) -> Path:
-    if not place.exists():
-        raise UsageError(f"{place}: there is no such file or folder")
-    return place
-
-
-def _once(paths: Sequence[Path]) -> tuple[Path, ...]:
-    return tuple({path.resolve(): path for path in paths}.values())

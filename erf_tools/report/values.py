@@ -28,9 +28,8 @@ def plain(value: Any) -> Any:
     return without_nan(value)
 
 
-def set_distinct(contents: Iterable[dict[str, Any]]) -> None:
+def set_distinct(contents: Sequence[dict[str, Any]]) -> None:
     """Make labels differ, by details where two are the same."""
-    contents = list(contents)
     labels = distinct([each["label"] for each in contents], [each["details"] for each in contents])
     for each, label in zip(contents, labels, strict=True):
         each["label"] = label
@@ -66,6 +65,11 @@ def details(setting: Mapping[str, Any]) -> str:
     """Return what tells results of one network apart."""
     size = dimensions(setting["resolution"])
     return f"{size}, {setting['protocol']['name']}, unit {setting['unit']}"
+
+
+def rounded(values: Iterable[float], digits: int) -> list[float]:
+    """Return what is only drawn, in so many digits."""
+    return [float(f"{value:.{digits}g}") for value in values]
 
 
 def value_columns(row: Mapping[Any, Any], *names: str) -> dict[str, Any]:

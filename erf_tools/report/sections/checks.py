@@ -1,8 +1,7 @@
-"""What a page shows of the checks of maps, as JSON values."""
+"""Checks of maps, as JSON values."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from erf_tools.erf.display import density
@@ -10,17 +9,15 @@ from erf_tools.perturbation.agreement import COMPARED
 from erf_tools.perturbation.choices import IN_WORDS
 from erf_tools.perturbation.result import PerturbationERF
 from erf_tools.perturbation.tables import notes, perturbation_table
-from erf_tools.report.values import details, value_columns
-
-#: Digits of what is only drawn.
-_DIGITS = 4
+from erf_tools.report.context import Context
+from erf_tools.report.values import details, rounded, value_columns
 
 _COLUMNS = ("spearman", "side_ratio", "area_ratio_50", "area_ratio_99")
 
 
-def checks_content(results: Sequence[PerturbationERF]) -> list[dict[str, Any]]:
+def content(context: Context) -> list[dict[str, Any]]:
     """Return each check: the gradient's map over cells, those of real changes, how they agree."""
-    return [_check(result) for result in results]
+    return [_check(result) for result in context.results.checks]
 
 
 def _check(result: PerturbationERF) -> dict[str, Any]:
@@ -33,14 +30,10 @@ def _check(result: PerturbationERF) -> dict[str, Any]:
         "images": result.count,
         "rows": list(result.grid.rows),
         "columns": list(result.grid.columns),
-        "unit": list(result.center),
         "maps": [
             {
                 "title": title,
-                "cells": [
-                    [float(f"{value:.{_DIGITS}g}") for value in row]
-                    for row in (density(cells) if cells.any() else cells).tolist()
-                ],
+                "cells": [rounded(row, 4) for row in (density(cells) if cells.any() else cells)],
             }
             for title, cells in maps
         ],

@@ -1,36 +1,32 @@
-"""What a page shows of pixels' contributions to all units, as JSON values."""
+"""What pixels contribute to all units, as JSON values."""
 
 from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from matplotlib import colormaps
 from PIL import Image
 
-from erf_tools.erf.dead_pixels import (
-    BRIGHTEST,
-    PixelContributions,
-    dead_pixel_table,
-    notes,
-    percentages,
-    relative,
-)
+from erf_tools.erf import dead_pixels
+from erf_tools.erf.dead_pixels import PixelContributions
 from erf_tools.report.coded_maps import block_means, block_sides
+from erf_tools.report.context import Context
 from erf_tools.text import dimensions
 
 #: Colours of a picture: few, so that it takes few bytes.
 _COLOURS = 64
 
 
-def dead_content(results: Sequence[PixelContributions]) -> list[dict[str, Any]]:
+def content(context: Context) -> list[dict[str, Any]]:
     """Return each map as a picture, with its share of dead pixels; notes stand with the first."""
+    results = context.results.dead
     if not results:
         return []
-    table = dead_pixel_table(results)
+    table = dead_pixels.dead_pixel_table(results)
+    shares = dead_pixels.percentages(table)
     blocks = block_sides([result.map.shape for result in results])
     return [
         {
@@ -38,9 +34,9 @@ def dead_content(results: Sequence[PixelContributions]) -> list[dict[str, Any]]:
             "share": f"{share} %",
             "details": _details(result, block),
             "png": _picture(result, block),
-            "notes": notes(table),
+            "notes": dead_pixels.notes(table),
         }
-        for result, share, block in zip(results, percentages(table), blocks, strict=True)
+        for result, share, block in zip(results, shares, blocks, strict=True)
     ]
 
 
@@ -53,7 +49,8 @@ def _details(result: PixelContributions, block: int) -> str:
 
 def _picture(result: PixelContributions, block: int) -> str:
     """Return a PNG of the map as a ``data:`` address."""
-    shares = np.clip(relative(block_means(result.map, block)) / BRIGHTEST, 0, 1)
+    relative = dead_pixels.relative(block_means(result.map, block))
+    shares = np.clip(relative / dead_pixels.BRIGHTEST, 0, 1)
     image = Image.fromarray(np.rint(shares * (_COLOURS - 1)).astype(np.uint8))
     colours = colormaps["magma"](np.linspace(0, 1, _COLOURS), bytes=True)[:, :3]
     image.putpalette(colours.tobytes())

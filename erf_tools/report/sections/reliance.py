@@ -1,4 +1,4 @@
-"""What a page shows of reliance, as JSON values."""
+"""What networks rely on, as JSON values."""
 
 from __future__ import annotations
 
@@ -8,20 +8,32 @@ from typing import Any
 
 import pandas as pd
 
+from erf_tools.files import understood
 from erf_tools.labels import UNTRAINED, labelled
 from erf_tools.reliance import tables
 from erf_tools.reliance.changes import CHANGES
 from erf_tools.reliance.measures import areas, profile
 from erf_tools.reliance.suppressions import SIDE, Suppression
 from erf_tools.report.commands import reliance_command
+from erf_tools.report.context import Context
 from erf_tools.report.results import Reliance
-from erf_tools.report.values import network_lines, value_columns, versions_line
+from erf_tools.report.values import network_lines, versions_line
+from erf_tools.tables import interval_columns
 
-_CURVE = ("accuracy", "relative_accuracy", "relative_accuracy_low", "relative_accuracy_high")
+_CURVE = ["accuracy", *interval_columns("relative_accuracy")]
 _KEYS = ["model", "weights", "counted"]
 
 
-def reliance_content(found: Reliance) -> dict[str, Any]:
+def content(context: Context) -> list[dict[str, Any]]:
+    """Return what each folder shows; one that cannot be shown is a failure of its own."""
+    shown = []
+    for found in context.results.reliances:
+        with context.failures.alone(str(found.folder)), understood(found.folder):
+            shown.append(_folder(found))
+    return shown
+
+
+def _folder(found: Reliance) -> dict[str, Any]:
     """Return one folder's networks, its suppressions, and an image under all of them."""
     images, example = found.record["images"], found.record["example"]
     shown = profile(found.rows) or areas(found.rows)
@@ -29,6 +41,7 @@ def reliance_content(found: Reliance) -> dict[str, Any]:
         (setting["model"]["name"], setting["model"]["weights"]["sha256"]): setting
         for setting in found.record["results"]
     }
+    numbers = interval_columns("accuracy", *(each.name for each in shown))
     several = found.networks["counted"].nunique() > 1
     networks = []
     for row in found.networks.to_dict("records"):
@@ -40,8 +53,7 @@ def reliance_content(found: Reliance) -> dict[str, Any]:
             {
                 "label": label,
                 "low": bool(row["low_accuracy"]),
-                "accuracy": _ends(row, "accuracy"),
-                "profile": [_ends(row, each.name) for each in shown],
+                **{name: float(row[name]) for name in numbers},
                 "curves": _curves(found.curves[own], found.rows),
                 **_origin(settings[row["model"], row["weights_sha256"]], images),
             }
@@ -51,12 +63,10 @@ def reliance_content(found: Reliance) -> dict[str, Any]:
         "example": example["name"],
         "sheet": f"data:image/jpeg;base64,{base64.b64encode(found.sheet).decode()}",
         "cell": SIDE,
-        "measures": [each.label for each in shown],
+        "measures": [[each.name, each.label] for each in shown],
         "suppressions": [
             {
                 "title": row.title,
-                "cue": row.cue,
-                "source": row.source,
                 "strengths": ["unchanged", *(strength.label for strength in row.strengths)],
                 "changes": _changes(found.curves, row),
             }
@@ -66,10 +76,6 @@ def reliance_content(found: Reliance) -> dict[str, Any]:
         "networks": networks,
         "notes": tables.notes(found.networks, found.rows),
     }
-
-
-def _ends(row: Mapping[Any, Any], name: str) -> list[float]:
-    return [float(value) for value in value_columns(row, name).values()]
 
 
 def _curves(curves: pd.DataFrame, rows: Sequence[Suppression]) -> list[list[list[float]]]:
@@ -83,7 +89,7 @@ def _curves(curves: pd.DataFrame, rows: Sequence[Suppression]) -> list[list[list
         own = curves[curves["suppression"] == row.name]
         if own["strength"].tolist() != list(range(1 + len(row.strengths))):
             raise ValueError(f"not all strengths of {row.title} are there")
-        found.append(own[list(_CURVE)].to_numpy(dtype=float).tolist())
+        found.append(own[_CURVE].to_numpy(dtype=float).tolist())
     return found
 
 

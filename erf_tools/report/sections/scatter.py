@@ -1,0 +1,28 @@
+"""ERFs beside shape bias, as JSON values."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from erf_tools.cue_conflict.categories import CUES
+from erf_tools.report.context import Context
+from erf_tools.report.values import plain, value_columns
+
+
+def content(context: Context) -> list[dict[str, Any]]:
+    """Return the ERF of each network's default layer beside its shape bias."""
+    return [
+        {
+            "label": label if label == maker["label"] else f"{label}; {maker['label']}",
+            "resolution": row["resolution"],
+            "trained": each.result.trained,
+            **value_columns(row, "effective_side"),
+            **value_columns(maker, "shape_bias"),
+            "other_weights": row["weights_sha256"] != maker["weights_sha256"],
+        }
+        for each in context.erfs
+        for label, row in [(each.content["label"], each.row)]
+        for maker in context.makers
+        if row["default_layer"] and plain(each.result.name) == maker["model"]
+        if maker["cues"] == list(CUES)
+    ]
