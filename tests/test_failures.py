@@ -18,7 +18,6 @@ from torch.utils.checkpoint import checkpoint
 
 from erf_tools import effective_receptive_field, shape_bias
 from erf_tools.computing import Computing
-from erf_tools.cue_conflict.stimuli import open_stimuli
 from erf_tools.cue_conflict.stimulus_sets import StimulusSet
 from erf_tools.erf.measuring import measurable
 from erf_tools.erf.procedure import Procedure
@@ -264,11 +263,6 @@ def test_extra_state_is_measured_and_is_part_of_the_digest(state: Any, other: An
     measure(Extra(state))
 
 
-@pytest.fixture(scope="module")
-def stimuli(cue_conflict: Path) -> StimulusSet:
-    return open_stimuli(cue_conflict)
-
-
 @pytest.mark.parametrize(
     ("network", "said"),
     [
@@ -279,10 +273,10 @@ def stimuli(cue_conflict: Path) -> StimulusSet:
     ],
 )
 def test_decisions_fail_with_the_same_sentences(
-    network: Callable[[], nn.Module], said: str, stimuli: StimulusSet
+    network: Callable[[], nn.Module], said: str, published_stimuli: StimulusSet
 ) -> None:
     with pytest.raises(ErfToolsError, match=said):
-        shape_bias(network(), stimuli, device="cpu")
+        shape_bias(network(), published_stimuli, device="cpu")
 
 
 FACTORIES = """

@@ -92,14 +92,23 @@ def test_small_kernel_control_has_the_depth_and_widths_of_31b() -> None:
 
 
 @pytest.mark.parametrize(
-    ("dtype", "tolerance"), [(torch.float32, 1e-4), (torch.float64, 1e-10)], ids=str
+    ("variant", "dtype", "tolerance"),
+    [
+        ("31b", torch.float32, 1e-4),
+        ("31b, an eighth as wide", torch.float64, 1e-10),
+        ("small", torch.float32, 1e-4),
+        ("small", torch.float64, 1e-10),
+        ("small-without-5x5", torch.float32, 1e-4),
+        ("small-without-5x5", torch.float64, 1e-10),
+    ],
+    ids=str,
 )
-@pytest.mark.parametrize("variant", ["31b", "small", "small-without-5x5"])
 def test_merging_changes_nothing_but_rounding(
     variant: str, dtype: torch.dtype, tolerance: float
 ) -> None:
     shape = {
         "31b": VARIANTS["31b"],
+        "31b, an eighth as wide": replace(VARIANTS["31b"], channels=(16, 32, 64, 128)),
         "small": SMALL,
         "small-without-5x5": replace(SMALL, small_kernel=None, dw_ratio=1.5),
     }[variant]

@@ -74,14 +74,18 @@ FAMILIES = {
     "xcit": "xcit_nano_12_p16_224",
 }
 
-#: Fewer blocks of each kind, where a factory takes their numbers and the member is a large one.
+#: Fewer blocks of each kind, or narrower ones, where a factory takes their numbers.
 SHALLOW: dict[str, dict[str, Any]] = {
     "beit": {"depth": 3},
     "cait": {"depth": 6},
+    "coat": {"serial_depths": (1, 1, 1, 1)},
     "convnextv2": {"depths": (1, 1, 2, 1)},
+    "crossvit": {"depth": ((1, 1, 0), (1, 1, 0), (1, 1, 0))},
     "davit": {"depths": (1, 1, 2, 1)},
+    "deit": {"depth": 3},
     "densenet": {"block_config": (3, 3, 3, 3)},
     "edgenext": {"depths": (1, 1, 2, 1)},
+    "eva": {"depth": 3},
     "fastvit": {"layers": (1, 1, 1, 1)},
     "hiera": {"stages": (1, 1, 2, 1)},
     "inception_next": {"depths": (1, 1, 2, 1)},
@@ -95,6 +99,9 @@ SHALLOW: dict[str, dict[str, Any]] = {
     "swinv2": {"depths": (1, 1, 2, 1)},
     "tiny_vit": {"depths": (1, 1, 2, 1)},
     "twins": {"depths": (1, 1, 2, 1)},
+    "vgg": {"mlp_ratio": 0.125},
+    "vit": {"depth": 3},
+    "xcit": {"depth": 3},
 }
 
 

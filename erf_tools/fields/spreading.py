@@ -54,8 +54,8 @@ def _conv2d(
     if input.ndim != 4 or input.shape[1] != groups * weight.shape[1]:
         return F.conv2d(input, weight, bias, stride, padding, dilation, groups)
     if groups > 1:
-        lost = input.isnan()
-        if (lost == lost[:, :1]).all():
+        lost = input.isnan().view(torch.uint8)
+        if torch.equal(lost.amax(dim=1), lost.amin(dim=1)):
             groups = 1  # NaN cannot tell them apart
     sums = _wide(input.unflatten(1, (groups, -1)).sum(dim=2))
     for axis in (0, 1):  # a sum over a rectangle is one over its rows, and then over its columns
@@ -71,16 +71,15 @@ def _conv2d(
     channels_last = input.stride(1) == 1 and not input.is_contiguous()
     memory_format = torch.channels_last if channels_last else torch.contiguous_format
     values = sums.cos().permute(0, 2, 3, 1)[..., None]
-    values = (values * _of_channels(weight, bias).unflatten(0, (groups, -1))).flatten(-2)
-    values = _positive(values).to(input.dtype).permute(0, 3, 1, 2)
-    return values.contiguous(memory_format=memory_format)
+    values = _positive(values, _of_channels(weight, bias).unflatten(0, (groups, -1))).flatten(-2)
+    return values.to(input.dtype).permute(0, 3, 1, 2).contiguous(memory_format=memory_format)
 
 
 def _linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     if weight.ndim != 2 or input.shape[-1] != weight.shape[1]:
         return F.linear(input, weight, bias)
     sums = _wide(input.sum(dim=-1, keepdim=True))
-    return _positive(sums.cos() * _of_channels(weight, bias)).to(input.dtype).contiguous()
+    return _positive(sums.cos(), _of_channels(weight, bias)).to(input.dtype).contiguous()
 
 
 _STAND_INS: dict[Callable[..., Any], Callable[..., Any]] = {F.conv2d: _conv2d, F.linear: _linear}
@@ -92,9 +91,9 @@ def _of_channels(weight: Tensor, bias: Tensor | None) -> Tensor:
     return _wide(sums if bias is None else sums + bias).cos()
 
 
-def _positive(values: Tensor) -> Tensor:
-    """Bring values in [-1, 1] to between 0 and 1."""
-    return values.mul_(0.45).add_(0.5)
+def _positive(values: Tensor, of_channels: Tensor) -> Tensor:
+    """Return products of values in [-1, 1], brought to between 0 and 1."""
+    return (values * (0.45 * of_channels)).add_(0.5)
 
 
 def _wide(values: Tensor) -> Tensor:
