@@ -214,3 +214,14 @@ def test_logits_that_are_not_finite_are_no_class(tmp_path: Path) -> None:
         model, select(tmp_path), Procedure(resolution=16), [model.tap], labels={"a.png": 0}
     )
     assert np.isnan(result.top1())
+
+
+def test_an_untrained_network_is_not_judged(tmp_path: Path) -> None:
+    Image.new("RGB", (8, 8), "red").save(tmp_path / "a.png")
+    model = load_model("test_resnet", "random")
+    selection = select(tmp_path)
+    (result,) = measure_layers(
+        model, selection, Procedure(resolution=32), [model.tap], labels={"a.png": 0}
+    )
+    assert np.isnan([result.top1(), result.top1(natively=True)]).all()
+    assert [image.label for image in result.images] == [0]

@@ -64,7 +64,7 @@ def print_study(outcome: Study, output: Path) -> None:
                 err=True,
             )
         labelled = any(image.label is not None for image in result.images)
-        if labelled and result.top1() != result.top1():
+        if labelled and result.trained and result.top1() != result.top1():
             typer.echo(
                 f"warning: {result.name}: its classes are not those of the labels; no top-1",
                 err=True,

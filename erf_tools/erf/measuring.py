@@ -199,7 +199,8 @@ class MeasurableNetwork:
                 bar.reset()  # a faster way was wrong, and nothing that it gave is kept
         if self._noisy:  # whose classes are nobody's
             labels = None
-        predicted, natively = self._classify(selection, labels or {})
+        tellable = labels if labels and self._model.weights.trained else {}
+        predicted, natively = self._classify(selection, tellable)
         images = [
             tuple(
                 MeasuredImage(
