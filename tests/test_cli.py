@@ -66,11 +66,11 @@ def test_trained_network_on_photographs(natural_images: Path, tmp_path: Path) ->
     assert "image/s" not in done.stderr  # no progress bar outside a terminal
 
 
-def test_unknown_model_suggests_near_names_and_exits_2() -> None:
-    done = erf_tools("erf", "--model", "nosuch")
-    assert done.returncode == 2
-    assert "did you mean" in done.stderr
-    assert "Traceback" not in done.stderr
+def test_unknown_model_suggests_near_names_and_exits_2(run_command: Command) -> None:
+    code, _, error = run_command("erf", "--model", "nosuch")
+    assert code == 2
+    assert "did you mean" in error
+    assert "Traceback" not in error
 
 
 def test_missing_weights_are_one_message_and_exit_1(
