@@ -21,6 +21,7 @@ from erf_tools.cli.options import (
 from erf_tools.cli.outcomes import print_outcome
 from erf_tools.erf.procedure import PROCEDURE, Procedure
 from erf_tools.image_choices import UNLABELLED, ImageChoices
+from erf_tools.importing import heavy_imports
 
 #: As the network is evaluated, where nothing else is asked for.
 _PROCEDURE = tuple(
@@ -51,8 +52,9 @@ def attention(
     procedure = _AS_EVALUATED.varied(**taken(_PROCEDURE, choices))
     wanted = wanted_models(model, weights, offline)
     selection = selected_images(images, seed)
-    from erf_tools.studies.attention import ATTENTION
-    from erf_tools.studies.recorded import measure_recorded
+    with heavy_imports():
+        from erf_tools.studies.attention import ATTENTION
+        from erf_tools.studies.recorded import measure_recorded
 
     outcome = measure_recorded(
         ATTENTION, wanted, selection, output, procedure, device, seed, overwrite, progress=True

@@ -21,6 +21,7 @@ from erf_tools.cli.outcomes import print_outcome
 from erf_tools.computing import COMPUTING, Computing
 from erf_tools.erf.procedure import Procedure
 from erf_tools.image_choices import UNLABELLED, ImageChoices
+from erf_tools.importing import heavy_imports
 
 
 @spelled_out(COMPUTING, option, before="seed")
@@ -45,9 +46,10 @@ def audit(
     computing = Computing(**taken(COMPUTING, choices))
     wanted = wanted_models(model, weights, offline, channels)
     selection = selected_images(images, seed)
-    from erf_tools.erf import shown_audit
-    from erf_tools.studies.audit import audit_erfs
-    from erf_tools.tables import as_text
+    with heavy_imports():
+        from erf_tools.erf import shown_audit
+        from erf_tools.studies.audit import audit_erfs
+        from erf_tools.tables import as_text
 
     outcome = audit_erfs(
         wanted,

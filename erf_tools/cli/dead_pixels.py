@@ -21,6 +21,7 @@ from erf_tools.cli.options import (
 from erf_tools.cli.outcomes import print_outcome
 from erf_tools.erf.procedure import PROCEDURE, Procedure
 from erf_tools.image_choices import UNLABELLED, ImageChoices
+from erf_tools.importing import heavy_imports
 
 #: Those of single units, and of ways of computing that are not needed here.
 _OTHERS = ("unit", "square", "precision", "display")
@@ -49,8 +50,9 @@ def dead_pixels(
     procedure = Procedure().varied(**taken(_PROCEDURE, choices))
     wanted = wanted_models(model, weights, offline, channels)
     selection = selected_images(images, seed)
-    from erf_tools.studies.dead_pixels import DEAD_PIXELS
-    from erf_tools.studies.recorded import measure_recorded
+    with heavy_imports():
+        from erf_tools.studies.dead_pixels import DEAD_PIXELS
+        from erf_tools.studies.recorded import measure_recorded
 
     outcome = measure_recorded(
         DEAD_PIXELS, wanted, selection, output, procedure, device, seed, overwrite, progress=True

@@ -8,6 +8,7 @@ import typer
 
 from erf_tools.cli.options import Output, Overwrite
 from erf_tools.cli.outcomes import print_study, raise_failures
+from erf_tools.importing import heavy_imports
 from erf_tools.text import visible
 
 _DEMO_MODELS = {
@@ -24,10 +25,11 @@ def demo(
     overwrite: Overwrite = False,
 ) -> None:
     """Measure four networks on built-in photographs: no network, a minute or two on two cores."""
-    from erf_tools.erf.procedure import Procedure
-    from erf_tools.images import select
-    from erf_tools.models.requests import requests
-    from erf_tools.studies import erf as study
+    with heavy_imports():
+        from erf_tools.erf.procedure import Procedure
+        from erf_tools.images import select
+        from erf_tools.models.requests import requests
+        from erf_tools.studies import erf as study
 
     outcome = study.measure_erfs(
         requests(list(_DEMO_MODELS), list(_DEMO_MODELS.values())),

@@ -28,6 +28,7 @@ from erf_tools.computing import COMPUTING, Computing
 from erf_tools.erf.procedure import PROCEDURE, Procedure
 from erf_tools.errors import UsageError
 from erf_tools.image_choices import ImageChoices
+from erf_tools.importing import heavy_imports
 from erf_tools.models.requests import Layers, with_untrained
 from erf_tools.perturbation.choices import CHECKING, Checking
 
@@ -81,7 +82,8 @@ def erf(
     if against:
         wanted = with_untrained(wanted)
     selection = selected_images(images, seed)
-    from erf_tools.studies import erf as study
+    with heavy_imports():
+        from erf_tools.studies import erf as study
 
     outcome = study.measure_erfs(
         wanted,

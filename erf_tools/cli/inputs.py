@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from erf_tools.cli.options import split_names, split_weights
 from erf_tools.cli.outcomes import say
+from erf_tools.importing import heavy_imports
 
 if TYPE_CHECKING:
     from erf_tools.cue_conflict.categories import Categories
@@ -33,12 +34,13 @@ def wanted_models(
         go_offline()
     wanted = requests(split_names(models), split_weights(weights), channels)
     if others := [request.model for request in wanted if request.model not in ENTRIES]:
-        from erf_tools.models.names import resolve
-        from erf_tools.models.prefixes import is_factory
+        with heavy_imports():  # to look for a name is to import its library
+            from erf_tools.models.names import resolve
+            from erf_tools.models.prefixes import is_factory
 
-        for name in others:
-            if not is_factory(name):
-                resolve(name)
+            for name in others:
+                if not is_factory(name):
+                    resolve(name)
     weight_files.prefetch(wanted, progress=True)
     return wanted
 

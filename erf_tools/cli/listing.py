@@ -10,6 +10,7 @@ import typer
 
 from erf_tools.cli.options import Channels
 from erf_tools.cli.outcomes import print_table, say
+from erf_tools.importing import heavy_imports
 from erf_tools.text import dimensions
 
 if TYPE_CHECKING:
@@ -72,11 +73,7 @@ def layers(
     channels: Channels = 3,
 ) -> None:
     """List a model's layers that can be measured: shape, stride, theoretical receptive field."""
-    from erf_tools.models.loading import load_model
-
-    weights = _any_weights(model)
-    loaded = load_model(model, weights, resolution=resolution, channels=channels)
-    _print_layers(loaded, pattern, resolution)
+    _print_layers(_loaded(model, channels, resolution), pattern, resolution)
 
 
 def inspect(
@@ -142,10 +139,7 @@ def _inspect_file(path: Path) -> None:
 
 
 def _inspect_network(name: str, channels: int) -> None:
-    from erf_tools.models.loading import load_model
-
-    weights = _any_weights(name)
-    model = load_model(name, weights, channels=channels)
+    model = _loaded(name, channels)
     side = model.preprocessing.size
     own = f"any; evaluated at {dimensions((side, side))}"
     sizes = f"{dimensions(model.input_size)} only" if model.input_size else own
@@ -157,21 +151,26 @@ def _inspect_network(name: str, channels: int) -> None:
     say()
     last = _print_layers(model)
     say()
-    typed = f"--model {shlex.quote(name)}{' --weights random' if weights == 'random' else ''}"
+    typed = f"--model {shlex.quote(name)}"
+    typed += " --weights random" if model.weights.kind == "random" else ""
     typed += f" --channels {channels}" if channels != 3 else ""
     say(f"Next: erf-tools erf {typed} --layer {shlex.quote(last)}")
 
 
-def _any_weights(model: str) -> str:
-    """Return weights that are there at once: a factory decides itself, others are random."""
-    from erf_tools.models.prefixes import is_factory
+def _loaded(name: str, channels: int, resolution: int | None = None) -> Model:
+    """Load a network with weights that are there at once: a factory decides, others are random."""
+    with heavy_imports():  # of its library too
+        from erf_tools.models.loading import load_model
+        from erf_tools.models.prefixes import is_factory
 
-    return "pretrained" if is_factory(model) else "random"
+        weights = "pretrained" if is_factory(name) else "random"
+        return load_model(name, weights, resolution=resolution, channels=channels)
 
 
 def _print_layers(model: Model, pattern: str = "", resolution: int | None = None) -> str:
     """Print the layers of a model that can be measured; return the name of the last."""
-    from erf_tools.models.layers import describe_layers
+    with heavy_imports():
+        from erf_tools.models.layers import describe_layers
 
     found = describe_layers(model, pattern, resolution)
     rows = [

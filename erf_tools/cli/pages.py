@@ -10,6 +10,7 @@ import typer
 from erf_tools.cli.options import Device, Offline, Output, split_names
 from erf_tools.cli.outcomes import raise_failures, say
 from erf_tools.errors import UsageError
+from erf_tools.importing import heavy_imports
 
 
 def report(
@@ -85,8 +86,9 @@ def explore(
     if offline:
         go_offline()
     with ended_like_ctrl_c(), listen(host, port) as listener, uploads_folder() as uploads:
-        from erf_tools.explorer.pictures import samples
-        from erf_tools.explorer.session import Session
+        with heavy_imports():
+            from erf_tools.explorer.pictures import samples
+            from erf_tools.explorer.session import Session
 
         session = Session(split_names(model), allow_any_model, device)
         with serve(session, samples(stimuli), listener, uploads), suppress(KeyboardInterrupt):

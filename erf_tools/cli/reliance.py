@@ -22,6 +22,7 @@ from erf_tools.cli.options import (
 from erf_tools.cli.outcomes import print_outcome
 from erf_tools.computing import BATCHED, Computing
 from erf_tools.errors import UsageError
+from erf_tools.importing import heavy_imports
 from erf_tools.numbers import LARGEST
 from erf_tools.reliance.choices import Suppressing
 
@@ -92,7 +93,8 @@ def reliance(
         if images is not None
         else _conflict(str(stimuli), allow_partial, label_map)
     )
-    from erf_tools.studies.reliance import measure_reliance
+    with heavy_imports():
+        from erf_tools.studies.reliance import measure_reliance
 
     outcome = measure_reliance(
         wanted,

@@ -25,6 +25,7 @@ from erf_tools.cli.outcomes import print_outcome
 from erf_tools.computing import BATCHED, Computing
 from erf_tools.cue_conflict.choices import Deciding, HeadFree, StimulusChoices
 from erf_tools.errors import UsageError
+from erf_tools.importing import heavy_imports
 
 if TYPE_CHECKING:
     from erf_tools.studies.written import TableStudy
@@ -103,12 +104,14 @@ def shape_bias(
     }
     outcome: TableStudy
     if head_free.head_free:
-        from erf_tools.studies.head_free import measure_head_free
+        with heavy_imports():
+            from erf_tools.studies.head_free import measure_head_free
 
         assert found
         outcome = measure_head_free(wanted, found, output, head_free, **common)
     else:
-        from erf_tools.studies.shape_bias import measure_decisions
+        with heavy_imports():
+            from erf_tools.studies.shape_bias import measure_decisions
 
         outcome = measure_decisions(
             wanted, found, output, published, not no_reference, label_map=classes, **common

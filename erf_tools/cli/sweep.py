@@ -12,6 +12,7 @@ from erf_tools.cli.inputs import report_images
 from erf_tools.cli.options import Device, Offline
 from erf_tools.cli.outcomes import print_table, raise_failures, say, say_written
 from erf_tools.errors import ErfToolsError, UsageError
+from erf_tools.importing import heavy_imports
 
 if TYPE_CHECKING:
     from erf_tools.sweep.coordinator import Executor
@@ -82,7 +83,8 @@ def _executor(name: str, study: StudyFile, address: str, device: str) -> Executo
     package = _PACKAGES.get(name)
     if package and find_spec(package) is None:
         raise UsageError(f'--executor {name} needs {package}: python -m pip install -e ".[{name}]"')
-    from erf_tools.sweep.work import perform
+    with heavy_imports():
+        from erf_tools.sweep.work import perform
 
     devices = _devices(device) if name == "local" else []
 
@@ -109,9 +111,10 @@ def _devices(device: str) -> list[str]:
     Raises:
         UsageError: there is no such device.
     """
-    from torch import cuda
+    with heavy_imports():
+        from torch import cuda
 
-    from erf_tools.kernels.devices import check_device
+        from erf_tools.kernels.devices import check_device
 
     if device != "auto":
         check_device(device)
@@ -120,7 +123,8 @@ def _devices(device: str) -> list[str]:
 
 
 def _run(study: StudyFile, folder: Path, execute: Executor, retry_failed: bool) -> None:
-    from erf_tools.sweep.coordinator import sweep as run_sweep
+    with heavy_imports():
+        from erf_tools.sweep.coordinator import sweep as run_sweep
 
     done = run_sweep(study, folder, execute, retry_failed, progress=True)
     if done.plan.selection:
