@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from math import nan
 
 import numpy as np
@@ -241,7 +242,7 @@ def _consistency(one: pd.DataFrame, other: pd.DataFrame) -> tuple[float, pd.Seri
     """Return kappa, and the influence of each stimulus on it (its derivative by their shares)."""
     common = one.index.intersection(other.index)
     right = [
-        (frame.loc[common, "response"] == frame.loc[common, "shape"]).to_numpy()
+        (frame["response"] == frame["shape"]).loc[common].to_numpy(dtype=bool)
         for frame in (one, other)
     ]
     if not len(common):
@@ -276,7 +277,14 @@ def image_variance(influence: np.ndarray, stimuli: pd.Index) -> TwoWayVariance:
             :func:`~erf_tools.statistics.two_way_variance`.
         stimuli: their names.
     """
-    return two_way_variance(influence, *source_images(stimuli))
+    return two_way_variance(influence, *_numbered_images(tuple(stimuli.tolist())))
+
+
+@lru_cache(maxsize=32)
+def _numbered_images(stimuli: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """Return numbers in place of :func:`source_images`: many estimates are of the same stimuli."""
+    one, other = (np.unique(images, return_inverse=True)[1] for images in source_images(stimuli))
+    return one, other
 
 
 def accuracy(frame: pd.DataFrame) -> Estimate:
