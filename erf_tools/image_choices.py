@@ -36,8 +36,8 @@ class ImageChoices:
     )
     labels: str | None = choice(
         None,
-        "CSV with the columns image and label (class index or synset), for top-1; folders named by "
-        "synsets need none.",
+        "CSV with the columns image and label (class index or synset), for top-1 of trained "
+        "networks; folders named by synsets need none.",
         metavar="FILE",
     )
 

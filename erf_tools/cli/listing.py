@@ -159,12 +159,17 @@ def _inspect_network(name: str, channels: int) -> None:
 
 def _loaded(name: str, channels: int, resolution: int | None = None) -> Model:
     """Load a network with weights that are there at once: a factory decides, others are random."""
-    with heavy_imports():  # of its library too
+    with heavy_imports():  # of its library too, but not of the code of a factory
         from erf_tools.models.loading import load_model
+        from erf_tools.models.names import resolve
         from erf_tools.models.prefixes import is_factory
 
-        weights = "pretrained" if is_factory(name) else "random"
-        return load_model(name, weights, resolution=resolution, channels=channels)
+        if is_factory(name):
+            weights = "pretrained"
+        else:
+            weights = "random"
+            resolve(name)
+    return load_model(name, weights, resolution=resolution, channels=channels)
 
 
 def _print_layers(model: Model, pattern: str = "", resolution: int | None = None) -> str:

@@ -104,7 +104,7 @@ def measure_layers(
         selection: the images.
         procedure: what is measured.
         taps: the layers.
-        labels: class indices by image name; labelled images are classified as well.
+        labels: class indices by image name; a trained network classifies labelled images too.
         computing: how.
         progress: show a progress bar (in a terminal only).
         store: keeps the images that are made ready, for the next network.

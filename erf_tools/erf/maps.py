@@ -203,9 +203,13 @@ class ERF(UnitResult):
     def top1(self, natively: bool = False) -> float:
         """Return the share of labelled images that are classified right, in [0, 1]; else NaN.
 
+        It is NaN for untrained networks, of which it would say nothing.
+
         Args:
             natively: as in the network's own evaluation, not at the analysis resolution.
         """
+        if not self.trained:
+            return nan
         pairs = [
             (image.label, image.predicted_natively if natively else image.predicted)
             for image in self.images

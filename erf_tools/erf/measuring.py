@@ -180,7 +180,7 @@ class MeasurableNetwork:
         Args:
             selection: the images.
             lengths: of the groups of consecutive images whose sums are kept for intervals.
-            labels: class indices by image name; labelled images are classified as well.
+            labels: class indices by image name; a trained network classifies labelled images too.
             progress: show a progress bar (in a terminal only).
             store: keeps the images that are made ready, for the next network.
 

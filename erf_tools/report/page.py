@@ -72,7 +72,7 @@ def render(content: Mapping[str, Any]) -> str:
     script. Data are read as JSON and become text, never markup.
     """
     style, sections = _package_file("report.css"), read_sections()
-    drawn = [f"attempt(() => {{\n{section.script}}});" for section in sections]
+    drawn = [f"attempt(() => {{\n{section.script}\n}});" for section in sections]
     scripts = [*map(_package_file, _SHARED), *drawn, _package_file("report.js")]
     script = "\n".join(['"use strict";\n(() => {', *scripts, "})();\n"])
     # As in the figures; colour-blind readers can read both.

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass
 from importlib import import_module
@@ -16,9 +17,15 @@ from erf_tools.report.values import plain
 
 _PARTS = re.compile(
     r'(?P<announcement><div data-for=.*?</div>\n)?(?P<markup><section id="[^"]*" '
-    r'data-place="(?P<place>\d+)" hidden>.*</section>\n)<script>\n(?P<script>.*)</script>\n',
+    r'data-place="(?P<place>\d+)" hidden>.*</section>\n)<script>\n(?P<script>.*)</script>',
     re.DOTALL,
 )
+
+#: What would end the one script of the page, or hide its end.
+_UNWRITABLE = re.compile("</script|<!--", re.IGNORECASE)
+
+#: What the page's data hold beside the values of sections.
+SHARED = ("version", "erfs", "makers", "failures", "colours")
 
 
 @dataclass(frozen=True)
@@ -45,8 +52,14 @@ class Section:
         return self.file.with_suffix(".py").is_file()
 
     def values(self, context: Context) -> Any:
-        """Return its values, as JSON values."""
-        return plain(import_module(f"{__name__}.{self.file.stem}").content(context))
+        """Return its values, as JSON values.
+
+        Raises:
+            TypeError: some are not.
+        """
+        found = plain(import_module(f"{__name__}.{self.file.stem}").content(context))
+        json.dumps(found, allow_nan=False)  # else the whole page would fail by it
+        return found
 
 
 def read_sections() -> list[Section]:
@@ -60,8 +73,15 @@ def read_sections() -> list[Section]:
 
 
 def _section(file: Path) -> Section:
-    found = _PARTS.fullmatch(file.read_text(encoding="utf-8"))
-    if not found:
-        raise ValueError(f"{file} is not a <section> with a data-place and a <script> after it")
+    found = _PARTS.fullmatch(file.read_text(encoding="utf-8").rstrip())
+    if not found or found["markup"].count("<section") > 1:
+        raise ValueError(
+            f"{file} is no section: a <div data-for> or none, one <section> with id, data-place (a "
+            "whole number) and hidden, in this order, and a <script>, each on a line of its own"
+        )
+    if _UNWRITABLE.search(found["script"]):
+        raise ValueError(f"the script of {file} holds </script or <!--, which no script can")
+    if file.stem in SHARED:
+        raise ValueError(f"{file} has the name of other data of the page; choose another")
     parts: dict[str, Any] = {**found.groupdict(""), "place": int(found["place"])}
     return Section(file, **parts)
