@@ -216,10 +216,8 @@ def test_two_files_are_a_new_section(
     failures = Failures()
     path = write_report(tmp_path / "report.html", Results(ERFS), failures)
     (failure,) = failures
-    assert (
-        str(failure)
-        == "the page's section broken failed: TypeError: Object of type set is not JSON serializable"
-    )
+    said = "Object of type set is not JSON serializable"
+    assert str(failure) == f"the page's section broken failed: TypeError: {said}"
     shown = opened(browser, path)
     ids = shown.locator("main > section:visible").evaluate_all("all => all.map((one) => one.id)")
     assert {"failures", "summary", "profiles", "growth", "provenance"} < {*ids}
