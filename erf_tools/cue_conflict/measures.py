@@ -282,7 +282,7 @@ def image_variance(influence: np.ndarray, stimuli: pd.Index) -> TwoWayVariance:
 
 @lru_cache(maxsize=32)
 def _numbered_images(stimuli: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
-    """Return numbers in place of :func:`source_images`: many estimates are of the same stimuli."""
+    """Return numbers ``[N]`` for :func:`source_images`, kept: estimates share their stimuli."""
     one, other = (np.unique(images, return_inverse=True)[1] for images in source_images(stimuli))
     return one, other
 

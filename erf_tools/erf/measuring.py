@@ -199,8 +199,9 @@ class MeasurableNetwork:
                 bar.reset()  # a faster way was wrong, and nothing that it gave is kept
         if self._noisy:  # whose classes are nobody's
             labels = None
-        tellable = labels if labels and self._model.weights.trained else {}
-        predicted, natively = self._classify(selection, tellable)
+        # What random weights answer is chance.
+        judged = labels if labels and self._model.weights.trained else {}
+        predicted, natively = self._classify(selection, judged)
         images = [
             tuple(
                 MeasuredImage(

@@ -25,7 +25,7 @@ _PARTS = re.compile(
 _UNWRITABLE = re.compile("</script|<!--", re.IGNORECASE)
 
 #: What the page's data hold beside the values of sections.
-SHARED = ("version", "erfs", "makers", "failures", "colours")
+_SHARED = ("version", "erfs", "makers", "failures", "colours")
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ def _section(file: Path) -> Section:
         )
     if _UNWRITABLE.search(found["script"]):
         raise ValueError(f"the script of {file} holds </script or <!--, which no script can")
-    if file.stem in SHARED:
+    if file.stem in _SHARED:
         raise ValueError(f"{file} has the name of other data of the page; choose another")
     parts: dict[str, Any] = {**found.groupdict(""), "place": int(found["place"])}
     return Section(file, **parts)
