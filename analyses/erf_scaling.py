@@ -50,7 +50,7 @@ from analyses.depthwise_networks import (
     shares,
 )
 from analyses.programs import Output, Quick, kept, publish, run
-from erf_tools.erf.measures.squares import effective_side
+from erf_tools.erf.measures.families.squares import effective_side
 from erf_tools.figures import PAGE, draw_grid, line_styles, own_style
 from erf_tools.statistics import CONFIDENCE, Estimate
 from erf_tools.tables import estimate_text

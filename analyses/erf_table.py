@@ -31,7 +31,7 @@ from matplotlib.figure import Figure
 from analyses.programs import Output, Quick, publish, run
 from erf_tools.erf.display import displayed
 from erf_tools.erf.maps import ERF
-from erf_tools.erf.measures.squares import THRESHOLDS
+from erf_tools.erf.measures.families.squares import THRESHOLDS
 from erf_tools.erf.procedure import Procedure
 from erf_tools.erf.published import PUBLISHED, STANDING
 from erf_tools.errors import ErfToolsError

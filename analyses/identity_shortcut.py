@@ -55,8 +55,8 @@ from analyses.depthwise_networks import (
 )
 from analyses.narrow_replknet import narrow, photographs, settle, untrained
 from analyses.programs import Output, Quick, kept, publish, run
+from erf_tools.erf.measures.families.squares import effective_side
 from erf_tools.erf.measures.radial import radial_profile
-from erf_tools.erf.measures.squares import effective_side
 from erf_tools.figures import PAGE, draw_grid, line_styles, own_style
 from erf_tools.labels import in_lines, labelled
 from erf_tools.models.replknet import RepLKBlock, RepLKNet

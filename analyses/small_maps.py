@@ -41,7 +41,7 @@ from tqdm import tqdm
 import erf_tools
 from analyses.narrow_replknet import narrow, photographs, settle, untrained
 from analyses.programs import Output, Quick, kept, publish, run
-from erf_tools.erf.measures.squares import effective_side
+from erf_tools.erf.measures.families.squares import effective_side
 from erf_tools.figures import PAGE, draw_grid, line_styles, own_style
 from erf_tools.models.replknet import VARIANTS
 

@@ -20,8 +20,8 @@ from analyses.depthwise_networks import (
     shares,
 )
 from erf_tools.erf.measures import measure
+from erf_tools.erf.measures.families.squares import effective_side
 from erf_tools.erf.measures.radial import radial_profile
-from erf_tools.erf.measures.squares import effective_side
 
 
 def test_the_distribution_is_that_of_all_subsets_of_blocks() -> None:

@@ -15,9 +15,9 @@ from scipy.optimize import curve_fit
 
 from erf_tools.erf.display import displayed
 from erf_tools.erf.measures import measure
-from erf_tools.erf.measures.gaussian import fit_gaussian
+from erf_tools.erf.measures.families.gaussian import fit_gaussian
+from erf_tools.erf.measures.families.squares import effective_side, smallest_square
 from erf_tools.erf.measures.radial import radial_profile
-from erf_tools.erf.measures.squares import effective_side, smallest_square
 from erf_tools.errors import UsageError
 
 maps = arrays.arrays(

@@ -13,9 +13,9 @@ from analyses import coverage
 from erf_tools.erf.gradients import effective_receptive_field
 from erf_tools.erf.intervals import effective_number, jackknife, t_interval
 from erf_tools.erf.measures import FAMILIES, MEASURES, Measures, measure
+from erf_tools.erf.measures.families.moments import Moments
 from erf_tools.erf.measures.family import Summed
 from erf_tools.erf.measures.frame import Frame
-from erf_tools.erf.measures.moments import Moments
 from erf_tools.erf.measures.sample import Sample, image_sums
 from erf_tools.erf.parts import Part, join, load_parts, save_parts
 from erf_tools.erf.shown_tables import notes

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 import erf_tools
 from erf_tools.erf.contributions import Contributions
-from erf_tools.erf.measures.squares import THRESHOLDS
+from erf_tools.erf.measures.families.squares import THRESHOLDS
 from erf_tools.erf.procedure import Procedure
 from erf_tools.errors import ErfToolsError, UsageError
 from erf_tools.features.reading import read_maps

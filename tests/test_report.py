@@ -17,7 +17,7 @@ from conftest import Command
 from synthetic import SCRIPT, blob
 
 from erf_tools.erf.maps import ERF
-from erf_tools.erf.measures.squares import cut_square, shares_held, smallest_square
+from erf_tools.erf.measures.families.squares import cut_square, shares_held, smallest_square
 from erf_tools.erf.procedure import Procedure
 from erf_tools.errors import ErfToolsError
 from erf_tools.failures import Failures

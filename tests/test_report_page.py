@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import base64
+import math
+import os
 import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
@@ -16,9 +20,10 @@ import pytest
 import synthetic
 from synthetic import SCRIPT, blob
 
+import erf_tools
 from erf_tools.erf.display import density
 from erf_tools.erf.maps import ERF
-from erf_tools.erf.measures.squares import smallest_square
+from erf_tools.erf.measures.families.squares import smallest_square
 from erf_tools.failures import Failures
 from erf_tools.reliance.suppressions import suppress
 from erf_tools.report import sections
@@ -230,6 +235,44 @@ def test_two_files_are_a_new_section(
     assert shown.locator("[data-for]:visible").evaluate_all(
         "all => all.map((one) => one.dataset.for)"
     ) == ["maps", "images"]
+    assert shown.said == []
+    shown.context.close()
+
+
+MAP_OF_OTHERS = """
+from pathlib import Path
+import numpy as np
+from erf_tools.erf.others import OthersMap
+from erf_tools.erf.shown_tables import readable
+from erf_tools.erf.tables import erf_table
+from erf_tools.failures import Failures
+from erf_tools.report.page import write_report
+from erf_tools.report.results import Results
+
+theirs = OthersMap("theirs", np.ones((8, 4)), "theirs.npy", "")
+erf_table([], [theirs]).to_csv("erf.csv")
+readable(erf_table([], [theirs])).to_csv("readable.csv")
+write_report(Path("report.html"), Results(others=[theirs]), Failures(), reference=False)
+"""
+
+
+def test_a_module_is_a_new_measure(browser: Any, tmp_path: Path) -> None:
+    """That of the documentation: of a uniform map, the logarithm of the number of its pixels."""
+    package = tmp_path / "erf_tools"
+    shutil.copytree(Path(erf_tools.__file__).parent, package)
+    page = Path(__file__).parents[1] / "docs" / "howto" / "adding-a-measure.md"
+    *_, module = re.findall(r"^```python\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE)
+    (package / "erf" / "measures" / "families" / "entropy.py").write_text(module)
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    subprocess.run([sys.executable, "-c", MAP_OF_OTHERS], env=environment, cwd=tmp_path, check=True)
+    (row,) = pd.read_csv(tmp_path / "erf.csv").to_dict("records")
+    assert row["entropy"] == pytest.approx(math.log(32))
+    (row,) = pd.read_csv(tmp_path / "readable.csv").to_dict("records")
+    assert row["Entropy, nats"] == 3.47
+    shown = opened(browser, tmp_path / "report.html")
+    titles = shown.locator("#summary-table th").all_inner_texts()
+    values = shown.locator("#summary-table tbody tr td, #summary-table tbody tr th")
+    assert values.all_inner_texts()[titles.index("Entropy, nats")] == "3.47"
     assert shown.said == []
     shown.context.close()
 

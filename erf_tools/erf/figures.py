@@ -16,8 +16,8 @@ from matplotlib.ticker import NullLocator
 
 from erf_tools.erf.display import density, displayed
 from erf_tools.erf.maps import ERF
+from erf_tools.erf.measures.families.squares import smallest_square
 from erf_tools.erf.measures.radial import radial_profile
-from erf_tools.erf.measures.squares import smallest_square
 from erf_tools.figures import (
     COLUMN,
     PAGE,

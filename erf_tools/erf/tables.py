@@ -13,7 +13,7 @@ import pandas as pd
 from erf_tools.erf.cautions import cautions
 from erf_tools.erf.maps import ERF
 from erf_tools.erf.measures import MEASURES
-from erf_tools.erf.measures.squares import THRESHOLDS
+from erf_tools.erf.measures.families.squares import THRESHOLDS
 from erf_tools.erf.others import OthersMap
 from erf_tools.erf.published import PUBLISHED, STANDING
 from erf_tools.labels import OTHERS
@@ -36,11 +36,7 @@ _WORDS = (
 #: Of :func:`erf_table`, in this order.
 COLUMNS = (
     *(*SUBJECT, "default_layer", "resolution", "images", "zero_maps", "nan_maps"),
-    *(
-        column
-        for name, measure in MEASURES.items()
-        for column in ([name, f"{name}_low", f"{name}_high"] if measure.interval else [name])
-    ),
+    *(column for measure in MEASURES.values() for column in measure.columns),
     *("theoretical_height", "theoretical_width", "side_of_theoretical", "erf_rate"),
     *("top1", "top1_natively"),
     *(*(f"paper_{percent}" for percent in PERCENT), "paper_standing", "protocol", "unit", "units"),

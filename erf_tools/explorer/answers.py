@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
-from erf_tools.erf.measures.squares import smallest_square
+from erf_tools.erf.measures.families.squares import smallest_square
 from erf_tools.explorer.pictures import Picture
 from erf_tools.fields.receptive_field import ReceptiveField
 from erf_tools.labels import labelled

@@ -1,8 +1,8 @@
 """How far two maps over the same cells and images agree, and where the gradient stops predicting.
 
-A map's squares are those of :mod:`erf_tools.erf.measures.squares`, each cell spread evenly over its
-pixels. Intervals are over images: the jackknife's, as those of the ERF's own measures, but for the
-rank correlation.
+A map's squares are those of :mod:`erf_tools.erf.measures.families.squares`, each cell spread evenly
+over its pixels. Intervals are over images: the jackknife's, as those of the ERF's own measures, but
+for the rank correlation.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from math import exp, log, nan, sqrt
 import numpy as np
 
 from erf_tools.erf.intervals import FEWEST, Spread, effective_number, jackknife, t_interval
+from erf_tools.erf.measures.families.squares import THRESHOLDS, Squares
 from erf_tools.erf.measures.frame import Frame
-from erf_tools.erf.measures.squares import THRESHOLDS, Squares
 from erf_tools.perturbation.result import STEPS, PerturbationERF
 from erf_tools.statistics import Estimate, resampling_weights
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from erf_tools.erf.measures.squares import THRESHOLDS
+from erf_tools.erf.measures.families.squares import THRESHOLDS
 from erf_tools.perturbation.agreement import COMPARED, agreement, linearity
 from erf_tools.perturbation.choices import IN_WORDS
 from erf_tools.perturbation.result import PerturbationERF

@@ -12,9 +12,10 @@ from erf_tools.erf import tables
 from erf_tools.erf.cautions import cautions
 from erf_tools.erf.display import density
 from erf_tools.erf.maps import ERF
+from erf_tools.erf.measures import MEASURES
+from erf_tools.erf.measures.families.squares import shares_held
 from erf_tools.erf.measures.frame import doubled_center
 from erf_tools.erf.measures.radial import radial_profile
-from erf_tools.erf.measures.squares import shares_held
 from erf_tools.erf.others import NOT_KNOWN, OthersMap
 from erf_tools.perturbation.result import PerturbationERF
 from erf_tools.report.coded_maps import coded_map
@@ -22,11 +23,10 @@ from erf_tools.report.commands import erf_command
 from erf_tools.report.values import details, network_lines, rounded, versions_line
 from erf_tools.text import dimensions, first_few
 
+#: Measures in the page's table.
+SHOWN = [measure for measure in MEASURES.values() if measure.page]
 #: Columns of :func:`erf_tools.erf.tables.erf_table` that the page has.
-MEASURES = (
-    *("linear_20", "linear_30", "linear_50", "linear_99", "legacy_50", "legacy_99"),
-    *("effective_side", "effective_side_low", "effective_side_high", "top1", "paper_99"),
-)
+COLUMNS = (*(column for measure in SHOWN for column in measure.columns), "top1", "paper_99")
 
 
 def erf_content(
@@ -92,7 +92,7 @@ def _map(drawn: ERF | OthersMap, block: int, row: Mapping[str, Any]) -> dict[str
     return {
         "label": drawn.label,
         "weights": row["weights"],
-        "measures": {name: row[name] for name in MEASURES},
+        "measures": {name: row[name] for name in COLUMNS},
         "resolution": list(drawn.map.shape),
         "unit": list(drawn.center) if drawn.center else None,
         # The page finds squares by the library's own numbers, so that its ratios are the same.

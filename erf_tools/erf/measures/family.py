@@ -27,6 +27,7 @@ class Measure:
         title: its heading in tables for people; empty for those that have it in CSV only.
         unit: how it is shown: ``per cent`` of a share, ``pixels``, or a plain ``number``.
         meaning: a line of documentation.
+        page: its heading in the report's table; empty for those that are not in it.
         interval: whether simulation (``python -m analyses.coverage``) proves an interval.
         corrected: whether the table has the estimate for infinitely many images, where there are
             enough images for one, and not the value of the mean map.
@@ -39,11 +40,18 @@ class Measure:
     title: str
     unit: Literal["per cent", "pixels", "number"]
     meaning: str
+    page: str = ""
     interval: bool = True
     corrected: bool = False
     fewest: int = FEWEST
     lowest: float = 0.0
     highest: float = inf
+
+    @property
+    def columns(self) -> list[str]:
+        """Its columns in tables: the value, and both ends where it may have an interval."""
+        ends = [f"{self.name}_low", f"{self.name}_high"] if self.interval else []
+        return [self.name, *ends]
 
 
 class Family(ABC):
@@ -51,10 +59,12 @@ class Family(ABC):
 
     Attributes:
         name: of the family, in files.
+        order: where its columns stand among those of all families, the lowest first.
         measures: in the order of every array of values.
     """
 
     name: ClassVar[str]
+    order: ClassVar[int]
     measures: ClassVar[tuple[Measure, ...]]
 
     @abstractmethod

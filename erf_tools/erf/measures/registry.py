@@ -1,28 +1,31 @@
-"""All measures there are: to add one, write its family's module and add it here."""
+"""All measures there are: a module in ``families`` adds its own."""
 
 from __future__ import annotations
 
-from erf_tools.erf.measures.cross import Cross
-from erf_tools.erf.measures.extent import Extent
+from collections.abc import Iterator
+from importlib import import_module
+from inspect import isclass
+from pkgutil import iter_modules
+
+from erf_tools.erf.measures import families
 from erf_tools.erf.measures.family import Family, Measure
-from erf_tools.erf.measures.gaussian import Gaussian
-from erf_tools.erf.measures.kurtosis import Kurtosis
-from erf_tools.erf.measures.legacy import Legacy
-from erf_tools.erf.measures.moments import Moments
-from erf_tools.erf.measures.participation import Participation
-from erf_tools.erf.measures.squares import Squares
+
+
+def found_families() -> tuple[Family, ...]:
+    """Return the families whose classes the modules of ``families`` define, in their order."""
+    return tuple(sorted(_defined(), key=lambda family: family.order))
+
+
+def _defined() -> Iterator[Family]:
+    for module in iter_modules(families.__path__, f"{families.__name__}."):
+        classes = filter(isclass, vars(import_module(module.name)).values())
+        for each in classes:
+            if issubclass(each, Family) and each.__module__ == module.name:
+                yield each()
+
 
 #: Measures that are found together, in the order of tables.
-FAMILIES: tuple[Family, ...] = (
-    Legacy(),
-    Squares(),
-    Moments(),
-    Gaussian(),
-    Cross(),
-    Participation(),
-    Extent(),
-    Kurtosis(),
-)
+FAMILIES: tuple[Family, ...] = found_families()
 
 #: Everything that is measured, in the order of tables.
 MEASURES: dict[str, Measure] = {each.name: each for family in FAMILIES for each in family.measures}

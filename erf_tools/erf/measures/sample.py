@@ -11,9 +11,9 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from erf_tools.erf.intervals import FEWEST, Spread, effective_number
+from erf_tools.erf.measures.families.moments import Moments
 from erf_tools.erf.measures.family import Grouped, Groups, Summed
 from erf_tools.erf.measures.frame import Frame
-from erf_tools.erf.measures.moments import Moments
 from erf_tools.erf.measures.registry import FAMILIES
 
 #: Draws for each point of the convergence curve, and its numbers of images.

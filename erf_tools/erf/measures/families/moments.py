@@ -30,6 +30,7 @@ class Moments(Summed):
     """
 
     name = "moments"
+    order = 30
     measures = (
         Measure(
             "sigma_y",

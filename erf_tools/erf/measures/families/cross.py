@@ -21,6 +21,7 @@ class Cross(Summed):
     """
 
     name = "cross"
+    order = 50
     measures = (
         Measure(
             "cross_share",

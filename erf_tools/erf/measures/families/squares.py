@@ -167,6 +167,7 @@ class Squares(Summed):
     """Linear ratios and the effective side."""
 
     name = "squares"
+    order = 10
     measures = (
         *(
             Measure(
@@ -175,6 +176,7 @@ class Squares(Summed):
                 "per cent",
                 f"area of the smallest centred square with more than {100 * threshold:g} % of A, "
                 "as a share of the map's; independent of the scale of A: compare networks by it",
+                page=f"r at {100 * threshold:g}\u00a0%",
                 highest=1,
             )
             for threshold in THRESHOLDS
@@ -184,6 +186,7 @@ class Squares(Summed):
             "Effective side, px",
             "pixels",
             "root of the area of the smallest centred square with half of A",
+            page="Side, px",
         ),
     )
 

@@ -5,18 +5,23 @@ from __future__ import annotations
 import numpy as np
 
 from erf_tools.erf.intervals import Spread, jackknife
+from erf_tools.erf.measures.families.squares import THRESHOLDS, areas_holding, smallest_area
 from erf_tools.erf.measures.family import Grouped, Groups, Measure
 from erf_tools.erf.measures.frame import Frame
-from erf_tools.erf.measures.squares import THRESHOLDS, areas_holding, smallest_area
 
 #: Rows of a map whose logarithms are taken at once.
 _ROWS = 32
+
+
+#: Headings of those that are compared most.
+_PAGE = {share: f"r at {100 * share:g}\u00a0%, as published (log)" for share in (0.5, 0.99)}
 
 
 class Legacy(Grouped):
     """Area ratios on ``log10(A + 1)``, about the published centre."""
 
     name = "legacy"
+    order = 20
     measures = tuple(
         Measure(
             f"legacy_{100 * threshold:g}",
@@ -24,6 +29,7 @@ class Legacy(Grouped):
             "per cent",
             f"as linear_{100 * threshold:g}, of log10(A + 1) and about the published centre; it "
             "depends on the scale of A: compare it with published values only",
+            page=_PAGE.get(threshold, ""),
             highest=1,
         )
         for threshold in THRESHOLDS

@@ -180,6 +180,7 @@ class Gaussian(Grouped):
     """
 
     name = "gaussian"
+    order = 40
     measures = (
         Measure(
             "gaussian_sigma_y",

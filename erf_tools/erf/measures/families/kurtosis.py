@@ -18,6 +18,7 @@ class Kurtosis(Grouped):
     """
 
     name = "kurtosis"
+    order = 80
     measures = tuple(
         Measure(
             f"kurtosis_{axis}",

@@ -19,6 +19,7 @@ class Extent(Grouped):
     """
 
     name = "extent"
+    order = 70
     measures = (
         Measure(
             "extent",

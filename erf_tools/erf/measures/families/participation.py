@@ -16,6 +16,7 @@ class Participation(Grouped):
     """
 
     name = "participation"
+    order = 60
     measures = (
         Measure(
             "participation",
