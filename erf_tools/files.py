@@ -9,7 +9,7 @@ import os
 import tempfile
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +37,8 @@ def locked(folder: Path) -> Iterator[None]:
         OutputError: it cannot be written.
         ErfToolsError: another process is at work in it.
     """
-    lock = FileLock(folder / ".lock")
+    lock_file = folder / ".lock"
+    lock = FileLock(lock_file)
     try:
         with _writing(folder):
             folder.mkdir(parents=True, exist_ok=True)
@@ -52,6 +53,8 @@ def locked(folder: Path) -> Iterator[None]:
             tempfile.TemporaryFile(dir=folder).close()
         yield
     finally:
+        with suppress(OSError):  # Windows removes no open file
+            lock_file.unlink()  # while it is held: who waits for it sees that it is gone
         lock.release()
 
 

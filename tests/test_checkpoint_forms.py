@@ -465,6 +465,7 @@ FILES: dict[str, tuple[Callable[[], bytes], str]] = {
         r"\(torch.nn.modules.linear.Linear\).*state",
     ),
     "plain pickle": (lambda: pickle.dumps({"a": np.ones(2)}, 2), "cannot be read|holds more than"),
+    "a pickle of nothing": (lambda: b"\x80\x02.", "cannot be read as weights; it is cut off"),
     "text": (lambda: b"hello", "cannot be read as weights|is no PyTorch file"),
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import socket
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -254,6 +255,56 @@ def test_the_processors_choices_are_the_preprocessing(tmp_path: Path) -> None:
     for processor, expected in processors:
         processor.save_pretrained(tmp_path)
         assert own_preprocessing(name) == expected
+
+
+@pytest.fixture
+def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of `transformers:org/net` in the hub's cache, without a network."""
+    from huggingface_hub import constants
+
+    revision = "0" * 40
+    folder = tmp_path / "models--org--net"
+    _saved(folder / "snapshots" / revision, "ViT", **_SMALL)
+    (folder / "refs").mkdir()
+    (folder / "refs" / "main").write_text(revision)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setenv("ERF_TOOLS_OFFLINE", "1")
+    return folder
+
+
+def test_a_processor_that_is_not_here_is_not_taken_for_none(repository: Path) -> None:
+    """Its network would see images by another mean: the hub's cache says where there is none."""
+    for load in (own_preprocessing, load_model):
+        with pytest.raises(ErfToolsError, match="may have an image processor of its own, which is"):
+            load("transformers:org/net")
+    missing = repository / ".no_exist" / ("0" * 40)
+    missing.mkdir(parents=True)
+    for name in ("preprocessor_config.json", "processor_config.json"):
+        (missing / name).touch()
+    assert own_preprocessing("transformers:org/net") == Preprocessing()
+
+
+def test_a_processor_that_cannot_be_read_is_not_taken_for_none(tmp_path: Path) -> None:
+    name = _saved(tmp_path, "ViT", **_SMALL)
+    (tmp_path / "preprocessor_config.json").write_text("{")
+    with pytest.raises(ErfToolsError, match="is damaged"):
+        own_preprocessing(name)
+
+
+def test_a_hub_whose_name_is_not_known_is_not_asked_again_and_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[object] = []
+
+    def unknown(host: object, *_arguments: object, **_choices: object) -> None:
+        asked.append(host)
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    with pytest.raises(ErfToolsError, match="couldn't find them in the cached files"):
+        load_model("transformers:org/nonesuch", "random")
+    assert len(asked) == 1
 
 
 def test_the_vision_tower_of_a_clip(tmp_path: Path) -> None:

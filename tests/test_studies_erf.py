@@ -39,7 +39,7 @@ def test_the_files_are_those_promised(written: tuple[Path, study.Study]) -> None
     output, _ = written
     found = {path.relative_to(output).as_posix() for path in output.rglob("*") if path.is_file()}
     expected = {f"erf_table.{suffix}" for suffix in ("csv", "md", "tex")}
-    expected |= {"erf_convergence.csv", "erf_differences.csv", "report.html", ".lock"}
+    expected |= {"erf_convergence.csv", "erf_differences.csv", "report.html"}
     for figure in ("comparison", "radial", "convergence"):
         expected |= {f"erf_{figure}.{suffix}" for suffix in ("png", "pdf")}
     for model in MODELS:

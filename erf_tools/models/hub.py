@@ -122,15 +122,19 @@ class HubWeights(WeightSource):
 
 
 @contextmanager
-def hub_as_allowed() -> Iterator[None]:
+def hub_as_allowed(asked: bool = False) -> Iterator[None]:
     """Keep the hub's library off the network inside, where offline mode is on.
 
     It reads its own variable when it is imported, and asks the hub about files that it has.
+
+    Args:
+        asked: whether it will ask the hub inside. It is kept off then where the hub's name is not
+            known either, which it would try for half a minute.
     """
     from huggingface_hub import constants
 
     before = constants.HF_HUB_OFFLINE
-    constants.HF_HUB_OFFLINE = before or is_offline()
+    constants.HF_HUB_OFFLINE = before or bool(_why_unreachable() if asked else is_offline())
     try:
         yield
     finally:

@@ -85,9 +85,10 @@ def read_content(path: Path) -> Any:
     except pickle.UnpicklingError as error:
         raise ErfToolsError(f"{path} {_of_objects(str(error))}") from error
     except Exception as error:  # zip, struct, safetensors and torch each have their own
+        # Of a reader that stumbled, the words are about its own lists.
+        said = "" if isinstance(error, LookupError) else f" ({first_line(error)})"
         raise ErfToolsError(
-            f"{path} cannot be read as weights ({first_line(error)}); it is cut off, damaged or of "
-            "another kind"
+            f"{path} cannot be read as weights{said}; it is cut off, damaged or of another kind"
         ) from error
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import transformers
+from huggingface_hub import _CACHED_NO_EXIST, try_to_load_from_cache
 from PIL import Image
 from torch import nn
 from transformers import AutoConfig, AutoImageProcessor
@@ -21,12 +22,13 @@ from transformers.models.auto.modeling_auto import (
     MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES,
     MODEL_MAPPING,
 )
+from transformers.utils import IMAGE_PROCESSOR_NAME, PROCESSOR_NAME
 
 from erf_tools.errors import ErfToolsError, UsageError, suggestion
 from erf_tools.features.channels import CHANNELS
 from erf_tools.features.taps import Tap
 from erf_tools.models.catalogue import Entry
-from erf_tools.models.hub import HubWeights
+from erf_tools.models.hub import HubWeights, hub_as_allowed
 from erf_tools.models.libraries.library import Built, Form, Library, created
 from erf_tools.models.sources import Unpublished
 from erf_tools.preprocessing import Preprocessing
@@ -127,9 +129,10 @@ def _configuration(name: str, channels: int, saved: bool) -> Any:
             found = AutoConfig.for_model(name)
         else:
             repository, revision = _place(name)
-            found = AutoConfig.from_pretrained(
-                repository, revision=revision, trust_remote_code=False
-            )
+            with hub_as_allowed(asked=True):
+                found = AutoConfig.from_pretrained(
+                    repository, revision=revision, trust_remote_code=False
+                )
     except ValueError as error:
         if "trust_remote_code" not in str(error):
             raise
@@ -251,6 +254,17 @@ def _prefix_tokens(module: nn.Module, base: Any) -> int:
     return single + int(getattr(base.config, "num_register_tokens", 0) or 0)
 
 
+def _has_no_processor(repository: str, revision: str) -> bool:
+    """Tell whether a repository, or folder, is known to have no image processor."""
+    files = (IMAGE_PROCESSOR_NAME, PROCESSOR_NAME)
+    if (folder := Path(repository).expanduser()).is_dir():
+        return not any((folder / file).exists() for file in files)
+    return all(
+        try_to_load_from_cache(repository, file, revision=revision) is _CACHED_NO_EXIST
+        for file in files
+    )
+
+
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Keep transformers from its report and its bar of what it loads."""
@@ -265,16 +279,27 @@ def _quiet() -> Iterator[None]:
 
 
 def _preprocessing(name: str) -> Preprocessing:
-    """Return how a network wants its images: what its image processor does, else ImageNet's."""
+    """Return how a network wants its images: what its image processor does, else ImageNet's.
+
+    Raises:
+        ErfToolsError: it has an image processor that cannot be read, or it is not known here
+            whether it has one.
+    """
     if name in CONFIG_MAPPING:
         return Preprocessing()
     repository, revision = _place(name)
     try:
-        known = AutoImageProcessor.from_pretrained(
-            repository, revision=revision, trust_remote_code=False
-        )
-    except (OSError, ValueError):  # it has none
-        return Preprocessing()
+        with hub_as_allowed(asked=True):
+            known = AutoImageProcessor.from_pretrained(
+                repository, revision=revision, trust_remote_code=False
+            )
+    except OSError as error:  # the same where there is none as where it could not be had
+        if _has_no_processor(repository, revision):
+            return Preprocessing()
+        raise ErfToolsError(
+            f"transformers:{name} may have an image processor of its own, which is not here or is "
+            "damaged; connect to the network once, or give a folder with all of its files"
+        ) from error
     size = dict(known.size)
     side = int(size.get("height") or size.get("shortest_edge") or Preprocessing().size)
     crop = dict(known.crop_size or {}) if getattr(known, "do_center_crop", False) else {}
