@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
 from functools import partial
-from math import floor
-from typing import Any
+from math import floor, nextafter
+from typing import Any, Literal
 from zlib import crc32
 
 import numpy as np
@@ -15,6 +15,9 @@ from erf_tools.decoding import check_size
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+
+#: Sides of an image that are resized to a length.
+Resize = Literal["short", "both", "long"]
 
 #: Makes an image ready. That two are equal can be told of partial functions only.
 View = partial[Image.Image]
@@ -28,16 +31,20 @@ class Preprocessing:
         size: side of the square input in pixels, as in training or evaluation.
         mean: per channel, subtracted from pixels in [0, 1].
         std: per channel, divides what is left.
-        interpolation: ``bicubic``, ``bilinear`` or ``nearest``.
-        crop_fraction: the short side is resized to ``size / crop_fraction`` and the centre is cut
-            out; ``None`` warps the whole image to ``size`` x ``size`` instead.
+        interpolation: how it is resized, a name of Pillow's: ``bicubic``, ``bilinear``, ...
+        crop_fraction: share of the resized image that is cut out of its centre, along a side.
+        resize: which side of the image is resized to ``size / crop_fraction``, rounded down: the
+            short one, both (which warps it), or the long one.
+        fill: colour of what lies outside of the image where less than ``size`` is left of it.
     """
 
     size: int = 224
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
     interpolation: str = "bicubic"
-    crop_fraction: float | None = 0.875
+    crop_fraction: float = 0.875
+    resize: Resize = "short"
+    fill: tuple[int, int, int] = (0, 0, 0)
 
     def resized(self, size: int) -> Preprocessing:
         """Return the same transform for inputs of another size."""
@@ -49,26 +56,48 @@ class Preprocessing:
 
 
 def evaluation_view(image: Image.Image, preprocessing: Preprocessing) -> Image.Image:
-    """Return what a checkpoint's own evaluation transform cuts out of an image.
+    """Return what a checkpoint's own evaluation transform cuts out of an image, and around it.
 
-    The short side is resized to ``size / crop_fraction`` and the centre cut out, in torchvision's
-    arithmetic; without a crop fraction the whole image is warped to ``size`` x ``size``.
+    It is resized and cut in the arithmetic of torchvision and timm, to the pixel.
 
     Raises:
         PixelsError: the image is so narrow that it would have too many pixels when resized.
     """
-    if preprocessing.crop_fraction is None:
-        return warped(image, (preprocessing.size,) * 2, preprocessing.interpolation)
-    size = preprocessing.size
-    short = floor(size / preprocessing.crop_fraction)
-    if image.width <= image.height:
-        resized = (short, int(short * image.height / image.width))
-    else:
-        resized = (int(short * image.width / image.height), short)
+    size, side = preprocessing.size, floor(preprocessing.size / preprocessing.crop_fraction)
+    resized = _resized(image.size, side, preprocessing.resize)
     check_size(*resized)
-    image = image.resize(resized, _resampling(preprocessing.interpolation))
-    left, top = round((image.width - size) / 2), round((image.height - size) / 2)
-    return image.crop((left, top, left + size, top + size))
+    image = warped(image, resized, preprocessing.interpolation)
+    left, top = _first(image.width, size), _first(image.height, size)
+    if min(image.size) >= size:
+        return image.crop((left, top, left + size, top + size))
+    whole = Image.new("RGB", (size, size), preprocessing.fill)
+    whole.paste(image, (-left, -top))
+    return whole
+
+
+def crop_fraction(size: int, side: int) -> float:
+    """Return the fraction by which a side is resized to this many pixels for a size."""
+    fraction = size / side
+    # What division loses would be a whole pixel when rounded down.
+    return fraction if floor(size / fraction) == side else nextafter(fraction, 0.0)
+
+
+def _resized(size: tuple[int, int], side: int, which: Resize) -> tuple[int, int]:
+    """Return what an image of a size (width, height) is resized to."""
+    width, height = size
+    if which == "both":
+        return side, side
+    if which == "long":
+        ratio = max(size) / side
+        return round(width / ratio), round(height / ratio)
+    if width <= height:
+        return side, int(side * height / width)
+    return int(side * width / height), side
+
+
+def _first(length: int, size: int) -> int:
+    """Return where the middle of an image begins along a side; below 0 where it is too short."""
+    return round((length - size) / 2) if length >= size else -((size - length) // 2)
 
 
 def warped(

@@ -30,7 +30,7 @@ from erf_tools.errors import ErfToolsError, UsageError
 from erf_tools.models.loading import load_model
 from erf_tools.models.logits import classifier
 from erf_tools.models.model import as_model
-from erf_tools.preprocessing import Preprocessing, evaluation_view
+from erf_tools.preprocessing import Preprocessing
 
 
 @pytest.fixture(scope="module")
@@ -101,30 +101,6 @@ def test_presets_give_the_input_they_say(
     pixels = np.array([(30 * number, 10, 200) for number in range(7)]) / 255
     expected = (pixels - np.array(mean)) / np.array(std)
     np.testing.assert_allclose(seen[:, side // 2, side // 2], expected, atol=1e-5)
-
-
-@pytest.mark.parametrize("name", ["resnet18.tv_in1k", "swin_t", "efficientnet_lite1"])
-@pytest.mark.parametrize("size", [(224, 224), (300, 200), (333, 500)])
-def test_evaluation_view_is_timms_own_transform(name: str, size: tuple[int, int]) -> None:
-    from timm.data import create_transform, resolve_model_data_config
-
-    model = load_model(name, "random")
-    generator = np.random.default_rng(0)
-    image = Image.fromarray(generator.integers(0, 256, (*size, 3), dtype=np.uint8))
-    transform = create_transform(**resolve_model_data_config(model.module), is_training=False)
-    expected = transform(image).permute(1, 2, 0).numpy()
-    pixels = np.asarray(evaluation_view(image, model.preprocessing)) / 255
-    found = (pixels - model.preprocessing.mean) / model.preprocessing.std
-    np.testing.assert_allclose(found, expected, atol=1e-5)
-
-
-def test_a_checkpoint_without_crop_warps_the_whole_image() -> None:
-    image = Image.fromarray(
-        np.arange(200 * 300 * 3, dtype=np.uint32).astype(np.uint8).reshape(200, 300, 3)
-    )
-    view = evaluation_view(image, Preprocessing(size=384, crop_fraction=None))
-    assert view.size == (384, 384)
-    assert np.array_equal(view, image.resize((384, 384), Image.Resampling.BICUBIC))
 
 
 @pytest.mark.parametrize("aggregation", ["mean", "sum", "max"])

@@ -244,7 +244,7 @@ def test_the_processors_choices_are_the_preprocessing(tmp_path: Path) -> None:
             transformers.ViTImageProcessor(
                 size={"height": 384, "width": 384}, image_mean=[0.5] * 3, image_std=[0.25] * 3
             ),
-            Preprocessing(384, (0.5,) * 3, (0.25,) * 3, "bilinear", None),
+            Preprocessing(384, (0.5,) * 3, (0.25,) * 3, "bilinear", 1.0, "both"),
         ),
         (
             transformers.BitImageProcessor(size={"shortest_edge": 256}, crop_size=224),

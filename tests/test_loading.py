@@ -13,6 +13,7 @@ from erf_tools.errors import ErfToolsError, UsageError
 from erf_tools.models import catalogue
 from erf_tools.models.libraries.library import Form
 from erf_tools.models.loading import load_model
+from erf_tools.models.model import CROP_MODES
 from erf_tools.models.names import open_library, resolve
 from erf_tools.models.prefixes import LIBRARIES
 
@@ -36,6 +37,7 @@ def test_catalogue_rows_are_true(name: str) -> None:
         assert entry.preprocessing.std == tuple(cfg["std"])
         assert entry.preprocessing.interpolation == cfg["interpolation"]
         assert entry.preprocessing.crop_fraction == cfg["crop_pct"]
+        assert CROP_MODES[entry.preprocessing.resize] == cfg.get("crop_mode", "center")
     assert sum(parameter.numel() for parameter in module.parameters()) == entry.parameters
 
 

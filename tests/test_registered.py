@@ -43,7 +43,7 @@ def test_each_is_built_by_timm_with_its_official_count(entry) -> None:
     own = entry.preprocessing
     assert config["input_size"] == (3, own.size, own.size)
     assert config["mean"] == own.mean
-    assert config["crop_pct"] == (own.crop_fraction or 1.0)
+    assert config["crop_pct"] == own.crop_fraction
 
 
 def test_it_is_the_network_that_is_measured() -> None:

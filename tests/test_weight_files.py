@@ -547,7 +547,8 @@ def test_preprocessing_belongs_to_the_checkpoint() -> None:
     assert entries["replknetxl_320"].preprocessing.size == 320
     assert entries["replknet31b"].preprocessing.mean == (0.485, 0.456, 0.406)
     for name in ("replknet31b_384", "replknet31b_22k_384", "replknet31l_22k_384"):
-        assert entries[name].preprocessing.crop_fraction is None  # warped
+        own = entries[name].preprocessing
+        assert (own.resize, own.crop_fraction) == ("both", 1.0)  # warped
         assert entries[name].preprocessing.size == 384
 
 

@@ -76,7 +76,7 @@ def _hub(architecture: str, licence: str) -> HubWeights:
 
 
 _HALF = (0.5, 0.5, 0.5)
-_AT_384 = Preprocessing(size=384, crop_fraction=None)
+_AT_384 = Preprocessing(size=384, crop_fraction=1.0, resize="both")
 
 # VAN's authors leave the choice to the timm that they name, 0.4.12, which takes Inception's.
 _VAN_VIEW = Preprocessing(mean=_HALF, std=_HALF, crop_fraction=0.9)

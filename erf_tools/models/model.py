@@ -14,8 +14,11 @@ from erf_tools.features.taps import Tap, default_tap
 from erf_tools.models.digests import state_sha256
 from erf_tools.models.failures import check_network
 from erf_tools.models.weights import Weights
-from erf_tools.preprocessing import Preprocessing
+from erf_tools.preprocessing import Preprocessing, Resize
 from erf_tools.text import dimensions
+
+#: What timm calls the ways of resizing in :class:`~erf_tools.preprocessing.Preprocessing`.
+CROP_MODES: dict[Resize, str] = {"short": "center", "both": "squash", "long": "border"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,10 +130,16 @@ def declared_preprocessing(module: nn.Module) -> Preprocessing:
     cfg = getattr(module, "pretrained_cfg", None)
     if not cfg:
         return Preprocessing()
+    mode = cfg.get("crop_mode") or "center"
+    (resize,) = [ours for ours, theirs in CROP_MODES.items() if theirs == mode]
+    red, green, blue = (round(255 * value) for value in cfg["mean"])
+    fill = (red, green, blue)
     return Preprocessing(
         size=int(cfg["input_size"][-1]),
         mean=tuple(cfg["mean"]),
         std=tuple(cfg["std"]),
         interpolation=cfg["interpolation"],
         crop_fraction=float(cfg["crop_pct"]),
+        resize=resize,
+        fill=fill if resize == "long" else (0, 0, 0),
     )

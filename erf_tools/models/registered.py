@@ -25,6 +25,7 @@ from torch import nn
 from erf_tools.errors import UsageError
 from erf_tools.models.catalogue import ENTRIES, Entry
 from erf_tools.models.loading import load_model
+from erf_tools.models.model import CROP_MODES
 from erf_tools.models.prefixes import LIBRARIES
 from erf_tools.models.staged import NetworkFamily, family_of
 
@@ -78,8 +79,8 @@ def _configuration(entry: Entry, family: NetworkFamily) -> dict[str, Any]:
         "mean": own.mean,
         "std": own.std,
         "interpolation": own.interpolation,
-        "crop_pct": own.crop_fraction or 1.0,
-        "crop_mode": "center" if own.crop_fraction else "squash",
+        "crop_pct": own.crop_fraction,
+        "crop_mode": CROP_MODES[own.resize],
         "classifier": family.classifier,
     }
 

@@ -21,7 +21,10 @@ from erf_tools.models.hub import HubWeights
 from erf_tools.models.libraries.library import Built, Form, Library, created
 from erf_tools.models.sources import Unpublished, WeightSource
 from erf_tools.models.zero_shot import ClassTexts, ZeroShot, class_features
-from erf_tools.preprocessing import Preprocessing
+from erf_tools.preprocessing import Preprocessing, Resize
+
+#: What open_clip calls the ways of resizing.
+_RESIZED: dict[str, Resize] = {"shortest": "short", "squash": "both", "longest": "long"}
 
 
 @dataclass(frozen=True)
@@ -158,6 +161,8 @@ def _preprocessing(clip: Any, entry: Entry) -> Preprocessing:
         size if isinstance(size, int) else size[0],
         tuple(known["mean"]),
         tuple(known["std"]),
-        known["interpolation"],
-        None if known.get("resize_mode") == "squash" else 1.0,
+        "bilinear" if known["interpolation"] == "bilinear" else "bicubic",
+        crop_fraction=1.0,
+        resize=_RESIZED[known.get("resize_mode") or "shortest"],
+        fill=(known.get("fill_color") or 0,) * 3,
     )

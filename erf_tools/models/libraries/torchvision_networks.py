@@ -17,7 +17,7 @@ from erf_tools.models.checkpoints import StateDict
 from erf_tools.models.hub import HubWeights
 from erf_tools.models.libraries.library import Built, Form, Library, created
 from erf_tools.models.sources import PublishedFile, Unpublished
-from erf_tools.preprocessing import Preprocessing
+from erf_tools.preprocessing import Preprocessing, crop_fraction
 
 #: The last map before pooling and before the final norm, by the module of torchvision that a
 #: network is defined in.
@@ -161,5 +161,9 @@ def _preprocessing(transforms: Any) -> Preprocessing:
     (size,) = known.get("crop_size", known["resize_size"])
     interpolation = transforms.interpolation.value
     return Preprocessing(
-        size, tuple(known["mean"]), tuple(known["std"]), interpolation, size / short
+        size,
+        tuple(known["mean"]),
+        tuple(known["std"]),
+        interpolation,
+        crop_fraction(size, short),
     )

@@ -13,7 +13,6 @@ from typing import Any, ClassVar
 
 import transformers
 from huggingface_hub import _CACHED_NO_EXIST, try_to_load_from_cache
-from PIL import Image
 from torch import nn
 from transformers import AutoConfig, AutoImageProcessor
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
@@ -29,6 +28,7 @@ from erf_tools.features.channels import CHANNELS
 from erf_tools.features.taps import Tap
 from erf_tools.models.catalogue import Entry
 from erf_tools.models.hub import HubWeights, hub_as_allowed
+from erf_tools.models.libraries.image_processors import Processed, what_it_does
 from erf_tools.models.libraries.library import Built, Form, Library, created
 from erf_tools.models.sources import Unpublished
 from erf_tools.preprocessing import Preprocessing
@@ -83,7 +83,7 @@ class _Transformers(Library):
         return Entry(f"transformers:{name}", "", "transformers", name, 0, TransformersWeights(name))
 
     def preprocessing(self, entry: Entry) -> Preprocessing:
-        return created(entry, None, partial(_preprocessing, entry.architecture))
+        return created(entry, None, partial(_processed, entry.architecture)).preprocessing
 
     def build(self, entry: Entry, form: Form, hub: HubWeights | None) -> Built:
         name = entry.architecture
@@ -94,7 +94,9 @@ class _Transformers(Library):
         with _quiet():
             module = created(entry, hub, create)
         base = getattr(module, "base_model", module)
-        preprocessing = created(entry, None, partial(_preprocessing, name))
+        preprocessing, swapped = created(entry, None, partial(_processed, name))
+        if swapped:
+            module.register_forward_pre_hook(_reversed)
         tied = _interpolates(base)
         if tied and form.size:
             base.register_forward_pre_hook(_interpolated, with_kwargs=True)
@@ -228,6 +230,12 @@ def _interpolates(base: nn.Module) -> bool:
     return "interpolate_pos_encoding" in inspect.signature(base.forward).parameters
 
 
+def _reversed(_module: nn.Module, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Give a network images of blue, green and red instead of red, green and blue."""
+    images, *others = arguments
+    return images.flip(1), *others
+
+
 def _interpolated(_base: nn.Module, arguments: Any, keywords: dict[str, Any]) -> Any:
     return arguments, {**keywords, "interpolate_pos_encoding": True}
 
@@ -278,7 +286,7 @@ def _quiet() -> Iterator[None]:
         transformers.logging.enable_progress_bar()
 
 
-def _preprocessing(name: str) -> Preprocessing:
+def _processed(name: str) -> Processed:
     """Return how a network wants its images: what its image processor does, else ImageNet's.
 
     Raises:
@@ -286,7 +294,7 @@ def _preprocessing(name: str) -> Preprocessing:
             whether it has one.
     """
     if name in CONFIG_MAPPING:
-        return Preprocessing()
+        return Processed(Preprocessing())
     repository, revision = _place(name)
     try:
         with hub_as_allowed(asked=True):
@@ -295,23 +303,9 @@ def _preprocessing(name: str) -> Preprocessing:
             )
     except OSError as error:  # the same where there is none as where it could not be had
         if _has_no_processor(repository, revision):
-            return Preprocessing()
+            return Processed(Preprocessing())
         raise ErfToolsError(
             f"transformers:{name} may have an image processor of its own, which is not here or is "
             "damaged; connect to the network once, or give a folder with all of its files"
         ) from error
-    size = dict(known.size)
-    side = int(size.get("height") or size.get("shortest_edge") or Preprocessing().size)
-    crop = dict(known.crop_size or {}) if getattr(known, "do_center_crop", False) else {}
-    cut = int(crop.get("height", side))
-    fraction: float | None = getattr(known, "crop_pct", None) or cut / side
-    if "shortest_edge" not in size and not crop:
-        fraction = None
-    usual = Preprocessing()
-    return Preprocessing(
-        cut,
-        tuple(known.image_mean or usual.mean),
-        tuple(known.image_std or usual.std),
-        Image.Resampling(known.resample).name.lower(),
-        fraction,
-    )
+    return what_it_does(known)
