@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import traceback
 from collections.abc import Callable, Iterator
@@ -106,14 +107,29 @@ def decisions(folder: Path) -> Study:
     return study
 
 
-def killed_at_write(study: Study, output: Path, write: int, after: bool = False) -> bool:
-    """Run a study in a process that kills itself at one of its atomic writes.
+def left_at_writes(study: Study, folder: Path) -> list[Path]:
+    """Run a study; return what a kill at each of its atomic writes would have left of its folder.
 
     Args:
         study: the study.
-        output: its folder.
-        write: which of the writes, from 0.
-        after: after the file has taken its place; else while it is still a temporary one.
+        folder: it is run in its subfolder ``whole``.
+    """
+    replace, left = Path.replace, list[Path]()
+
+    def kept_and_replaced(self: Path, target: Path) -> Path:
+        if folder in target.parents:  # and not of the cache
+            left.append(folder / f"killed-{len(left)}")
+            shutil.copytree(folder / "whole", left[-1])
+        return replace(self, target)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Path, "replace", kept_and_replaced)
+        study(folder / "whole")
+    return left
+
+
+def killed(study: Study, output: Path, after: int | None = None) -> bool:
+    """Run a study in a process that kills itself as soon as it has written so many files.
 
     Returns:
         Whether it came so far; else it ended by itself.
@@ -126,16 +142,14 @@ def killed_at_write(study: Study, output: Path, write: int, after: bool = False)
     try:
         replace, done = Path.replace, [0]
 
-        def replace_or_die(self: Path, target: Path) -> Path:
-            if done[0] == write and not after:
-                os.kill(os.getpid(), signal.SIGKILL)
+        def replace_and_die(self: Path, target: Path) -> Path:
             replaced = replace(self, target)
-            if done[0] == write:
-                os.kill(os.getpid(), signal.SIGKILL)
             done[0] += 1
+            if done[0] == after:
+                os.kill(os.getpid(), signal.SIGKILL)
             return replaced
 
-        Path.replace = replace_or_die  # type: ignore[method-assign]
+        Path.replace = replace_and_die  # type: ignore[method-assign]
         study(output)
     except BaseException:
         traceback.print_exc()
@@ -156,18 +170,16 @@ def content(folder: Path) -> dict[str, bytes]:
 def test_killed_at_every_write_and_resumed_it_gives_the_same_bytes(
     kind: Callable[[Path], Study], networks: Path
 ) -> None:
-    """Each write in a folder of its own: killed during it, then behind the next, then resumed."""
+    """At each write, while it is a temporary file, then behind the next, then resumed."""
     study = kind(networks)
-    study(networks / "whole")  # in this process, so that those forked from it need import nothing
+    left = left_at_writes(study, networks)
     whole = content(networks / "whole")
-    assert not killed_at_write(study, networks / "whole", -1)
+    assert not killed(study, networks / "whole")
     assert content(networks / "whole") == whole  # a study that is complete stays as it is
-    kills = 0
-    while killed_at_write(study, output := networks / f"killed-{kills}", kills // 2):
+    for write, output in enumerate(left):
         assert len(list(output.rglob(".partial-*"))) == 1
-        assert killed_at_write(study, output, 0, after=True)
+        assert killed(study, output, after=1)
         assert not list(output.rglob(".partial-*"))
-        assert not killed_at_write(study, output, -1)
-        assert content(output) == whole, f"write {kills // 2}"
-        kills += 2
-    assert kills >= 20
+        assert not killed(study, output)
+        assert content(output) == whole, f"write {write}"
+    assert len(left) >= 10
