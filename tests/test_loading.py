@@ -37,7 +37,7 @@ def test_catalogue_rows_are_true(name: str) -> None:
         assert entry.preprocessing.std == tuple(cfg["std"])
         assert entry.preprocessing.interpolation == cfg["interpolation"]
         assert entry.preprocessing.crop_fraction == cfg["crop_pct"]
-        assert CROP_MODES[entry.preprocessing.resize] == cfg.get("crop_mode", "center")
+        assert entry.preprocessing.resize == CROP_MODES[cfg.get("crop_mode", "center")]
     assert sum(parameter.numel() for parameter in module.parameters()) == entry.parameters
 
 

@@ -16,7 +16,7 @@ from PIL import Image
 from timm.data import create_transform, resolve_data_config
 from timm.models import get_pretrained_cfg
 
-from erf_tools.errors import ErfToolsError
+from erf_tools.errors import ErfToolsError, UsageError
 from erf_tools.models.libraries import open_clip_networks, torchvision_networks
 from erf_tools.models.libraries.image_processors import what_it_does
 from erf_tools.models.loading import load_model, own_preprocessing
@@ -72,6 +72,13 @@ def test_it_is_timms_own_transform(kind: str, size: tuple[int, int]) -> None:
     image = photograph(*size)
     found = prepared(image, declared_preprocessing(network))
     np.testing.assert_allclose(found, transform(image).numpy(), atol=1e-5)
+
+
+def test_a_crop_mode_that_is_not_known_is_refused() -> None:
+    cfg = get_pretrained_cfg("resnet18").to_dict() | {"crop_mode": "spiral"}
+    network: Any = SimpleNamespace(pretrained_cfg=cfg)
+    with pytest.raises(UsageError, match="is 'spiral', which is none of center, squash, border"):
+        declared_preprocessing(network)
 
 
 def test_a_network_of_timm_that_warps_is_loaded_so() -> None:

@@ -17,8 +17,8 @@ from erf_tools.models.weights import Weights
 from erf_tools.preprocessing import Preprocessing, Resize
 from erf_tools.text import dimensions
 
-#: What timm calls the ways of resizing in :class:`~erf_tools.preprocessing.Preprocessing`.
-CROP_MODES: dict[Resize, str] = {"short": "center", "both": "squash", "long": "border"}
+#: Timm's names for the sides that :class:`~erf_tools.preprocessing.Preprocessing` resizes.
+CROP_MODES: dict[str, Resize] = {"center": "short", "squash": "both", "border": "long"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,12 +126,21 @@ def _unwrapped(module: nn.Module) -> nn.Module:
 
 
 def declared_preprocessing(module: nn.Module) -> Preprocessing:
-    """Return how a network wants its images: what timm's say themselves, else ImageNet's usual."""
+    """Return how a network wants its images: what timm's say themselves, else ImageNet's usual.
+
+    Raises:
+        UsageError: it is a way that is not known here.
+    """
     cfg = getattr(module, "pretrained_cfg", None)
     if not cfg:
         return Preprocessing()
     mode = cfg.get("crop_mode") or "center"
-    (resize,) = [ours for ours, theirs in CROP_MODES.items() if theirs == mode]
+    if mode not in CROP_MODES:
+        raise UsageError(
+            f"the network's crop_mode is {mode!r}, which is none of {', '.join(CROP_MODES)}; give "
+            "preprocessing=erf_tools.Preprocessing(...)"
+        )
+    resize = CROP_MODES[mode]
     red, green, blue = (round(255 * value) for value in cfg["mean"])
     fill = (red, green, blue)
     return Preprocessing(

@@ -80,7 +80,7 @@ def _configuration(entry: Entry, family: NetworkFamily) -> dict[str, Any]:
         "std": own.std,
         "interpolation": own.interpolation,
         "crop_pct": own.crop_fraction,
-        "crop_mode": CROP_MODES[own.resize],
+        "crop_mode": next(mode for mode, resize in CROP_MODES.items() if resize == own.resize),
         "classifier": family.classifier,
     }
 
