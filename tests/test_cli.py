@@ -206,7 +206,7 @@ def test_stages_units_and_protocols_together(tmp_path: Path, run_command: Comman
     for folder in ("one", "two"):
         code, out, error = run_command(
             *("erf", "--model", "resnet18", "--weights", "random", "--stages", "--unit", "grid:2"),
-            *("--protocol", "kim2023", "--num-images", 5, "--resolution", 96),
+            *("--protocol", "kim2023", "--num-images", 5, "--resolution", 64),
             *("--output", tmp_path / folder),
         )
         assert code == 0, error

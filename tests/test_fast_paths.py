@@ -12,6 +12,7 @@ import torch
 from hypothesis import HealthCheck, example, given, reject, settings
 from hypothesis import strategies as st
 from reference import randomise_norms
+from timm.models import byobnet
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
@@ -41,12 +42,17 @@ def small_timm(name: str, **arguments: object) -> Callable[[], nn.Module]:
     return lambda: timm.create_model(name, pretrained=False, **arguments)
 
 
+def of_one(blocks: tuple[byobnet.ByoBlockCfg, ...]) -> tuple[byobnet.ByoBlockCfg, ...]:
+    """Return the same stages of one block each, half as wide."""
+    return tuple(replace(block, d=1, c=int(block.c) // 2) for block in blocks)
+
+
 NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "replknet": small_replknet,
-    "resnet": small_timm("resnet14t", layers=(1, 1, 1, 1)),
-    "resnet-d": small_timm("resnet18d", layers=(1, 1, 1, 1)),
-    "resnext": small_timm("resnext26ts"),
-    "repvgg": small_timm("repvgg_a0"),
+    "resnet": small_timm("resnet14t", layers=(1, 1, 1, 1), channels=(16, 32, 48, 64)),
+    "resnet-d": small_timm("resnet18d", layers=(1, 1, 1, 1), channels=(16, 32, 48, 64)),
+    "resnext": small_timm("resnext26ts", blocks=of_one(byobnet.model_cfgs["resnext26ts"].blocks)),
+    "repvgg": small_timm("repvgg_a0", blocks=of_one(byobnet.model_cfgs["repvgg_a0"].blocks)),
     "convnext": small_timm("convnext_atto", depths=(1, 1, 2, 1), dims=(8, 16, 24, 32)),
     "tensorflow-padding": small_timm("tf_mobilenetv3_small_minimal_100"),
     "regnet": small_timm("regnetx_002"),
@@ -298,7 +304,7 @@ def test_cone_of_any_chain(
 
 def test_cone_computes_little_of_a_late_stage() -> None:
     """The last 3x3 convolution of ResNet's last stage is needed for one unit: of 3 x 3 inputs."""
-    network = prepare(small_timm("resnet26"), torch.float32)
+    network = prepare(small_timm("resnet26", layers=(1, 1, 1, 2)), torch.float32)
     last = network.layer4[1].conv2
     areas: list[int] = []
 

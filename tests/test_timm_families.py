@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 import timm
 import torch
+from timm.models import byobnet, cspnet, hrnet, mobilevit
 
 from analyses.network_state import identities, random_states, state
 from erf_tools.erf.gradients import effective_receptive_field
@@ -74,33 +76,70 @@ FAMILIES = {
     "xcit": "xcit_nano_12_p16_224",
 }
 
+
+def _single(block: Any) -> Any:
+    """Return the same stages of one block each, whose transformers have one layer."""
+    if isinstance(block, tuple):
+        return tuple(map(_single, block))
+    own = block.block_kwargs
+    if own and "transformer_depth" in own:
+        own = {**own, "transformer_depth": 1}
+    return replace(block, d=1, block_kwargs=own)
+
+
+def _shallow_hrnet() -> dict[str, Any]:
+    """Return stages of one block in each branch."""
+    stages = {}
+    for name, own in hrnet.cfg_cls["hrnet_w18_small"].items():
+        if name.startswith("stage"):
+            stages[name] = {**own, "num_modules": 1, "num_blocks": (1,) * len(own["num_blocks"])}
+    return stages
+
+
+def _narrow_xception() -> list[dict[str, Any]]:
+    """Return a block of each kind: entry, middle and exit."""
+    return [
+        *({"in_chs": 64, "out_chs": 64, "stride": stride} for stride in (2, 2, 2, 1, 2)),
+        {"in_chs": 64, "out_chs": 64, "stride": 1, "no_skip": True, "start_with_relu": False},
+    ]
+
+
 #: Fewer blocks of each kind, or narrower ones, where a factory takes their numbers.
 SHALLOW: dict[str, dict[str, Any]] = {
-    "beit": {"depth": 3},
-    "cait": {"depth": 6},
+    "beit": {"depth": 3, "embed_dim": 192, "num_heads": 3},
+    "cait": {"depth": 3},
     "coat": {"serial_depths": (1, 1, 1, 1)},
     "convnextv2": {"depths": (1, 1, 2, 1)},
     "crossvit": {"depth": ((1, 1, 0), (1, 1, 0), (1, 1, 0))},
-    "davit": {"depths": (1, 1, 2, 1)},
+    "cspnet": {"stages": replace(cspnet.model_cfgs["cspresnet50"].stages, depth=(1, 1, 1, 1))},
+    "davit": {"depths": (1, 1, 1, 1), "embed_dims": (32, 64, 128, 256), "num_heads": (1, 2, 4, 8)},
     "deit": {"depth": 3},
     "densenet": {"block_config": (3, 3, 3, 3)},
+    "dla": {"levels": [1, 1, 1, 1, 1, 1], "channels": [16, 32, 64, 64, 128, 128]},
+    "dpn": {"k_sec": (1, 1, 2, 1)},
     "edgenext": {"depths": (1, 1, 2, 1)},
+    "efficientvit": {"depths": (1, 1, 1, 1, 1)},
     "eva": {"depth": 3},
     "fastvit": {"layers": (1, 1, 1, 1)},
     "hiera": {"stages": (1, 1, 2, 1)},
+    "hrnet": _shallow_hrnet(),
     "inception_next": {"depths": (1, 1, 2, 1)},
     "mambaout": {"depths": (1, 1, 2, 1)},
+    "mobilevit": {"blocks": _single(mobilevit.model_cfgs["mobilevit_xxs"].blocks)},
     "nextvit": {"depths": (1, 1, 5, 1)},
-    "pvt_v2": {"depths": (1, 1, 1, 1)},
+    "pvt_v2": {"depths": (1, 1, 1, 1), "embed_dims": (16, 32, 64, 128), "num_heads": (1, 1, 2, 4)},
+    "repvgg": {"blocks": _single(byobnet.model_cfgs["repvgg_a0"].blocks)},
     "repvit": {"depth": (1, 1, 2, 1)},
     "resnext": {"layers": (1, 1, 1, 1)},
+    "rexnet": {"depth_mult": 0.3},
     "starnet": {"depths": (1, 1, 2, 1)},
     "swin": {"depths": (1, 1, 2, 1)},
     "swinv2": {"depths": (1, 1, 2, 1)},
     "tiny_vit": {"depths": (1, 1, 2, 1)},
-    "twins": {"depths": (1, 1, 2, 1)},
+    "twins": {"depths": (1, 1, 2, 1), "embed_dims": (32, 64, 128, 256), "num_heads": (1, 2, 4, 8)},
     "vgg": {"mlp_ratio": 0.125},
     "vit": {"depth": 3},
+    "xception": {"block_cfg": _narrow_xception()},
     "xcit": {"depth": 3},
 }
 
