@@ -50,6 +50,8 @@ def what_it_does(processor: Any) -> Processed:
     if black.ndim != 3 or len(black) not in (1, 3):
         raise _unknown(processor, "makes no images of one or three channels")
     low, high = _middle(black), _middle(white)
+    if not (high > low).all():
+        raise _unknown(processor, "makes the same of black and of white")
     std = 1 / (high - low)
     mean = 0.0 - low * std
     changed = np.abs(_middle(red) - low) > 1e-3 * np.abs(high - low)
@@ -71,7 +73,7 @@ def what_it_does(processor: Any) -> Processed:
     near = [replace(found, **ways) for ways in _ways(len(theirs), *resized)]
     errors = [np.abs(_gray(evaluation_view(probe, each)) - theirs).mean() for each in near]
     best = int(np.argmin(errors))
-    if errors[best] > _NEAR:
+    if not errors[best] <= _NEAR:  # as NaN
         raise _unknown(processor, "resizes and cuts images in a way that is not known here")
     return Processed(near[best], swapped)
 
