@@ -4,20 +4,22 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
 from functools import partial
-from math import floor, nextafter
-from typing import Any, Literal
+from math import floor, inf, isfinite, nextafter
+from typing import Any, Literal, get_args
 from zlib import crc32
 
 import numpy as np
 from PIL import Image
 
 from erf_tools.decoding import check_size
+from erf_tools.errors import UsageError
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
 #: Sides of an image that are resized to a length.
 Resize = Literal["short", "both", "long"]
+Middle = Literal["nearest", "below"]
 
 #: Makes an image ready. That two are equal can be told of partial functions only.
 View = partial[Image.Image]
@@ -36,6 +38,11 @@ class Preprocessing:
         resize: which side of the image is resized to ``size / crop_fraction``, rounded down: the
             short one, both (which warps it), or the long one.
         fill: colour of what lies outside of the image where less than ``size`` is left of it.
+        middle: where the middle begins that lies between two pixels: at the ``nearest`` to an even
+            number, as in torchvision and timm, or at the one ``below``, as in transformers.
+
+    Raises:
+        UsageError: a value is none of these.
     """
 
     size: int = 224
@@ -45,6 +52,25 @@ class Preprocessing:
     crop_fraction: float = 0.875
     resize: Resize = "short"
     fill: tuple[int, int, int] = (0, 0, 0)
+    middle: Middle = "nearest"
+
+    def __post_init__(self) -> None:
+        """See that it can be done."""
+        means = len(self.mean) == 3 and all(map(isfinite, self.mean))
+        stds = len(self.std) == 3 and all(isfinite(std) and std for std in self.std)
+        names, fraction = Image.Resampling.__members__, self.crop_fraction
+        known = (
+            (self.size >= 1, "size has to be 1 or more"),
+            (means, "mean has to be three finite numbers"),
+            (stds, "std has to be three finite numbers other than 0"),
+            (self.interpolation.upper() in names, "interpolation is none of Pillow's"),
+            (fraction and 0 < fraction < inf, "crop_fraction has to be above 0"),
+            (self.resize in get_args(Resize), f"resize is one of {', '.join(get_args(Resize))}"),
+            (self.middle in get_args(Middle), f"middle is one of {', '.join(get_args(Middle))}"),
+        )
+        for holds, said in known:
+            if not holds:
+                raise UsageError(f"this is no preprocessing: {said}; got {self.record()}")
 
     def resized(self, size: int) -> Preprocessing:
         """Return the same transform for inputs of another size."""
@@ -67,7 +93,7 @@ def evaluation_view(image: Image.Image, preprocessing: Preprocessing) -> Image.I
     resized = _resized(image.size, side, preprocessing.resize)
     check_size(*resized)
     image = warped(image, resized, preprocessing.interpolation)
-    left, top = _first(image.width, size), _first(image.height, size)
+    left, top = (_first(length, size, preprocessing.middle) for length in image.size)
     if min(image.size) >= size:
         return image.crop((left, top, left + size, top + size))
     whole = Image.new("RGB", (size, size), preprocessing.fill)
@@ -89,15 +115,17 @@ def _resized(size: tuple[int, int], side: int, which: Resize) -> tuple[int, int]
         return side, side
     if which == "long":
         ratio = max(size) / side
-        return round(width / ratio), round(height / ratio)
+        return max(1, round(width / ratio)), max(1, round(height / ratio))
     if width <= height:
         return side, int(side * height / width)
     return int(side * width / height), side
 
 
-def _first(length: int, size: int) -> int:
+def _first(length: int, size: int, middle: Middle) -> int:
     """Return where the middle of an image begins along a side; below 0 where it is too short."""
-    return round((length - size) / 2) if length >= size else -((size - length) // 2)
+    if length < size:
+        return -((size - length) // 2)
+    return round((length - size) / 2) if middle == "nearest" else (length - size) // 2
 
 
 def warped(

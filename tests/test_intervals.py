@@ -212,3 +212,18 @@ def test_a_map_that_is_nearly_round_has_an_interval_that_holds(away: float) -> N
         found = family.interval(3, family.spread(sums, Frame((2, 2))), images)
         held.append(found.low <= np.sqrt((1 + truth) / (1 - truth)) <= found.high)
     assert 0.925 < np.mean(held) < 0.99
+
+
+def test_a_result_from_before_a_measure_has_its_value_without_an_interval() -> None:
+    maps = np.random.default_rng(0).random((12, 9, 9))
+    arrays = sampled(maps).arrays()
+    earlier = Sample.from_arrays(
+        {name: kept for name, kept in arrays.items() if not name.endswith((".cross", ".legacy"))}
+    )
+    found, now = (Measures(maps.mean(0), sample=each) for each in (earlier, sampled(maps)))
+    for name in ("cross_share", "legacy_50"):
+        assert found.estimate(name).value == pytest.approx(now.estimate(name).value)
+        assert np.isnan(found.estimate(name).low)
+        assert np.isnan(found.difference(now, name).low)
+        assert not found.convergence(name)
+    assert found.estimate("effective_side") == now.estimate("effective_side")

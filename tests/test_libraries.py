@@ -244,12 +244,14 @@ def test_the_processors_choices_are_the_preprocessing(tmp_path: Path) -> None:
             transformers.ViTImageProcessor(
                 size={"height": 384, "width": 384}, image_mean=[0.5] * 3, image_std=[0.25] * 3
             ),
-            Preprocessing(384, (0.5,) * 3, (0.25,) * 3, "bilinear", 1.0, "both"),
+            Preprocessing(384, (0.5,) * 3, (0.25,) * 3, "bilinear", 1.0, "both",
+                          middle="below"),
         ),
         (
             transformers.BitImageProcessor(size={"shortest_edge": 256}, crop_size=224),
             Preprocessing(224, (0.48145466, 0.4578275, 0.40821073),
-                          (0.26862954, 0.26130258, 0.27577711), "bicubic", 0.875),
+                          (0.26862954, 0.26130258, 0.27577711), "bicubic", 0.875,
+                          middle="below"),
         ),
     ]  # fmt: skip
     for processor, expected in processors:
@@ -287,7 +289,7 @@ def test_a_processor_that_is_not_here_is_not_taken_for_none(repository: Path) ->
 def test_a_processor_that_cannot_be_read_is_not_taken_for_none(tmp_path: Path) -> None:
     name = _saved(tmp_path, "ViT", **_SMALL)
     (tmp_path / "preprocessor_config.json").write_text("{")
-    with pytest.raises(ErfToolsError, match="is damaged"):
+    with pytest.raises(ErfToolsError, match="has an image processor that cannot be read"):
         own_preprocessing(name)
 
 

@@ -15,7 +15,7 @@ from erf_tools.models.digests import state_sha256
 from erf_tools.models.failures import check_network
 from erf_tools.models.weights import Weights
 from erf_tools.preprocessing import Preprocessing, Resize
-from erf_tools.text import dimensions
+from erf_tools.text import dimensions, first_line
 
 #: Timm's names for the sides that :class:`~erf_tools.preprocessing.Preprocessing` resizes.
 CROP_MODES: dict[str, Resize] = {"center": "short", "squash": "both", "border": "long"}
@@ -141,14 +141,19 @@ def declared_preprocessing(module: nn.Module) -> Preprocessing:
             "preprocessing=erf_tools.Preprocessing(...)"
         )
     resize = CROP_MODES[mode]
-    red, green, blue = (round(255 * value) for value in cfg["mean"])
-    fill = (red, green, blue)
-    return Preprocessing(
-        size=int(cfg["input_size"][-1]),
-        mean=tuple(cfg["mean"]),
-        std=tuple(cfg["std"]),
-        interpolation=cfg["interpolation"],
-        crop_fraction=float(cfg["crop_pct"]),
-        resize=resize,
-        fill=fill if resize == "long" else (0, 0, 0),
-    )
+    try:
+        red, green, blue = (round(255 * value) for value in cfg["mean"])
+        return Preprocessing(
+            size=int(cfg["input_size"][-1]),
+            mean=tuple(cfg["mean"]),
+            std=tuple(cfg["std"]),
+            interpolation=cfg["interpolation"],
+            crop_fraction=float(cfg["crop_pct"]),
+            resize=resize,
+            fill=(red, green, blue) if resize == "long" else (0, 0, 0),
+        )
+    except (LookupError, TypeError, ValueError) as error:
+        raise UsageError(
+            f"the network's pretrained_cfg says not how it wants its images ({first_line(error)}); "
+            "give preprocessing=erf_tools.Preprocessing(...)"
+        ) from error

@@ -114,11 +114,12 @@ class Measures:
         such a curve.
         """
         family, place = PLACES[name]
-        if self._sample is None or not isinstance(family, Summed):
+        sample = self._sample
+        if sample is None or not sample.has(family) or not isinstance(family, Summed):
             return []
         found = []
-        for size in self._sample.sizes():
-            values = family.of_sums(self._sample.drawn(family.name, size), self._frame)[:, place]
+        for size in sample.sizes():
+            values = family.of_sums(sample.drawn(family.name, size), self._frame)[:, place]
             found.append((size, percentile_interval(float(np.nanmedian(values)), values)))
         return found
 
@@ -143,7 +144,7 @@ class Measures:
         total = self._map.sum()
         if not (np.isfinite(total) and total > 0):
             value = np.full(len(family.measures), nan)
-        elif self._sample is None:
+        elif self._sample is None or not self._sample.has(family):
             value = np.asarray(family.of_map(self._map, self._frame), dtype=np.float64)
         elif isinstance(family, Summed):
             return family.spread(self._sample.sums[family.name], self._frame)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from importlib import import_module
-from inspect import isclass
+from inspect import isabstract, isclass
 from pkgutil import iter_modules
 
 from erf_tools.erf.measures import families
@@ -18,9 +18,9 @@ def found_families() -> tuple[Family, ...]:
 
 def _defined() -> Iterator[Family]:
     for module in iter_modules(families.__path__, f"{families.__name__}."):
-        classes = filter(isclass, vars(import_module(module.name)).values())
-        for each in classes:
-            if issubclass(each, Family) and each.__module__ == module.name:
+        for each in vars(import_module(module.name)).values():
+            own = isclass(each) and each.__module__ == module.name and not isabstract(each)
+            if own and issubclass(each, Family):
                 yield each()
 
 

@@ -12,7 +12,7 @@ from threadpoolctl import threadpool_limits
 
 from erf_tools.erf.intervals import FEWEST, Spread, effective_number
 from erf_tools.erf.measures.families.moments import Moments
-from erf_tools.erf.measures.family import Grouped, Groups, Summed
+from erf_tools.erf.measures.family import Family, Grouped, Groups, Summed
 from erf_tools.erf.measures.frame import Frame
 from erf_tools.erf.measures.registry import FAMILIES
 
@@ -84,6 +84,10 @@ class Sample:
 
     def __len__(self) -> int:
         return len(self.sums[Moments.name])
+
+    def has(self, family: Family) -> bool:
+        """Tell whether a family was measured: those added since are not in earlier results."""
+        return family.name in (self.sums if isinstance(family, Summed) else self.spreads)
 
     def effective(self, by_groups: bool) -> float:
         """Return the effective number of images, or of groups of them."""

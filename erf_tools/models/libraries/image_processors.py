@@ -8,18 +8,26 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import product
 from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
 
 from erf_tools.errors import ErfToolsError
-from erf_tools.preprocessing import Preprocessing, crop_fraction, evaluation_view
+from erf_tools.preprocessing import (
+    Preprocessing,
+    Resize,
+    crop_fraction,
+    evaluation_view,
+)
+from erf_tools.text import first_line
 
-#: Width and height of the images that it is given.
-_WIDTH, _HEIGHT = 256, 192
-#: How far pixels may be from ours on average, of 255: resizing has several arithmetics.
-_NEAR = 2.0
+#: Width and height of the images that it is given, the first to find what it does: what fits one
+#: shape may not fit another.
+_SHAPES = ((256, 192), (185, 263), (95, 331), (613, 402), (479, 171), (61, 50))
+#: How far values may be from ours on average, in steps of 1/255: some round to them, some do not.
+_NEAR = 0.5
 
 
 class Processed(NamedTuple):
@@ -34,130 +42,155 @@ class Processed(NamedTuple):
     reversed: bool = False
 
 
-def what_it_does(processor: Any) -> Processed:
+def what_it_does(processor: Any, name: str) -> Processed:
     """Return what a processor does to images.
 
-    Where it makes images that are not square, they are warped to a square here.
+    Where it makes images of one size that is not square, they are warped to a square here.
 
     Args:
         processor: ``processor(image, return_tensors="pt")["pixel_values"]`` is
             ``[1, channels, height, width]``, of one channel or three.
+        name: of its network, for messages.
 
     Raises:
-        ErfToolsError: it does something else.
+        ErfToolsError: it does something that cannot be done here.
     """
-    black, white, red = (_made(processor, _even(color)) for color in ("black", "white", "red"))
-    if black.ndim != 3 or len(black) not in (1, 3):
-        raise _unknown(processor, "makes no images of one or three channels")
-    low, high = _middle(black), _middle(white)
-    if not (high > low).all():
-        raise _unknown(processor, "makes the same of black and of white")
-    std = 1 / (high - low)
-    mean = 0.0 - low * std
-    changed = np.abs(_middle(red) - low) > 1e-3 * np.abs(high - low)
-    swapped = len(low) == 3 and bool(changed[2] and not changed[0])
-    order = slice(None, None, -1 if swapped else None)
-    found = Preprocessing(
-        _declared_side(processor),
-        _of_rgb(mean, processor, "image_mean", order),
-        _of_rgb(std, processor, "image_std", order),
-        _interpolation(processor),
-        crop_fraction=1.0,
-        resize="both",
-    )
-    if black.shape[1] != black.shape[2]:
-        return Processed(found, swapped)
-    resized = (_resized_to(_levels(processor, _ramp(axis), mean, std), axis) for axis in (0, 1))
-    probe = _pattern()
-    theirs = _levels(processor, probe, mean, std)
-    near = [replace(found, **ways) for ways in _ways(len(theirs), *resized)]
-    errors = [np.abs(_gray(evaluation_view(probe, each)) - theirs).mean() for each in near]
-    best = int(np.argmin(errors))
-    if not errors[best] <= _NEAR:  # as NaN
-        raise _unknown(processor, "resizes and cuts images in a way that is not known here")
-    return Processed(near[best], swapped)
+    made = _Made(processor, name)
+    found = Preprocessing(max(made.shape), made.mean, made.std, crop_fraction=1.0, resize="both")
+    if made.shape[0] == made.shape[1]:
+        ways = [replace(found, **way) for way in _ways(made)]
+        for shape in _SHAPES:
+            probe = _pattern(*shape)
+            theirs = made.levels(probe)
+            ways = [way for way in ways if _error(evaluation_view(probe, way), theirs) <= _NEAR]
+        if not ways:
+            raise made.refused("resizes and cuts images in a way that is not known here")
+        (found, *_) = ways
+    return Processed(found, made.reversed)
 
 
-def _ways(size: int, height: float, width: float) -> Iterator[dict[str, Any]]:
-    """Yield sizes, sides and fractions by which an image may have become about so high and wide."""
-    for resize, about in (("both", height), ("short", height), ("long", width)):
-        for side in range(round(about) - 1, round(about) + 2):
+class _Made:
+    """What a processor makes of images.
+
+    Attributes:
+        shape: height and width of what it makes.
+        mean: of red, green and blue.
+        std: of red, green and blue.
+        reversed: whether it makes blue, green and red.
+    """
+
+    def __init__(self, processor: Any, name: str) -> None:
+        """See the class.
+
+        Args:
+            processor: see :func:`what_it_does`.
+            name: of its network.
+
+        Raises:
+            ErfToolsError: it makes no images of one size that are normalised alike everywhere.
+        """
+        self.processor, self._name = processor, name
+        black, white, red = (self._values(_even(color)) for color in ("black", "white", "red"))
+        if black.ndim != 3 or len(black) not in (1, 3):
+            raise self.refused("makes no images of one or three channels")
+        height, width = self.shape = black.shape[1:]
+        if any(self._values(_pattern(*shape)).shape != black.shape for shape in _SHAPES):
+            raise self.refused("makes images of several sizes")
+        low, high, red_in = (values[:, height // 2, width // 2] for values in (black, white, red))
+        if not (np.isfinite([low, high]).all() and (high > low).all()):
+            raise self.refused("makes the same of black and of white")
+        changed = np.abs(red_in - low) > 1e-3 * (high - low)
+        self.reversed = len(low) == 3 and bool(changed[2] and not changed[0])
+        std = 1 / (high - low)
+        self.mean = self._of_rgb(0.0 - low * std, "image_mean")
+        self.std = self._of_rgb(std, "image_std")
+
+    def levels(self, image: Image.Image) -> np.ndarray:
+        """Return what it makes of an image before it normalises, 0 to 255: ``[3, height, width]``.
+
+        Of a single channel, that one thrice.
+        """
+        values = self._values(image)[:: -1 if self.reversed else 1]
+        values = np.broadcast_to(values, (3, *self.shape))
+        scaled = values * np.reshape(self.std, (3, 1, 1)) + np.reshape(self.mean, (3, 1, 1))
+        found: np.ndarray = 255 * scaled
+        return found
+
+    def refused(self, said: str) -> ErfToolsError:
+        """Return the error that says so."""
+        return ErfToolsError(
+            f"the {type(self.processor).__name__} of {self._name} {said}; prepare images yourself "
+            "in a factory, as in file.py:factory"
+        )
+
+    def _values(self, image: Image.Image) -> np.ndarray:
+        try:
+            made = self.processor(image, return_tensors="pt")["pixel_values"][0]
+            return np.asarray(made, dtype=np.float64)
+        except Exception as error:  # each has its own
+            raise self.refused(f"cannot be used ({first_line(error)})") from error
+
+    def _of_rgb(self, measured: np.ndarray, name: str) -> tuple[float, float, float]:
+        """Return a value per colour: as the processor declares it if that is what it does."""
+        values = [float(f"{value:.7g}") for value in np.broadcast_to(measured, 3)]
+        declared = getattr(self.processor, name, None)
+        if declared is not None and np.size(declared) in (1, 3):
+            named = np.broadcast_to(np.asarray(declared, dtype=np.float64), 3).tolist()
+            values = named if np.allclose(named, values, rtol=1e-5, atol=1e-6) else values
+        red, green, blue = values[::-1] if self.reversed else values
+        return red, green, blue
+
+
+def _ways(made: _Made) -> Iterator[dict[str, Any]]:
+    """Yield sides, fractions and interpolations that may be those of a processor."""
+    size = made.shape[0]
+    width, height = (_resized_to(made, axis) for axis in (1, 0))
+    named = _named_sides(made.processor)
+    sides: tuple[tuple[Resize, float], ...] = (("both", height), ("short", height), ("long", width))
+    declared = getattr(made.processor, "resample", None)
+    likely = [Image.Resampling.BICUBIC, Image.Resampling.BILINEAR]
+    for resize, about in sides:
+        near = {side for side in range(round(about) - 1, round(about) + 2) if side > 0}
+        hows = likely if declared is None else [declared]
+        # As transformers cuts, then as timm does, whose networks it wraps.
+        middles = ("below", "nearest")
+        for side, how, middle in product(sorted(near | named), hows, middles):
             if resize == "long" and side > size:  # as the short side of an image of another shape
                 continue
-            yield {"size": size, "crop_fraction": crop_fraction(size, side), "resize": resize}
+            yield {
+                "size": size,
+                "resize": resize,
+                "crop_fraction": crop_fraction(size, side),
+                "interpolation": Image.Resampling(how).name.lower(),
+                "middle": middle,
+            }
 
 
-def _resized_to(levels: np.ndarray, axis: int) -> float:
-    """Return about how long an axis has become, by how steep its ramp is."""
-    middle = levels.mean(axis=1 - axis)[len(levels) // 4 : -(len(levels) // 4)]
-    steepness = abs(np.polyfit(np.arange(len(middle)), middle, 1)[0])
-    return float((_HEIGHT, _WIDTH)[axis] / max(steepness, 0.05))  # flatter than any that is wanted
+def _named_sides(processor: Any) -> set[int]:
+    named = dict(getattr(processor, "size", None) or {})
+    return {side for side in named.values() if isinstance(side, int) and side > 0}
 
 
-def _levels(processor: Any, image: Image.Image, mean: np.ndarray, std: np.ndarray) -> np.ndarray:
-    """Return the gray levels, 0 to 255, that it makes of a gray image, before it normalises."""
-    made = _made(processor, image)
-    found: np.ndarray = 255 * (made * std[:, None, None] + mean[:, None, None]).mean(axis=0)
-    return found
+def _resized_to(made: _Made, axis: int) -> float:
+    """Return about how long an axis becomes of the first shape, by how steep its ramp becomes."""
+    shape = _SHAPES[0][::-1]
+    ramp = Image.fromarray(np.indices(shape, dtype=np.uint8)[axis]).convert("RGB")
+    along = made.levels(ramp).mean(axis=(0, 2 - axis))
+    steepness = np.abs(np.gradient(along)[len(along) // 4 : 1 + 3 * len(along) // 4].mean())
+    return float(shape[axis] / max(steepness, 0.05))  # flatter than any that is wanted
 
 
-def _gray(image: Image.Image) -> np.ndarray:
-    return np.asarray(image.convert("L"), dtype=np.float64)
+def _error(view: Image.Image, theirs: np.ndarray) -> float:
+    ours = np.asarray(view, dtype=np.float64).transpose(2, 0, 1)
+    return float(np.abs(ours - theirs).mean())
 
 
-def _ramp(axis: int) -> Image.Image:
-    """Return an image whose pixels are numbered downwards (0) or to the right (1)."""
-    number = np.indices((_HEIGHT, _WIDTH), dtype=np.uint8)[axis]
-    return Image.fromarray(number).convert("RGB")
-
-
-def _pattern() -> Image.Image:
-    """Return an image of gray clouds, which looks different wherever it is cut."""
-    clouds = np.random.default_rng(0).integers(0, 256, (12, 16), dtype=np.uint8)
-    size = (_WIDTH, _HEIGHT)
-    return Image.fromarray(clouds).resize(size, Image.Resampling.BICUBIC).convert("RGB")
+def _pattern(width: int, height: int) -> Image.Image:
+    """Return an image of coloured spots, which looks different wherever it is cut."""
+    size = (max(2, width // 4), max(2, height // 4))
+    spots = np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
+    return Image.fromarray(spots).resize((width, height), Image.Resampling.BICUBIC)
 
 
 def _even(color: str) -> Image.Image:
-    return Image.new("RGB", (_WIDTH, _HEIGHT), color)
-
-
-def _made(processor: Any, image: Image.Image) -> np.ndarray:
-    """Return the values that it makes of an image, float64."""
-    return np.asarray(processor(image, return_tensors="pt")["pixel_values"][0], dtype=np.float64)
-
-
-def _middle(pixels: np.ndarray) -> np.ndarray:
-    """Return the pixel ``[channels]`` in the middle."""
-    found: np.ndarray = pixels[:, pixels.shape[1] // 2, pixels.shape[2] // 2]
-    return found
-
-
-def _of_rgb(
-    measured: np.ndarray, processor: Any, name: str, order: slice
-) -> tuple[float, float, float]:
-    """Return a value per colour: as the processor declares it if that is what it does."""
-    values = np.broadcast_to(measured, 3)
-    declared = np.broadcast_to(getattr(processor, name, None) or values, 3)
-    exact = declared if np.allclose(declared, values, atol=1e-5) else values.round(6)
-    red, green, blue = exact[order].tolist()
-    return red, green, blue
-
-
-def _interpolation(processor: Any) -> str:
-    declared = getattr(processor, "resample", None)
-    found = Image.Resampling.BICUBIC if declared is None else Image.Resampling(declared)
-    return found.name.lower()
-
-
-def _declared_side(processor: Any) -> int:
-    """Return the side that it names, where its images are not square."""
-    size = dict(getattr(processor, "size", None) or {})
-    return int(size.get("height") or size.get("shortest_edge") or Preprocessing().size)
-
-
-def _unknown(processor: Any, said: str) -> ErfToolsError:
-    return ErfToolsError(
-        f"{type(processor).__name__} {said}; prepare them yourself in a factory, as in "
-        "file.py:factory"
-    )
+    return Image.new("RGB", _SHAPES[0], color)

@@ -32,6 +32,7 @@ from erf_tools.models.libraries.image_processors import Processed, what_it_does
 from erf_tools.models.libraries.library import Built, Form, Library, created
 from erf_tools.models.sources import Unpublished
 from erf_tools.preprocessing import Preprocessing
+from erf_tools.text import first_line
 
 #: Where the last map before the final norm is, in a network or in what its head is put on; the
 #: first that is there. Of several modules in a row, the last.
@@ -95,12 +96,12 @@ class _Transformers(Library):
             module = created(entry, hub, create)
         base = getattr(module, "base_model", module)
         preprocessing, swapped = created(entry, None, partial(_processed, name))
-        if swapped:
-            module.register_forward_pre_hook(_reversed)
+        if swapped and form.channels == 3:  # of others it is the luminance, or unknown
+            module.register_forward_pre_hook(_reversed, with_kwargs=True)
         tied = _interpolates(base)
         if tied and form.size:
             base.register_forward_pre_hook(_interpolated, with_kwargs=True)
-        own = getattr(base.config, "image_size", None)
+        own = getattr(getattr(base, "config", module.config), "image_size", None)
         own = (own, own) if isinstance(own, int) else own
         return Built(
             module,
@@ -230,10 +231,12 @@ def _interpolates(base: nn.Module) -> bool:
     return "interpolate_pos_encoding" in inspect.signature(base.forward).parameters
 
 
-def _reversed(_module: nn.Module, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+def _reversed(_module: nn.Module, arguments: Any, keywords: dict[str, Any]) -> tuple[Any, Any]:
     """Give a network images of blue, green and red instead of red, green and blue."""
-    images, *others = arguments
-    return images.flip(1), *others
+    if arguments:
+        images, *others = arguments
+        return (images.flip(1), *others), keywords
+    return arguments, {**keywords, "pixel_values": keywords["pixel_values"].flip(1)}
 
 
 def _interpolated(_base: nn.Module, arguments: Any, keywords: dict[str, Any]) -> Any:
@@ -255,11 +258,12 @@ def _tap(module: nn.Module, base: nn.Module) -> Tap:
     return Tap(names[id(base)], prefix_tokens=tokens)
 
 
-def _prefix_tokens(module: nn.Module, base: Any) -> int:
+def _prefix_tokens(module: Any, base: Any) -> int:
     # What the network calls its base may be its encoder alone.
     embeddings = getattr(base, "embeddings", getattr(module, "embeddings", None))
     single = sum(getattr(embeddings, name, None) is not None for name in _PREFIX_TOKENS)
-    return single + int(getattr(base.config, "num_register_tokens", 0) or 0)
+    configuration = getattr(base, "config", module.config)  # timm's networks have none
+    return single + int(getattr(configuration, "num_register_tokens", 0) or 0)
 
 
 def _has_no_processor(repository: str, revision: str) -> bool:
@@ -304,8 +308,11 @@ def _processed(name: str) -> Processed:
     except OSError as error:  # the same where there is none as where it could not be had
         if _has_no_processor(repository, revision):
             return Processed(Preprocessing())
-        raise ErfToolsError(
-            f"transformers:{name} may have an image processor of its own, which is not here or is "
-            "damaged; connect to the network once, or give a folder with all of its files"
-        ) from error
-    return what_it_does(known)
+        said = (
+            f"has an image processor that cannot be read ({first_line(error)}); save it anew"
+            if Path(repository).expanduser().is_dir()
+            else "may have an image processor of its own, which is not here or is damaged; connect "
+            "to the network once, or give a folder with all of its files"
+        )
+        raise ErfToolsError(f"transformers:{name} {said}") from error
+    return what_it_does(known, f"transformers:{name}")
