@@ -184,10 +184,22 @@ def test_a_network_of_blue_green_and_red_is_given_them(tmp_path: Path) -> None:
         expected, turned = network.conv_stem(theirs), network.conv_stem(theirs.flip(1))
         stem: list[torch.Tensor] = []
         model.module.conv_stem.register_forward_hook(lambda *call: stem.append(call[-1]))
-        model.module(torch.tensor(prepared(image, model.preprocessing))[None].float())
+        ours = torch.tensor(prepared(image, model.preprocessing))[None].float()
+        model.module(ours)
+        model.module(pixel_values=ours)
     # Their processor rounds a few pixels to the next level.
     torch.testing.assert_close(stem[0], expected, atol=0.02, rtol=0)
     assert (turned - expected).abs().mean() > 0.2
+    assert torch.equal(stem[1], stem[0])
+    # A network of one channel has no order of colours: its luminance is that of the image.
+    gray = load_model(f"transformers:{tmp_path}", "random", channels=1)
+    seen: list[torch.Tensor] = []
+    gray.module.conv_stem.register_forward_pre_hook(lambda *call: seen.append(call[-1][0]))
+    colors = torch.rand(1, 3, 64, 64)
+    with torch.no_grad():
+        gray.module(colors)
+    luminance = torch.einsum("nchw,c->nhw", colors, torch.tensor([0.299, 0.587, 0.114]))
+    torch.testing.assert_close(seen[0][:, 0], luminance)
 
 
 class Mirroring:
