@@ -384,6 +384,25 @@ def test_a_pair_and_its_difference(page: Any) -> None:
     assert grid.count() == 2
 
 
+def test_the_table_has_its_columns(page: Any) -> None:
+    found = page.locator("#summary-table thead th").all_text_contents()
+    assert [title.replace("\u2195", "").strip() for title in found] == [
+        *("Model", "Weights", "Input, px", "Images"),
+        *(f"r at {share}\u00a0%" for share in (20, 30, 50, 99)),
+        *("Side, px", "r at 50\u00a0%, as published (log)", "r at 99\u00a0%, as published (log)"),
+        "Theoretical reach",
+    ]
+    first = page.locator("#summary-table tbody tr").first.locator("td").all_text_contents()
+    measures = ERFS[0].measures
+    assert first[3:7] == [
+        f"{100 * getattr(measures, f'linear_{share}'):.2f}\u00a0%" for share in (20, 30, 50, 99)
+    ]
+    assert first[7].startswith(f"{measures.effective_side:.0f}")
+    assert first[8:10] == [
+        f"{100 * getattr(measures, f'legacy_{share}'):.2f}\u00a0%" for share in (50, 99)
+    ]
+
+
 def test_the_table_sorts(page: Any) -> None:
     def order() -> list[str]:
         return page.locator("#summary-table tbody th").all_inner_texts()

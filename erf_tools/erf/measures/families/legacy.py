@@ -14,7 +14,7 @@ _ROWS = 32
 
 
 #: Headings of those that are compared most.
-_PAGE = {share: f"r at {100 * share:g}\u00a0%, as published (log)" for share in (0.5, 0.99)}
+_PAGE = {share: f"r at {100 * share:g} %, as published (log)" for share in (0.5, 0.99)}
 
 
 class Legacy(Grouped):

@@ -176,7 +176,7 @@ class Squares(Summed):
                 "per cent",
                 f"area of the smallest centred square with more than {100 * threshold:g} % of A, "
                 "as a share of the map's; independent of the scale of A: compare networks by it",
-                page=f"r at {100 * threshold:g}\u00a0%",
+                page=f"r at {100 * threshold:g} %",
                 highest=1,
             )
             for threshold in THRESHOLDS
