@@ -19,6 +19,7 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 #: Sides of an image that are resized to a length.
 Resize = Literal["short", "both", "long"]
+#: Ways of rounding half a pixel.
 Middle = Literal["nearest", "below"]
 
 #: Makes an image ready. That two are equal can be told of partial functions only.

@@ -212,6 +212,28 @@ class Mirroring:
         return {"pixel_values": [pixels.transpose(2, 0, 1)]}
 
 
+def test_images_that_are_no_squares_are_warped_to_one() -> None:
+    processor = transformers.CLIPImageProcessor(
+        size={"shortest_edge": 256}, crop_size={"height": 224, "width": 192}, resample=2
+    )
+    mean, std = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
+    expected = Preprocessing(224, mean, std, "bilinear", crop_fraction=1.0, resize="both")
+    assert what_it_does(processor, "net") == (expected, False)
+
+
+class Gray:
+    """Makes the luminance of an image, normalised."""
+
+    def __call__(self, image: Image.Image, **_choices: object) -> dict[str, np.ndarray]:
+        pixels = np.asarray(image.resize((64, 64), Image.Resampling.BILINEAR).convert("L"))
+        return {"pixel_values": ((pixels / 255 - 0.25) / 0.5)[None, None]}
+
+
+def test_a_single_channel_is_the_luminance() -> None:
+    expected = Preprocessing(64, (0.25,) * 3, (0.5,) * 3, "bilinear", 1.0, "both", middle="below")
+    assert what_it_does(Gray(), "net") == (expected, False)
+
+
 def test_a_network_of_timm_in_transformers_has_timms_own_transform(tmp_path: Path) -> None:
     """Its processor cuts the middle as timm does, and says nothing of how it resizes."""
     config = transformers.TimmWrapperConfig(architecture="resnet18", pretrained=False)

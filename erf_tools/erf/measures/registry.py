@@ -11,12 +11,8 @@ from erf_tools.erf.measures import families
 from erf_tools.erf.measures.family import Family, Measure
 
 
-def found_families() -> tuple[Family, ...]:
-    """Return the families whose classes the modules of ``families`` define, in their order."""
-    return tuple(sorted(_defined(), key=lambda family: family.order))
-
-
 def _defined() -> Iterator[Family]:
+    """Yield the families whose classes the modules of ``families`` define."""
     for module in iter_modules(families.__path__, f"{families.__name__}."):
         for each in vars(import_module(module.name)).values():
             own = isclass(each) and each.__module__ == module.name and not isabstract(each)
@@ -25,7 +21,7 @@ def _defined() -> Iterator[Family]:
 
 
 #: Measures that are found together, in the order of tables.
-FAMILIES: tuple[Family, ...] = found_families()
+FAMILIES: tuple[Family, ...] = tuple(sorted(_defined(), key=lambda family: family.order))
 
 #: Everything that is measured, in the order of tables.
 MEASURES: dict[str, Measure] = {each.name: each for family in FAMILIES for each in family.measures}

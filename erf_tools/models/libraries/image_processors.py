@@ -23,8 +23,7 @@ from erf_tools.preprocessing import (
 )
 from erf_tools.text import first_line
 
-#: Width and height of the images that it is given, the first to find what it does: what fits one
-#: shape may not fit another.
+#: Width and height of the images that it is given, since what fits one may not fit another.
 _SHAPES = ((256, 192), (185, 263), (95, 331), (613, 402), (479, 171), (61, 50))
 #: How far values may be from ours on average, in steps of 1/255: some round to them, some do not.
 _NEAR = 0.5
@@ -56,13 +55,19 @@ def what_it_does(processor: Any, name: str) -> Processed:
         ErfToolsError: it does something that cannot be done here.
     """
     made = _Made(processor, name)
-    found = Preprocessing(max(made.shape), made.mean, made.std, crop_fraction=1.0, resize="both")
+    found = Preprocessing(
+        max(made.shape),
+        made.mean,
+        made.std,
+        _interpolations(processor)[0],
+        crop_fraction=1.0,
+        resize="both",
+    )
     if made.shape[0] == made.shape[1]:
         ways = [replace(found, **way) for way in _ways(made)]
-        for shape in _SHAPES:
-            probe = _pattern(*shape)
-            theirs = made.levels(probe)
-            ways = [way for way in ways if _error(evaluation_view(probe, way), theirs) <= _NEAR]
+        for image, values in zip(made.images, made.values, strict=True):
+            levels = made.levels(values)
+            ways = [way for way in ways if _error(evaluation_view(image, way), levels) <= _NEAR]
         if not ways:
             raise made.refused("resizes and cuts images in a way that is not known here")
         (found, *_) = ways
@@ -74,6 +79,8 @@ class _Made:
 
     Attributes:
         shape: height and width of what it makes.
+        images: of several shapes.
+        values: that it makes of these images, ``[channels, height, width]`` each.
         mean: of red, green and blue.
         std: of red, green and blue.
         reversed: whether it makes blue, green and red.
@@ -94,7 +101,9 @@ class _Made:
         if black.ndim != 3 or len(black) not in (1, 3):
             raise self.refused("makes no images of one or three channels")
         height, width = self.shape = black.shape[1:]
-        if any(self._values(_pattern(*shape)).shape != black.shape for shape in _SHAPES):
+        self.images = [_pattern(*shape) for shape in _SHAPES]
+        self.values = [self._values(image) for image in self.images]
+        if any(values.shape != black.shape for values in self.values):
             raise self.refused("makes images of several sizes")
         low, high, red_in = (values[:, height // 2, width // 2] for values in (black, white, red))
         if not (np.isfinite([low, high]).all() and (high > low).all()):
@@ -105,15 +114,22 @@ class _Made:
         self.mean = self._of_rgb(0.0 - low * std, "image_mean")
         self.std = self._of_rgb(std, "image_std")
 
-    def levels(self, image: Image.Image) -> np.ndarray:
-        """Return what it makes of an image before it normalises, 0 to 255: ``[3, height, width]``.
+    def levels(self, values: np.ndarray) -> np.ndarray:
+        """Return what it made before it normalised, 0 to 255, in the order of red, green, blue.
 
-        Of a single channel, that one thrice.
+        Args:
+            values: ``[channels, height, width]``.
         """
-        values = self._values(image)[:: -1 if self.reversed else 1]
-        values = np.broadcast_to(values, (3, *self.shape))
-        scaled = values * np.reshape(self.std, (3, 1, 1)) + np.reshape(self.mean, (3, 1, 1))
-        found: np.ndarray = 255 * scaled
+        ordered = values[::-1] if self.reversed else values
+        mean, std = (np.reshape(each[: len(values)], (-1, 1, 1)) for each in (self.mean, self.std))
+        found: np.ndarray = 255 * (ordered * std + mean)
+        return found
+
+    def ramp(self, axis: int) -> np.ndarray:
+        """Return the levels ``[length]`` of an image of the first shape, numbered along an axis."""
+        numbers = np.indices(_SHAPES[0][::-1], dtype=np.uint8)[axis]
+        values = self._values(Image.fromarray(numbers).convert("RGB"))
+        found: np.ndarray = self.levels(values).mean(axis=(0, 2 - axis))
         return found
 
     def refused(self, said: str) -> ErfToolsError:
@@ -147,11 +163,9 @@ def _ways(made: _Made) -> Iterator[dict[str, Any]]:
     width, height = (_resized_to(made, axis) for axis in (1, 0))
     named = _named_sides(made.processor)
     sides: tuple[tuple[Resize, float], ...] = (("both", height), ("short", height), ("long", width))
-    declared = getattr(made.processor, "resample", None)
-    likely = [Image.Resampling.BICUBIC, Image.Resampling.BILINEAR]
     for resize, about in sides:
         near = {side for side in range(round(about) - 1, round(about) + 2) if side > 0}
-        hows = likely if declared is None else [declared]
+        hows = _interpolations(made.processor)
         # As transformers cuts, then as timm does, whose networks it wraps.
         middles = ("below", "nearest")
         for side, how, middle in product(sorted(near | named), hows, middles):
@@ -161,9 +175,17 @@ def _ways(made: _Made) -> Iterator[dict[str, Any]]:
                 "size": size,
                 "resize": resize,
                 "crop_fraction": crop_fraction(size, side),
-                "interpolation": Image.Resampling(how).name.lower(),
+                "interpolation": how,
                 "middle": middle,
             }
+
+
+def _interpolations(processor: Any) -> list[str]:
+    """Return how it may resize: as it declares, where it does."""
+    declared = getattr(processor, "resample", None)
+    if declared is None:
+        return ["bicubic", "bilinear"]
+    return [Image.Resampling(declared).name.lower()]
 
 
 def _named_sides(processor: Any) -> set[int]:
@@ -173,16 +195,15 @@ def _named_sides(processor: Any) -> set[int]:
 
 def _resized_to(made: _Made, axis: int) -> float:
     """Return about how long an axis becomes of the first shape, by how steep its ramp becomes."""
-    shape = _SHAPES[0][::-1]
-    ramp = Image.fromarray(np.indices(shape, dtype=np.uint8)[axis]).convert("RGB")
-    along = made.levels(ramp).mean(axis=(0, 2 - axis))
-    steepness = np.abs(np.gradient(along)[len(along) // 4 : 1 + 3 * len(along) // 4].mean())
-    return float(shape[axis] / max(steepness, 0.05))  # flatter than any that is wanted
+    ramp = made.ramp(axis)
+    steepness = np.abs(np.gradient(ramp)[len(ramp) // 4 : 1 + 3 * len(ramp) // 4].mean())
+    return float(_SHAPES[0][1 - axis] / max(steepness, 0.05))  # flatter than any that is wanted
 
 
-def _error(view: Image.Image, theirs: np.ndarray) -> float:
-    ours = np.asarray(view, dtype=np.float64).transpose(2, 0, 1)
-    return float(np.abs(ours - theirs).mean())
+def _error(view: Image.Image, levels: np.ndarray) -> float:
+    """Return the mean difference of an image from levels ``[channels, height, width]``."""
+    ours = np.asarray(view.convert("L" if len(levels) == 1 else "RGB"), dtype=np.float64)
+    return float(np.abs(np.atleast_3d(ours).transpose(2, 0, 1) - levels).mean())
 
 
 def _pattern(width: int, height: int) -> Image.Image:
