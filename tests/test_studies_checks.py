@@ -157,3 +157,25 @@ def test_the_page_shows_the_check_beside_the_map(written: Path, tmp_path: Path) 
     assert json.loads(re.search(r'id="data">(.*?)</script>', page.read_text(), re.DOTALL)[1])[
         "erfs"
     ]  # type: ignore[index]
+
+
+def test_a_unit_that_is_off_on_all_images_is_told_as_that(
+    run_command: Command, tmp_path: Path
+) -> None:
+    (tmp_path / "off.py").write_text(
+        "import torch\nfrom torch import nn\n\n\ndef net():\n"
+        "    layers = nn.Sequential(nn.Conv2d(3, 4, 3, 2), nn.ReLU(), nn.Conv2d(4, 4, 3, 2))\n"
+        "    nn.init.constant_(layers[0].bias, -1e3)\n    return layers\n"
+    )
+    arguments = "--num-images 2 --resolution 32 --check --output"
+    code, out, error = run_command(
+        "erf", "--model", tmp_path / "off.py:net", *arguments.split(), tmp_path / "out"
+    )
+    assert code == 0, error
+    assert "2 of 2 maps are zero, so it rests on nothing" in out
+    assert "has no intervals: the map is zero everywhere" in out
+    assert "so it predicts no change of the unit" in out
+    assert (tmp_path / "out" / "perturbation.png").exists()
+    assert not (tmp_path / "out" / "perturbation_linearity.png").exists()
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "so it predicts no change of the unit" in page

@@ -99,8 +99,9 @@ def _zeros(result: ERF) -> str:
     zeros = result.number("zero")
     if not result.count or zeros <= _ZEROS * result.count:
         return ""
+    rests = "nothing" if zeros == result.count else "the others"
     return (
-        f"{zeros} of {result.count} maps are zero, so it rests on the others; another --unit, or "
+        f"{zeros} of {result.count} maps are zero, so it rests on {rests}; another --unit, or "
         "--scalar sum, may see more"
     )
 

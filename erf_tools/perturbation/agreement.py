@@ -188,6 +188,11 @@ class Linearity:
     errors: tuple[Estimate, ...]
 
     @property
+    def known(self) -> bool:
+        """Whether the gradient predicts anything at all: that of a unit which is off does not."""
+        return not np.isnan([error.value for error in self.errors]).all()
+
+    @property
     def until(self) -> float:
         """The largest step up to which at least half of the prediction is right; 0 for none."""
         failed = [not error.value < _FAILED for error in self.errors]

@@ -92,20 +92,30 @@ def notes(results: Sequence[PerturbationERF]) -> list[str]:
         "Compared: " + "; ".join(f"{each.name}, {each.words}" for each in COMPARED) + ".",
     ]
     for result in results:
-        course = linearity(result)
-        until = round(255 * course.until)
-        small, large = (estimate_text(course.errors[end], "{:.0%}".format) for end in (0, -1))
-        said = f"up to steps of {until}/255" if until else "not even for steps of 1/255"
-        found.append(
-            f"{result.label}: the gradient predicts at least half of the unit's change {said}; it "
-            f"is wrong by {small} at 1/255 and by {large} at 32/255."
-        )
+        found.append(prediction(result))
         if result.count < len(result.images):
             left_out = len(result.images) - result.count
             found.append(
                 f"{result.label}: {left_out} images gave no finite values and are left out."
             )
     return found
+
+
+def prediction(result: PerturbationERF) -> str:
+    """Return up to which steps the gradient predicts the unit's change, as a sentence."""
+    course = linearity(result)
+    if not course.known:
+        return (
+            f"{result.label}: the gradient is zero on every image, so it predicts no change of the "
+            "unit."
+        )
+    until = round(255 * course.until)
+    small, large = (estimate_text(course.errors[end], "{:.0%}".format) for end in (0, -1))
+    said = f"up to steps of {until}/255" if until else "not even for steps of 1/255"
+    return (
+        f"{result.label}: the gradient predicts at least half of the unit's change {said}; it is "
+        f"wrong by {small} at 1/255 and by {large} at 32/255."
+    )
 
 
 def write_perturbation_table(

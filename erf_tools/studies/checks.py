@@ -13,6 +13,7 @@ from erf_tools.failures import Failures, FailuresError
 from erf_tools.images import PixelStore, Selection, identities
 from erf_tools.models.requests import Layers, Request
 from erf_tools.perturbation import figures, tables
+from erf_tools.perturbation.agreement import linearity
 from erf_tools.perturbation.choices import Checking
 from erf_tools.perturbation.measuring import check_layer, check_record
 from erf_tools.perturbation.result import ARCHIVE, PerturbationERF
@@ -156,5 +157,7 @@ def write_checks(
             lambda path: tables.write_perturbation_table(table, results, path),
         )
         files.figure("perturbation", lambda: figures.perturbations(results))
-        files.figure("perturbation_linearity", lambda: figures.linearities(results))
+        predicted = [result for result in results if linearity(result).known]
+        if predicted:
+            files.figure("perturbation_linearity", lambda: figures.linearities(predicted))
     return files.written

@@ -126,6 +126,8 @@ class Measures:
     @cached_property
     def without_intervals(self) -> str:
         """Why there are no intervals; empty where there are."""
+        if not self._map.any():
+            return "the map is zero everywhere"
         if self._sample is None:
             return "the images' own maps are not known, or add up with their sign"
         images = len(self._sample)

@@ -8,7 +8,7 @@ from erf_tools.erf.display import density
 from erf_tools.perturbation.agreement import COMPARED
 from erf_tools.perturbation.choices import IN_WORDS
 from erf_tools.perturbation.result import PerturbationERF
-from erf_tools.perturbation.tables import notes, perturbation_table
+from erf_tools.perturbation.tables import perturbation_table, prediction
 from erf_tools.report.context import Context
 from erf_tools.report.values import details, rounded, value_columns
 
@@ -45,5 +45,5 @@ def _check(result: PerturbationERF) -> dict[str, Any]:
             }
             for row in perturbation_table([result]).to_dict("records")
         ],
-        "linearity": notes([result])[3],
+        "linearity": prediction(result),
     }
