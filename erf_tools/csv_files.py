@@ -10,6 +10,7 @@ from pathlib import Path
 
 from erf_tools.errors import UsageError
 from erf_tools.folders import given_path, read_file, why_unreadable
+from erf_tools.text import visible
 
 #: Bytes of a file, and characters of a value: more is no table of images or decisions.
 _MOST_BYTES, _MOST_CHARACTERS = 2**26, 1000
@@ -43,8 +44,8 @@ def read_rows(path: Path, option: str, *columns: Sequence[str]) -> list[Row]:
         columns: which it has to have; of several such lists, one.
 
     Raises:
-        UsageError: it is missing, no text in UTF-8, or too large; it lacks a column; or a row has
-            other values than the header has columns.
+        UsageError: it is missing, no text in UTF-8, or too large; it lacks a column, or has two of
+            one name; or a row has other values than the header has columns.
     """
     place = f"{option} {path}"
     text = _text(given_path(path, option), place)
@@ -57,6 +58,10 @@ def read_rows(path: Path, option: str, *columns: Sequence[str]) -> list[Row]:
         absents = [[column for column in own if column not in header] for own in columns]
         if absent := min(absents, key=bool):
             raise UsageError(f"{place} lacks the columns {', '.join(absent)}")
+        if twice := [name for name in header if name and header.count(name) > 1]:
+            raise UsageError(
+                f"{place} has {header.count(twice[0])} columns {visible(twice[0])}; leave one"
+            )
         for values in reader:
             if not values:  # an empty line
                 continue

@@ -31,6 +31,7 @@ from erf_tools.models.loading import load_model
 from erf_tools.models.logits import classifier
 from erf_tools.models.model import as_model
 from erf_tools.preprocessing import Preprocessing
+from erf_tools.reliance.judged import conflict_images
 
 
 @pytest.fixture(scope="module")
@@ -158,6 +159,22 @@ def test_other_heads_need_a_label_map(stimuli: StimulusSet) -> None:
         decide(network, stimuli, label_map={**own, "cat": [99]})
     with pytest.raises(UsageError, match="does not give logits"):
         decide(nn.Conv2d(3, 4, 3), stimuli)
+
+
+def test_label_maps_are_checked_before_the_network_is_shown_anything(stimuli: StimulusSet) -> None:
+    network, own = Recorder(16), {name: [index] for index, name in enumerate(CATEGORIES)}
+    with pytest.raises(UsageError, match="index 7 is given twice"):
+        decide(network, stimuli, label_map={**own, "airplane": [7]})
+    with pytest.raises(UsageError, match="index 7 is given twice"):
+        conflict_images(stimuli, {**own, "airplane": [7]})
+    assert not network.seen
+    made = decide(network, stimuli, label_map=dict(reversed(own.items())))
+    assert made.provenance["label_map"] == own
+    assert conflict_images(stimuli, own).label_map == own
+    told = replace(as_model(network), classes=CATEGORIES)
+    with pytest.raises(UsageError, match="Recorder is told the categories in words, and has no"):
+        decide(told, stimuli, label_map=own)
+    assert decide(told, stimuli).provenance["label_map"] is None
 
 
 def test_batches_change_nothing(stimuli: StimulusSet) -> None:

@@ -83,6 +83,29 @@ def test_labels_that_are_wrong(text: str, message: str, tmp_path: Path) -> None:
         read_decisions([tmp_path])
 
 
+@pytest.mark.parametrize(
+    ("header", "values", "twice"),
+    [
+        (f"{HEADER},object_response", f"{row()},dog", "object_response"),
+        ("image,pred_label, pred_label ", "cat7-elephant1,cat,elephant", "pred_label"),
+        ("image,pred_label,pred_conf,pred_conf", "cat7-elephant1,cat,.9,.1", "pred_conf"),
+    ],
+)
+def test_of_two_columns_of_one_name_none_is_taken(
+    header: str, values: str, twice: str, tmp_path: Path
+) -> None:
+    (tmp_path / "net.csv").write_text(f"{header}\n{values}\n")
+    with pytest.raises(UsageError, match=f"net.csv has 2 columns {twice}; leave one"):
+        read_decisions([tmp_path])
+
+
+def test_columns_without_a_name_are_left(tmp_path: Path) -> None:
+    """Spreadsheets leave such where something was deleted."""
+    (tmp_path / "net.csv").write_text("image,pred_label,,\ncat7-elephant1,cat,,\n")
+    (maker,) = read_decisions([tmp_path])
+    assert maker.frame["response"].tolist() == ["cat"]
+
+
 def test_labels_without_an_answer_and_with_other_columns(tmp_path: Path) -> None:
     text = "image,response,pred_label,more\ncat7-elephant1.png,A cat,cat,1\nbear2-cat2,?,None,2\n"
     (tmp_path / "net.csv").write_text(text)

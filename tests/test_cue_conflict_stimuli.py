@@ -7,6 +7,7 @@ import os
 import shutil
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from PIL import Image
 
 from erf_tools.cue_conflict import stimuli
 from erf_tools.cue_conflict.categories import CATEGORIES, IMAGENET_CLASSES
-from erf_tools.cue_conflict.category_files import read_label_map
+from erf_tools.cue_conflict.label_maps import checked_label_map, read_label_map
 from erf_tools.cue_conflict.stimuli import open_stimuli, published_names
 from erf_tools.cue_conflict.stimulus_sets import StimulusSet
 from erf_tools.errors import ErfToolsError, UsageError
@@ -390,3 +391,38 @@ def test_label_maps_that_are_wrong(text: str, message: str, tmp_path: Path) -> N
     (tmp_path / "map.csv").write_text(text)
     with pytest.raises(UsageError, match=message):
         read_label_map(tmp_path / "map.csv")
+
+
+OWN = {category: [index] for index, category in enumerate(CATEGORIES)}
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"airplane": [-1]}, r"a class of airplane is -1; it has to be at least 0"),
+        ({"dog": [77, 77, 78]}, "label_map: index 77 is given twice"),
+        ({"dog": [77], "cat": [77]}, "label_map: index 77 is given twice"),
+        ({"dog": [281.0]}, r"a class of dog is 281\.0; it is a whole number"),
+        ({"dog": [True]}, "a class of dog is True; it is a whole number"),
+        ({"dog": "281"}, "a class of dog is '2'; it is a whole number"),
+        ({"dog": ["281"]}, "a class of dog is '281'; it is a whole number"),
+        ({"dog": 281}, "label_map has 281 for dog; it has a list"),
+        ({"dog": np.array(281)}, r"label_map has array\(281\) for dog"),
+        ({"sofa": [281]}, "label_map: 'sofa' is no category: did you mean"),
+        ({"dog": [], "cat": []}, "label_map has no class for cat, dog"),
+    ],
+)
+def test_label_maps_from_python_are_checked_as_files_are(
+    changed: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        checked_label_map({**OWN, **changed})
+
+
+def test_label_maps_that_are_right_are_lists_in_order() -> None:
+    given = {name: np.array([index, index + 16]) for name, (index,) in reversed(OWN.items())}
+    found = checked_label_map(given)
+    assert list(found.items()) == [(name, [own, own + 16]) for name, (own,) in OWN.items()]
+    assert {type(index) for indices in found.values() for index in indices} == {int}
+    with pytest.raises(UsageError, match="label_map is a list; it maps each category"):
+        checked_label_map([281])  # type: ignore[arg-type]

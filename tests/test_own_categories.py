@@ -24,7 +24,7 @@ from erf_tools.cue_conflict.categories import (
 )
 from erf_tools.cue_conflict.category_files import read_categories
 from erf_tools.cue_conflict.decisions import read_decisions
-from erf_tools.cue_conflict.stimuli import open_stimuli
+from erf_tools.cue_conflict.stimuli import open_stimuli, parse_name
 from erf_tools.errors import UsageError
 from erf_tools.report.commands import shape_bias_command
 
@@ -221,6 +221,8 @@ def test_a_ranking_by_classes_sorts_all_of_them(folder: Path) -> None:
         ("[categories.cat]\n[categories.'a/b']", "a/b cannot be a folder"),
         ("[categories.cat]\n[categories.a-b]", "a-b has a '-'"),
         ("[categories.cat]\n[categories.cat2]", "cat and cat2 cannot be told apart"),
+        ("[categories.level10]\n[categories.level1]", "level1 and level10 cannot be told apart"),
+        ("[categories.a3]\n[categories.'a3\u0661']", "a3 and a3\u0661 cannot be told apart"),
         (
             "[categories.a]\nclasses=[1]\n[categories.b]\nclasses=[1]",
             "class 1 of b is a class",
@@ -242,6 +244,24 @@ def test_declarations_that_make_no_sense(text: str, said: str, tmp_path: Path) -
         read_categories(path)
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_names_that_end_in_digits_are_told_apart(tmp_path: Path) -> None:
+    """Of all splits into two categories and two numbers, one is possible, and it is found."""
+    names = ["level1", "level2", "10level", "a", "a1b"]
+    path = tmp_path / "own.toml"
+    path.write_text("".join(f"[categories.{name}]\n" for name in names))
+    own = read_categories(path)
+    for first, second, number in product(names, names, ("1", "12", "012")):
+        name = f"{first}{number}-{second}{number}"
+        splits = {
+            pair
+            for pair in product(names, names)
+            for one, other in product(("1", "12", "012", "2", "0"), repeat=2)
+            if f"{pair[0]}{one}-{pair[1]}{other}" == name
+        }
+        assert splits == {(first, second)}
+        assert parse_name(f"{name}.png", own) == (first, second)
 
 
 @pytest.mark.parametrize(("name", "said"), [("nowhere.toml", "No such file"), (".", "regular")])

@@ -183,6 +183,17 @@ def test_misuse(folder: Path, run_command: Command, words: list[str], why: str) 
     assert not (folder / "results").exists()
 
 
+@pytest.mark.parametrize("row", ["0,red", "1,red"])
+def test_a_class_belongs_to_one_folder_and_counts_once(
+    row: str, folder: Path, run_command: Command
+) -> None:
+    """Chances of guessing are the number of right classes over all classes."""
+    with (folder / "map.csv").open("a") as file:
+        file.write(f"{row}\n")
+    code, _, err = run_command(*options("colour"))
+    assert (code, f"map.csv, line 4: index {row[0]} is given twice" in err) == (2, True)
+
+
 @pytest.mark.usefixtures("no_drawing")
 def test_shape_and_texture_are_counted_apart(
     cue_conflict: Path, tmp_path: Path, run_command: Command

@@ -123,7 +123,7 @@ def _labelled(
 
 
 def _conflict(stimuli: str, allow_partial: bool, label_map: Path | None) -> JudgedImages:
-    from erf_tools.cue_conflict.category_files import read_label_map
+    from erf_tools.cue_conflict.label_maps import read_label_map
     from erf_tools.reliance.judged import conflict_images
 
     found = opened_stimuli(stimuli, allow_partial)

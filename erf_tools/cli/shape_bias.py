@@ -64,8 +64,9 @@ def shape_bias(
     Example: erf-tools shape-bias --models resnet152,replknet31b
     """
     from erf_tools.cue_conflict.categories import SIXTEEN
-    from erf_tools.cue_conflict.category_files import read_categories, read_label_map
+    from erf_tools.cue_conflict.category_files import read_categories
     from erf_tools.cue_conflict.decisions import find_decision_files, read_decisions
+    from erf_tools.cue_conflict.label_maps import read_label_map
 
     head_free = HeadFree(**taken(declared(HeadFree), choices))
     deciding = Deciding(**taken(declared(Deciding), choices))

@@ -1,22 +1,21 @@
-"""Files that say what is decided for: categories of one's own, and label maps of other heads."""
+"""Files that say what is decided for: categories of one's own."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
+from itertools import takewhile
 from pathlib import Path
 
 import msgspec
 from msgspec import Struct
 
-from erf_tools.csv_files import Row, read_index, read_rows
 from erf_tools.cue_conflict.categories import (
-    CATEGORIES,
     CUES,
     IMAGENET_CLASSES,
     NO_ANSWER,
     Categories,
 )
-from erf_tools.errors import UsageError, suggestion
+from erf_tools.errors import UsageError
 from erf_tools.folders import given_path, read_file, why_unreadable
 from erf_tools.text import first_few, visible
 
@@ -110,10 +109,13 @@ def _check_names(names: tuple[str, ...], in_pairs: bool) -> None:
                 f"the category {name} has a '-', which stands between the two cues in the names of "
                 "stimuli; write _ instead"
             )
+    known = set(names)
     for name in names if in_pairs else ():
-        if (shorter := name.rstrip("0123456789")) != name and shorter in names:
+        digits = sum(1 for _ in takewhile(str.isdecimal, reversed(name)))
+        shorter = [name[:-count] for count in range(1, digits + 1) if name[:-count] in known]
+        if shorter:
             raise UsageError(
-                f"the categories {shorter} and {name} cannot be told apart in names of stimuli, "
+                f"the categories {shorter[0]} and {name} cannot be told apart in names of stimuli, "
                 "where numbers follow; rename one"
             )
 
@@ -160,44 +162,3 @@ def _classes(categories: Mapping[str, _Category]) -> dict[str, list[int]]:
     if found and without:
         raise UsageError(f"no classes are given of {first_few(without)}, while others have some")
     return found
-
-
-def class_rows(path: Path) -> Iterator[tuple[Row, int]]:
-    """Yield each row of a ``--label-map``, and the index of its class.
-
-    Raises:
-        UsageError: the file is missing or malformed.
-    """
-    for row in read_rows(path, "--label-map", ("index", "category")):
-        index = read_index(row["index"])
-        if index is None:
-            raise UsageError(f"{row.place}: index is {row['index']!r}; it is a number from 0")
-        yield row, index
-
-
-def read_label_map(path: Path, categories: Iterable[str] = CATEGORIES) -> dict[str, list[int]]:
-    """Read which class indices belong to which category, for a head that is not ImageNet-1K's.
-
-    The file is CSV with a header and the columns ``index`` (0-based) and ``category``; classes that
-    belong to no category are left out of it.
-
-    Raises:
-        UsageError: the file is missing, malformed, names an unknown category or an index twice, or
-            leaves a category without a class; the row is named.
-    """
-    classes: dict[str, list[int]] = {category: [] for category in categories}
-    seen: set[int] = set()
-    for row, index in class_rows(path):
-        category = row["category"]
-        if category not in classes:
-            raise UsageError(
-                f"{row.place}: {category!r} is no category: {suggestion(category, classes)}"
-            )
-        if index in seen:
-            raise UsageError(f"{row.place}: index {index} is given twice")
-        seen.add(index)
-        classes[category].append(index)
-    empty = [category for category, indices in classes.items() if not indices]
-    if empty:
-        raise UsageError(f"--label-map {path} has no class for {', '.join(empty)}")
-    return classes

@@ -17,6 +17,7 @@ from erf_tools.computing import COMPUTING, Computing
 from erf_tools.cue_conflict.categories import IMAGENET_CLASSES, Categories
 from erf_tools.cue_conflict.choices import Deciding
 from erf_tools.cue_conflict.decisions import Decisions, decision_frame
+from erf_tools.cue_conflict.label_maps import checked_label_map
 from erf_tools.cue_conflict.makers import DecisionMaker
 from erf_tools.cue_conflict.scores import Scores
 from erf_tools.cue_conflict.showing import shown, shown_settings, statistics
@@ -135,14 +136,24 @@ def category_classes(
     """Return which classes of a network's head belong to each category, in the order of these.
 
     Raises:
-        UsageError: of one it is not known.
+        UsageError: of one it is not known, the label map makes no sense, or the network's classes
+            are the categories already.
     """
+    if model.classes and label_map is not None:
+        raise UsageError(
+            f"{model.name} is told the categories in words, and has no classes for a label map; "
+            "leave --label-map out for it"
+        )
     if model.classes:
         known: Mapping[str, Sequence[int]] = {
             name: (index,) for index, name in enumerate(model.classes)
         }
     else:
-        known = categories.classes if label_map is None else label_map
+        known = (
+            categories.classes
+            if label_map is None
+            else checked_label_map(label_map, categories.names)
+        )
     without = [name for name in categories.names if not known.get(name)]
     if without:
         raise UsageError(
@@ -161,15 +172,19 @@ def settings(
     """Return all that determines the decisions, as JSON values.
 
     Raises:
-        UsageError: a network without a head, or one that cannot be shown 224x224.
+        UsageError: a network without a head, one that cannot be shown 224x224, or one of which it
+            is not known which classes belong to each category.
     """
     model.check_head("shape bias")
+    classes = category_classes(model, stimuli.categories, label_map)
     return {
         **shown_settings(model, stimuli, deciding.preset),
         **asdict(deciding),
         "prompts": deciding.prompts if model.classes else None,
         "ties": "first in the alphabet",
-        "label_map": {key: list(value) for key, value in label_map.items()} if label_map else None,
+        "label_map": None
+        if label_map is None
+        else {key: list(own) for key, own in classes.items()},
     }
 
 

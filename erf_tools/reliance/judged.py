@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from erf_tools.cue_conflict.categories import CATEGORIES
-from erf_tools.cue_conflict.category_files import class_rows
+from erf_tools.cue_conflict.label_maps import checked_label_map, read_label_map
 from erf_tools.cue_conflict.stimulus_sets import Stimulus, StimulusSet
 from erf_tools.errors import UsageError
 from erf_tools.folders import Remark
@@ -94,12 +94,12 @@ def labelled_images(
     if label_map:
         if labels:
             raise UsageError("--labels and --label-map exclude each other; leave one out")
-        classes = _read_classes(label_map)
+        classes = read_label_map(label_map, None)
         answers = {}
         for image in selection.images:
             folders = [part for part in image.name.split("/")[:-1] if part in classes]
             if folders:
-                answers[image.name] = classes[folders[-1]]
+                answers[image.name] = tuple(classes[folders[-1]])
     else:
         answers = {name: (index,) for name, index in find_labels(selection.images, labels).items()}
     files = {"labels": labels, "label_map": label_map}
@@ -165,7 +165,7 @@ def conflict_images(
     """Return the stimuli whose shape and texture disagree; shape and texture are counted apart.
 
     Raises:
-        UsageError: they are single-cue stimuli.
+        UsageError: they are single-cue stimuli, or the label map makes no sense.
     """
     if not stimuli.conflict:
         raise UsageError(f"{stimuli.source} holds single-cue stimuli; use cue-conflict stimuli")
@@ -183,13 +183,5 @@ def conflict_images(
         if each.shape != each.texture
     )
     record = {**stimuli.record(), "label": stimuli.label, "count": len(known)}
-    ordered = {name: label_map[name] for name in CATEGORIES} if label_map else None
+    ordered = None if label_map is None else checked_label_map(label_map)
     return JudgedImages(known, ("shape", "texture"), True, ordered, record)
-
-
-def _read_classes(path: Path) -> dict[str, tuple[int, ...]]:
-    """Read the classes of each category of one's own."""
-    classes: dict[str, list[int]] = {}
-    for row, index in class_rows(path):
-        classes.setdefault(row["category"], []).append(index)
-    return {category: tuple(indices) for category, indices in classes.items()}
