@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from erf_tools.addresses import name_at
@@ -88,3 +88,22 @@ def in_lines(label: str) -> str:
         name, sign, notes = label, "", ""
     lines = [line.strip() for line in _LINE.findall(name)]
     return "\n".join([*lines, *([f"({notes}"] if sign else [])])
+
+
+def distinct(labels: Sequence[str], *details: Sequence[str]) -> list[str]:
+    """Return labels that differ: with details that tell equal ones apart, then with numbers.
+
+    Args:
+        labels: of what is shown side by side.
+        details: what else is known of each, the most telling first.
+    """
+    labels = list(labels)
+    for more in (*details, [str(number + 1) for number in range(len(labels))]):
+        told: dict[str, set[str]] = {}
+        for label, detail in zip(labels, more, strict=True):
+            told.setdefault(label, set()).add(detail)
+        labels = [
+            f"{label}, {detail}" if len(told[label]) > 1 else label
+            for label, detail in zip(labels, more, strict=True)
+        ]
+    return labels

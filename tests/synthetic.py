@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +71,13 @@ def erf(name: str, total: np.ndarray, layer: str | None = None, **setting: Any) 
         },
         (run,),
     )
+
+
+def with_weights(result: ERF, file: str, sha256: str) -> ERF:
+    """Return a result as if it were of the weights of a file."""
+    weights = {"kind": "file", "label": Path(file).name, "source": file, "sha256": sha256}
+    model = {**result.setting["model"], "weights": weights}
+    return replace(result, setting={**result.setting, "model": model})
 
 
 def answers(name: str, cues: str = "gray,patch-shuffle", seed: int = 0) -> SuppressedAnswers:

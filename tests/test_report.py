@@ -7,6 +7,7 @@ import json
 import re
 import shlex
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from erf_tools.erf.procedure import Procedure
 from erf_tools.errors import ErfToolsError
 from erf_tools.failures import Failures
 from erf_tools.images import select
+from erf_tools.labels import distinct
 from erf_tools.models.requests import requests
 from erf_tools.reliance.suppressions import chosen
 from erf_tools.report import page
@@ -29,7 +31,6 @@ from erf_tools.report.coded_maps import block_means, block_sides, coded_map
 from erf_tools.report.commands import erf_command, reliance_command, shape_bias_command
 from erf_tools.report.content import collect
 from erf_tools.report.results import Results, ShapeBias, find_results
-from erf_tools.report.values import distinct
 from erf_tools.studies import erf as study
 
 
@@ -154,6 +155,42 @@ def test_layers_of_a_network_are_its_growth() -> None:
     sides = [result.measures.effective_side for result in results]
     assert [point["effective_side"] for point in growth["points"]] == sides
     assert growth["points"][0]["theoretical"] == 41
+
+
+def test_growth_is_of_one_network_measured_in_one_way() -> None:
+    def layers(sigma: float, count: int = 3, **setting: Any) -> list[ERF]:
+        shown = [blob(64, sigma + 3 * n) for n in range(count)]
+        return [
+            synthetic.erf("net", each, layer=f"layer{n}", **setting) for n, each in enumerate(shown)
+        ]
+
+    def points(results: list[ERF]) -> list[tuple[str, float]]:
+        return [(each.setting["tap"]["name"], each.measures.effective_side) for each in results]
+
+    trained = [
+        [synthetic.with_weights(each, f"{folder}/w.pth", folder) for each in layers(sigma)]
+        for folder, sigma in (("a", 2), ("b", 3))
+    ]
+    of_unit = layers(4, 2, square="unit")
+    elsewhere = [
+        replace(each, images=tuple(replace(image, sha256="other") for image in each.images))
+        for each in layers(5, 1)
+    ]
+    again, default = layers(2), synthetic.erf("net", blob(64, 9))
+    growth = content_of(
+        [default, *trained[0], *layers(2), *of_unit, *trained[1], *again, *elsewhere], []
+    )["growth"]
+    found = {
+        each["label"]: [(point["layer"], point["effective_side"]) for point in each["points"]]
+        for each in growth
+    }
+    # A default layer ends its row; what was measured twice stands once; one layer is no growth.
+    assert found == {
+        "net w.pth, a/w.pth": points(trained[0]),
+        "net w.pth, b/w.pth": points(trained[1]),
+        "net (untrained), square at the center": points([*layers(2), default]),
+        "net (untrained), square at the unit": points(of_unit),
+    }
 
 
 def test_both_halves_meet_by_name(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from erf_tools.erf.display import density, displayed
 from erf_tools.erf.maps import ERF
 from erf_tools.erf.measures.families.squares import smallest_square
 from erf_tools.erf.measures.radial import radial_profile
+from erf_tools.erf.networks import growth_names, growths
 from erf_tools.figures import (
     COLUMN,
     PAGE,
@@ -28,7 +29,7 @@ from erf_tools.figures import (
     literal,
     own_style,
 )
-from erf_tools.labels import in_lines
+from erf_tools.labels import distinct, in_lines
 from erf_tools.text import dimensions
 
 _COLOUR_MAP = "magma"
@@ -161,21 +162,21 @@ def radial_profiles(results: Sequence[Drawn]) -> Figure:
 
 
 def stage_growth(results: Sequence[ERF]) -> Figure:
-    """Draw how the effective side grows from stage to stage, a line per model.
+    """Draw how the effective side grows from stage to stage, a line per network.
 
     Args:
-        results: in the order of the stages, of one or several models.
+        results: in the order of the stages, of one or several networks.
     """
     with own_style():
         figure, axes = line_plot()
-        models = _by_model(results)
-        for own, line in zip(models.values(), line_styles(len(models)), strict=True):
-            _draw_sides(axes, own, literal(own[0].network_label), line)
+        rows = growths(results)
+        for name, own, line in zip(growth_names(rows), rows, line_styles(len(rows)), strict=True):
+            _draw_sides(axes, range(len(own)), own, literal(name), line)
             bounds = [hypot(*result.theoretical_size) / sqrt(2) for result in own]
             finite = [bound if isfinite(bound) else np.nan for bound in bounds]
             axes.plot(range(len(own)), finite, color=line["color"], linestyle=":", linewidth=0.8)
         axes.set_yscale("log")
-        depth = max(map(len, models.values()))
+        depth = max(map(len, rows))
         axes.set_xticks(range(0, depth, ceil(depth / 12)))
         axes.set_xlabel("stage (0: nearest to the image)")
         axes.set_ylabel("effective side, pixels")
@@ -213,38 +214,59 @@ def convergence(results: Sequence[ERF]) -> Figure:
 
 
 def series(results: Sequence[ERF]) -> Figure:
-    """Draw the effective side over the checkpoints of a training, a line per model.
+    """Draw the effective side over the checkpoints of a training, a line per model and layer.
+
+    Checkpoints are named below the axis, or numbered from 1 where those of models have other names.
 
     Args:
         results: in the order of training; untrained ones, wherever they are, begin it.
     """
     results = sorted(results, key=lambda result: result.trained)
+    lines: dict[tuple[str, str], list[ERF]] = {}
+    for result in results:
+        layer = "" if result.setting["tap"]["default"] else result.setting["tap"]["name"]
+        lines.setdefault((result.name, layer), []).append(result)
+    courses = {name: _checkpoints(results, name) for name, _ in lines}
+    longest = max(courses.values(), key=len)
+    named = all({*own.values()} <= {*longest.values()} for own in courses.values())
+    ticks = list(longest.values()) if named else [str(1 + place) for place in range(len(longest))]
     with own_style():
         figure, axes = line_plot()
-        models = _by_model(results)
-        for (model, own), line in zip(models.items(), line_styles(len(models)), strict=True):
-            _draw_sides(axes, own, literal(model), line)
-        names = [literal(result.setting["model"]["weights"]["label"]) for result in results]
-        every = ceil(len(names) / 10)
-        axes.set_xticks(range(0, len(names), every), names[::every], rotation=45, ha="right")
-        axes.set_xlabel("checkpoint")
+        for ((name, layer), own), line in zip(lines.items(), line_styles(len(lines)), strict=True):
+            course = courses[name]
+            order = ticks if named else list(course.values())
+            places = [order.index(course[_origin(result)]) for result in own]
+            _draw_sides(axes, places, own, literal(f"{name} {layer}".strip()), line)
+        every = ceil(len(ticks) / 10)
+        shown = [literal(tick) for tick in ticks[::every]]
+        aslant: dict[str, Any] = {"rotation": 45, "ha": "right"} if named else {}
+        axes.set_xticks(range(0, len(ticks), every), shown, **aslant)
+        axes.set_xlabel("checkpoint" if named else "checkpoint, by its number in the series")
         axes.set_ylabel("effective side, pixels")
         axes.set_ylim(bottom=0)
         label_lines(figure, axes)
         return figure
 
 
-def _by_model(results: Sequence[ERF]) -> dict[str, list[ERF]]:
-    found: dict[str, list[ERF]] = {}
-    for result in results:
-        found.setdefault(result.name, []).append(result)
-    return found
+def _checkpoints(results: Sequence[ERF], model: str) -> dict[tuple[str, str], str]:
+    """Return the checkpoints of a model in their order, by their origin, as names that differ."""
+    origins = dict.fromkeys(_origin(result) for result in results if result.name == model)
+    labels, sources = zip(*origins, strict=True)
+    return dict(zip(origins, distinct(labels, sources), strict=True))
 
 
-def _draw_sides(axes: Axes, results: Sequence[ERF], label: str, line: Mapping[str, Any]) -> None:
-    """Draw effective sides one behind the other."""
+def _origin(result: ERF) -> tuple[str, str]:
+    """Return what weights are called, and where they are from."""
+    weights = result.setting["model"]["weights"]
+    return weights["label"], weights["source"]
+
+
+def _draw_sides(
+    axes: Axes, places: Sequence[int], results: Sequence[ERF], label: str, line: Mapping[str, Any]
+) -> None:
+    """Draw effective sides as a line."""
     sides = [result.measures.estimate("effective_side") for result in results]
-    draw_estimates(axes, range(len(sides)), sides, label, line)
+    draw_estimates(axes, places, sides, label, line)
 
 
 def _to_one(contribution: np.ndarray) -> np.ndarray:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from erf_tools.files import without_nan
+from erf_tools.labels import distinct
 from erf_tools.tables import interval_columns
 from erf_tools.text import dimensions, visible
 
@@ -33,17 +34,6 @@ def set_distinct(contents: Sequence[dict[str, Any]]) -> None:
     labels = distinct([each["label"] for each in contents], [each["details"] for each in contents])
     for each, label in zip(contents, labels, strict=True):
         each["label"] = label
-
-
-def distinct(labels: Sequence[str], details: Sequence[str]) -> list[str]:
-    """Return labels that differ: with details where two are the same, then with numbers."""
-    labels = list(labels)
-    for more in (list(details), [str(number + 1) for number in range(len(labels))]):
-        labels = [
-            f"{label}, {detail}" if labels.count(label) > 1 else label
-            for label, detail in zip(labels, more, strict=True)
-        ]
-    return labels
 
 
 def network_lines(model: Mapping[str, Any]) -> list[list[str]]:

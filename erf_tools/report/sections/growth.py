@@ -5,31 +5,26 @@ from __future__ import annotations
 from math import prod, sqrt
 from typing import Any
 
-from erf_tools.report.context import Context, ShownERF
-from erf_tools.report.values import details, set_distinct, value_columns
+from erf_tools.erf.networks import growth_names, growths
+from erf_tools.report.context import Context
+from erf_tools.report.values import value_columns
 
 
 def content(context: Context) -> list[dict[str, Any]]:
     """Return the sides of networks that were measured at several layers."""
-    networks: dict[tuple[str, str], list[ShownERF]] = {}
-    for each in context.erfs:
-        name = each.result.network_label, details(each.result.setting)
-        networks.setdefault(name, []).append(each)
-    found = [
+    table = {each.result: each.row for each in context.erfs}
+    rows = [row for row in growths(list(table)) if len(row) > 1]
+    return [
         {
             "label": label,
-            "details": detail,
             "points": [
                 {
-                    "layer": each.row["layer"],
-                    **value_columns(each.row, "effective_side"),
-                    "theoretical": sqrt(prod(each.result.theoretical_size)),
+                    "layer": table[result]["layer"],
+                    **value_columns(table[result], "effective_side"),
+                    "theoretical": sqrt(prod(result.theoretical_size)),
                 }
-                for each in own
+                for result in row
             ],
         }
-        for (label, detail), own in networks.items()
-        if len({each.row["layer"] for each in own}) > 1
+        for label, row in zip(growth_names(rows), rows, strict=True)
     ]
-    set_distinct(found)
-    return found

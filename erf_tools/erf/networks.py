@@ -1,0 +1,80 @@
+"""Which results are of one network, and which were measured under the same conditions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from erf_tools.erf.maps import ERF
+from erf_tools.files import canonical_json
+from erf_tools.labels import distinct
+from erf_tools.text import dimensions
+
+
+def network_of(result: ERF) -> str:
+    """Return what makes a network itself, equal for results of one network.
+
+    That is the model, with its arguments and how it wants its images, and the digest of its
+    weights. What weights are called and where they lie does not count: two files may share a name,
+    and one may lie in two places.
+    """
+    model = result.setting["model"]
+    return canonical_json({**model, "weights": model["weights"]["sha256"]})
+
+
+def conditions_of(result: ERF) -> str:
+    """Return what results share that are set side by side, whatever network, layer and protocol.
+
+    That is resolution, unit, square, precision, and the images in their order.
+    """
+    chosen = [result.setting[name] for name in ("resolution", "unit", "square", "precision")]
+    return canonical_json([*chosen, [image.sha256 for image in result.images]])
+
+
+def conditions_in_words(result: ERF) -> list[str]:
+    """Return the conditions of a result, each in a word or two."""
+    setting, sources = result.setting, [run["images"]["source"] for run in result.runs]
+    return [
+        dimensions(setting["resolution"]),
+        f"unit {setting['unit']}",
+        f"square at the {setting['square']}",
+        setting["precision"],
+        f"{len(result.images)} images" + "".join(f" of {source}" for source in sources[:1]),
+    ]
+
+
+def network_names(results: Sequence[ERF]) -> dict[str, str]:
+    """Return what networks are called, by what :func:`network_of` gives.
+
+    Those of one name are told apart by where their weights are from, or else by numbers.
+    """
+    first: dict[str, ERF] = {}
+    for result in results:
+        first.setdefault(network_of(result), result)
+    labels = [result.network_label for result in first.values()]
+    sources = [result.setting["model"]["weights"]["source"] for result in first.values()]
+    return dict(zip(first, distinct(labels, sources), strict=True))
+
+
+def growths(results: Sequence[ERF]) -> list[list[ERF]]:
+    """Return layers in a row for each network, protocol and conditions.
+
+    Layers are in the order of the results, each once; the default one, which is a network's last
+    map, ends a row.
+    """
+    rows: dict[tuple[str, str, str], dict[str, ERF]] = {}
+    for result in sorted(results, key=lambda result: bool(result.setting["tap"]["default"])):
+        protocol = canonical_json(result.setting["protocol"])
+        row = rows.setdefault((network_of(result), protocol, conditions_of(result)), {})
+        row.setdefault(result.setting["tap"]["name"], result)
+    return [list(row.values()) for row in rows.values()]
+
+
+def growth_names(rows: Sequence[Sequence[ERF]]) -> list[str]:
+    """Return what rows of layers are called: their networks, with what sets equal ones apart."""
+    first = [row[0] for row in rows]
+    names = network_names(first)
+    return distinct(
+        [names[network_of(each)] for each in first],
+        [each.setting["protocol"]["name"] for each in first],
+        *zip(*map(conditions_in_words, first), strict=True),
+    )
