@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 from analyses import coverage
 from erf_tools.erf.gradients import effective_receptive_field
 from erf_tools.erf.intervals import effective_number, jackknife, t_interval
+from erf_tools.erf.maps import ERF
 from erf_tools.erf.measures import FAMILIES, MEASURES, Measures, measure
 from erf_tools.erf.measures.families.moments import Moments
+from erf_tools.erf.measures.families.squares import THRESHOLDS, areas_holding, smallest_area
 from erf_tools.erf.measures.family import Summed
 from erf_tools.erf.measures.frame import Frame
 from erf_tools.erf.measures.sample import Sample, image_sums
-from erf_tools.erf.parts import Part, join, load_parts, save_parts
+from erf_tools.erf.parts import Part, join, load_parts, merge, save_parts
 from erf_tools.erf.shown_tables import notes
-from erf_tools.erf.tables import difference_table, erf_table
+from erf_tools.erf.tables import comparable, difference_table, erf_table
 
 SUMMED = [family for family in FAMILIES if isinstance(family, Summed)]
 
@@ -227,3 +231,141 @@ def test_a_result_from_before_a_measure_has_its_value_without_an_interval() -> N
         assert np.isnan(found.difference(now, name).low)
         assert not found.convergence(name)
     assert found.estimate("effective_side") == now.estimate("effective_side")
+
+
+def exact(maps: np.ndarray, name: str) -> np.ndarray:
+    """Deviations by the jackknife over whole maps, all in float64."""
+
+    def of(each: np.ndarray) -> np.ndarray:
+        if name == "participation":
+            return np.array([each.sum() ** 2 / (each.size * (each**2).sum())])
+        frame = Frame(each.shape)
+        rings = frame.rings(frame.fold(np.log1p(each)))
+        return areas_holding(rings, THRESHOLDS, frame)[1] / each.size
+
+    rest = [np.delete(maps, image, axis=0).mean(0) for image in range(len(maps))]
+    without = np.stack([of(each) for each in rest])
+    return jackknife(of(maps.mean(0)), without, np.ones(len(maps)))[1]
+
+
+def test_a_map_of_one_image_has_values_and_no_interval() -> None:
+    maps = np.zeros((12, 32, 32))
+    maps[4] = blobs(1, 32, 32)[0]
+    found, plain = Measures(maps.mean(0), None, sampled(maps)), measure(maps.mean(0))
+    assert found.values() == pytest.approx(plain.values(), rel=1e-9)
+    for name in MEASURES:
+        estimate, same = found.estimate(name), found.difference(found, name)
+        assert np.isnan([estimate.low, estimate.high, same.low, same.high]).all(), name
+    assert found.without_intervals == "the maps of all but one of 12 images are zero"
+    assert np.isnan(smallest_area(np.nan, Frame((32, 32))))
+
+
+@pytest.mark.parametrize("scale", [1e-60, 1e-44, 1e-36, 1e-20, 1e20, 1e36, 1e60])
+def test_gradients_of_any_size_have_the_same_participation(scale: float) -> None:
+    maps = blobs(12, 32, 32)
+    plain = measure(maps.mean(0)).participation
+    with np.errstate(over="ignore"):  # float32 has no such values
+        found = Measures(scale * maps.mean(0), None, sampled(scale * maps))
+    held = Measures(maps.mean(0), None, sampled(maps)).estimate("participation")
+    if 1e-30 < scale < 1e30:
+        estimate = found.estimate("participation")
+        assert estimate.columns("") == pytest.approx(held.columns(""), rel=1e-4)
+    else:
+        assert found.participation == pytest.approx(plain, rel=1e-9)
+        for name in ("participation", "legacy_50"):
+            assert np.isnan(found.estimate(name).low)
+    assert found.estimate("radius").columns("") == pytest.approx(
+        Measures(maps.mean(0), None, sampled(maps)).estimate("radius").columns(""), rel=1e-9
+    )
+
+
+@pytest.mark.parametrize("above", [1e6, 1e9, 1e12])
+def test_an_image_far_above_all_others_can_be_left_out(above: float) -> None:
+    maps = 1e3 * blobs(12, 32, 32)
+    maps[3] *= above
+    spreads = sampled(maps).spreads
+    for name in ("participation", "legacy"):
+        assert spreads[name].deviations == pytest.approx(exact(maps, name), rel=2e-3, abs=1e-5)
+
+
+def test_measures_of_the_largest_maps_are_finite() -> None:
+    map_ = blobs(1, 32, 32)[0]
+    with np.errstate(all="raise", under="ignore"):
+        largest = measure(1e305 * map_ / map_.max())
+        for name in ("sigma_y", "sigma_x", "radius", "anisotropy", "linear_50", "cross_share"):
+            assert getattr(largest, name) == pytest.approx(getattr(measure(map_), name))
+
+
+class NotFinite(nn.Module):
+    """A convolution whose maps of some images are not finite; these are known by a pixel."""
+
+    def __init__(self, *images: int) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.convolution, self.images = nn.Conv2d(3, 4, 5, padding=2), images
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        """Return the features."""
+        number = ((image[:, :1, :1, :1] * 0.229 + 0.485) * 255 / 20).round()
+        off = torch.isin(number, torch.tensor(self.images, dtype=number.dtype))
+        return self.convolution(image) ** 2 * torch.where(off, torch.nan, 1.0)
+
+
+def numbered(count: int) -> list[Image.Image]:
+    """Return images of noise, each with its number in its first pixel."""
+    pixels = np.random.default_rng(0).integers(0, 256, (count, 32, 32, 3), dtype=np.uint8)
+    pixels[:, 0, 0] = 20 * np.arange(count)[:, None]
+    return [Image.fromarray(each) for each in pixels]
+
+
+def in_order(network: nn.Module, images: list[Image.Image]) -> ERF:
+    return effective_receptive_field(network, images=images, order="sequential", resolution=32)
+
+
+def test_only_means_over_the_same_images_are_compared() -> None:
+    one, same, other = (in_order(NotFinite(off), numbered(12)) for off in (2, 2, 9))
+    assert [image.outcome for image in other.images].index("nan") == 9
+    assert comparable(one, same)
+    assert not comparable(one, other)
+    assert difference_table([one, other]).empty
+    assert not difference_table([one, same]).empty
+    for name in ("radius", "linear_50", "participation"):
+        paired = one.measures.difference(same.measures, name)
+        assert (paired.low, paired.high) == pytest.approx((0, 0), abs=1e-9)
+        assert np.isnan(one.measures.difference(other.measures, name).low)
+
+
+def test_groups_of_other_images_are_not_paired() -> None:
+    images, network = numbered(12), NotFinite()
+
+    def merged(*lengths: int) -> ERF:
+        ends = np.cumsum(lengths)
+        starts = zip(ends - lengths, ends, strict=True)
+        return merge([in_order(network, images[start:end]) for start, end in starts])
+
+    one, again, other = merged(3, 2, 2, 2, 3), merged(3, 2, 2, 2, 3), merged(1, 4, 2, 4, 1)
+    assert one.averaged == other.averaged
+    assert one.measures.estimate("legacy_50").low > 0
+    assert one.measures.difference(again.measures, "legacy_50").low <= 0
+    assert np.isnan(one.measures.difference(other.measures, "legacy_50").low)
+    # Of sums of each image, groups do not matter.
+    assert one.measures.difference(other.measures, "radius").high == pytest.approx(0, abs=1e-9)
+
+
+def test_squares_about_another_centre_and_arithmetic_are_not_compared(tmp_path: Path) -> None:
+    network = nn.Conv2d(3, 4, 5, padding=2)
+    plain, at_unit = (
+        effective_receptive_field(network, num_images=5, resolution=32, unit="3,3", square=square)
+        for square in ("center", "unit")
+    )
+    assert difference_table([plain, at_unit]).empty
+    assert not difference_table([at_unit, at_unit]).empty
+    about = "The squares of linear r and of the side are centred at the unit"
+    assert f"{about}." in notes(erf_table([at_unit, at_unit]))
+    mixed = " in row 2 (Conv2d), and at the image's centre in all others."
+    assert about + mixed in notes(erf_table([plain, at_unit]))
+    coarse = replace(plain, setting={**plain.setting, "precision": "bf16"})
+    assert not comparable(plain, coarse)
+    plain.save(tmp_path / "erf.npz")
+    assert comparable(plain, again := ERF.load(tmp_path / "erf.npz"))
+    assert plain.measures.difference(again.measures, "radius").low == pytest.approx(0, abs=1e-9)

@@ -69,7 +69,10 @@ def effective_number(masses: np.ndarray) -> float:
 
     In the mean map an image counts by its total, and totals differ by orders of magnitude.
     """
-    return float(masses.sum() ** 2 / (masses**2).sum()) if masses.any() else nan
+    if not masses.any():
+        return nan
+    relative = masses / masses.max()  # squares of very small or large ones are none
+    return float(relative.sum() ** 2 / (relative**2).sum())
 
 
 def t_interval(value: float, deviations: np.ndarray, effective: float) -> Estimate:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from math import inf, nan
 from pathlib import Path
@@ -73,9 +73,14 @@ class UnitResult:
         object.__setattr__(self, "runs", tuple(json.loads(json.dumps(self.runs))))
 
     @property
+    def averaged(self) -> tuple[str, ...]:
+        """SHA-256 of the images in the mean, in order."""
+        return tuple(image.sha256 for image in self.images if image.outcome != "nan")
+
+    @property
     def count(self) -> int:
         """Number of images in the mean."""
-        return sum(image.outcome != "nan" for image in self.images)
+        return len(self.averaged)
 
     @property
     def name(self) -> str:
@@ -252,13 +257,15 @@ class ERF(UnitResult):
             raise UsageError(f"{path} is not an ERF of this version of erf-tools")
         with understood(Path(path)):
             images = tuple(MeasuredImage(**image) for image in record["images"])
-            sample = Sample.from_arrays(arrays) if "counts" in arrays else None
             total = arrays["total"]
             if total.dtype != np.float64 or list(total.shape) != record["setting"]["resolution"]:
                 raise ValueError("its map is none of its setting")
             if not isinstance(record["setting"]["model"]["weights"]["label"], str):
                 raise ValueError("its weights have no label")
-            return cls(total, images, record["setting"], tuple(record["runs"]), sample)
+            found = cls(total, images, record["setting"], tuple(record["runs"]))
+            if "counts" not in arrays:
+                return found
+            return replace(found, sample=Sample.from_arrays(arrays, found.averaged))
 
 
 def is_of_another_version(path: Path) -> bool:

@@ -135,7 +135,8 @@ def join(parts: Iterable[Part]) -> ERF:
         return result
     joined = {family: np.concatenate(own) for family, own in sums.items()}
     frame = Frame(total.shape, result.square_center)
-    return replace(result, sample=Sample.of_groups(total, groups, counts, joined, frame))
+    sample = Sample.of_groups(total, groups, counts, joined, frame, result.averaged)
+    return replace(result, sample=sample)
 
 
 def joined_runs(runs: Iterable[Mapping[str, Any]]) -> tuple[Mapping[str, Any], ...]:

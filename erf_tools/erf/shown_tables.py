@@ -111,8 +111,15 @@ def notes(table: pd.DataFrame) -> list[str]:
         f"{row.model} has no intervals: {row.without_intervals}."
         for row in table[table["without_intervals"] != ""].itertuples()
     ]
-    if (table["square"] == "unit").any():
-        found.append("The squares of linear r and of the side are centred at the unit.")
+    at_unit = all_rows["square"] == "unit"
+    if at_unit.any():
+        rows = ", ".join(
+            f"row {number} ({row.model})"
+            for number, row in enumerate(all_rows.itertuples(), 1)
+            if row.square == "unit"
+        )
+        where = "" if at_unit.all() else f" in {rows}, and at the image's centre in all others"
+        found.append(f"The squares of linear r and of the side are centred at the unit{where}.")
     if (table["center_basis"] == "grid").any():
         names = ", ".join(dict.fromkeys(table.loc[table["center_basis"] == "grid", "model"]))
         found.append(

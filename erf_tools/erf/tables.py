@@ -33,6 +33,9 @@ _WORDS = (
     *("warnings", "warnings_in_words"),
 )
 
+#: What has to be the same of results that are compared; see :func:`comparable`.
+_ALIKE = ("protocol", "resolution", "unit", "square", "precision")
+
 #: Of :func:`erf_table`, in this order.
 COLUMNS = (
     *(*SUBJECT, "default_layer", "resolution", "images", "zero_maps", "nan_maps"),
@@ -158,12 +161,11 @@ def _row(result: ERF) -> dict[str, object]:
 def difference_table(results: Sequence[ERF]) -> pd.DataFrame:
     """Return a row per pair of results and measure: the difference, with its paired interval.
 
-    Pairs are those measured on the same images, at one resolution and by one protocol; what an
-    image does to both cancels.
+    Pairs are those that are :func:`comparable`; what an image does to both cancels.
     """
     rows = []
     for one, other in combinations(results, 2):
-        if not _comparable(one, other):
+        if not comparable(one, other):
             continue
         for name in MEASURES:
             found = one.measures.difference(other.measures, name)
@@ -171,11 +173,15 @@ def difference_table(results: Sequence[ERF]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=list(DIFFERENCES))
 
 
-def _comparable(one: ERF, other: ERF) -> bool:
-    same = all(one.setting[key] == other.setting[key] for key in ("protocol", "resolution", "unit"))
-    return same and [image.sha256 for image in one.images] == [
-        image.sha256 for image in other.images
-    ]
+def comparable(one: ERF, other: ERF) -> bool:
+    """Tell whether two results differ in network and layer only, so that a difference is theirs.
+
+    Both have to be means over the same images, in the same order: where one of them left out an
+    image whose map is not finite, the other has to have left it out, too. Protocol, resolution,
+    unit, precision and the centre of squares (``center`` or ``unit``) have to be the same.
+    """
+    same = all(one.setting[key] == other.setting[key] for key in _ALIKE)
+    return same and one.averaged == other.averaged
 
 
 def convergence_table(results: Sequence[ERF]) -> pd.DataFrame:

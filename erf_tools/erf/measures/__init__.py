@@ -8,7 +8,7 @@ finite) has no measures: they are NaN.
 from __future__ import annotations
 
 from functools import cached_property
-from math import nan
+from math import isnan, nan
 from typing import Any
 
 import numpy as np
@@ -75,13 +75,14 @@ class Measures:
         measure, (family, place) = MEASURES[name], PLACES[name]
         spread = self._spread(family)
         units = len(spread.deviations)
+        plain, estimate = float(spread.value[place]), float(spread.estimate[place])
         if units < FEWEST:
-            return Estimate(float(spread.value[place]))
-        estimate = float(spread.estimate[place])
+            return Estimate(plain)
         found = family.interval(place, spread, self._effective(family))
-        value = estimate if measure.corrected else float(spread.value[place])
-        if not measure.interval or units < measure.fewest:
-            return Estimate(value)
+        # There is no estimate where all of the map is one image's: nothing is left without it.
+        value = estimate if measure.corrected and not isnan(estimate) else plain
+        if not measure.interval or units < measure.fewest or isnan(found.low):
+            return Estimate(float(np.clip(value, measure.lowest, measure.highest)))
         low, high = (family.rounded_up(place, end, self._frame) for end in (found.low, found.high))
         ends = (value, low, high)
         return Estimate(*(float(np.clip(end, measure.lowest, measure.highest)) for end in ends))
@@ -90,14 +91,13 @@ class Measures:
         """Return the difference to another network's measure, with its paired interval.
 
         What an image does to both cancels. There is no interval where one of the two has none, or
-        where their images were not grouped alike.
+        where they are not of the same images, grouped alike.
         """
         ours, theirs = self.estimate(name), other.estimate(name)
         value = ours.value - theirs.value
         family, place = PLACES[name]
         one, two = self._spread(family), other._spread(family)
-        alike = one.deviations.shape == two.deviations.shape
-        if not alike or np.isnan([ours.low, theirs.low]).any():
+        if isnan(ours.low) or isnan(theirs.low) or not self._pairs_with(other, family):
             return Estimate(value)
         deviations = one.deviations[:, place] - two.deviations[:, place]
         between = one.estimate[place] - two.estimate[place] if one.step[place] else value
@@ -131,7 +131,10 @@ class Measures:
         if self._sample is None:
             return "the images' own maps are not known, or add up with their sign"
         images = len(self._sample)
-        return f"{images} images are fewer than {FEWEST}" if images < FEWEST else ""
+        if images < FEWEST:
+            return f"{images} images are fewer than {FEWEST}"
+        alone = f"the maps of all but one of {images} images are zero"
+        return "" if self._sample.with_mass > 1 else alone
 
     def record(self) -> dict[str, Any]:
         """Return values and intervals as JSON values."""
@@ -153,6 +156,11 @@ class Measures:
         else:
             return self._sample.spreads[family.name]
         return Spread(value, value, np.zeros(len(value)), np.empty((0, len(value))))
+
+    def _pairs_with(self, other: Measures, family: Family) -> bool:
+        assert self._sample is not None
+        assert other._sample is not None
+        return self._sample.pairs_with(other._sample, by_groups=not isinstance(family, Summed))
 
     def _effective(self, family: Family) -> float:
         assert self._sample is not None

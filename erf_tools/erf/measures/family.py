@@ -17,6 +17,9 @@ from erf_tools.statistics import Estimate
 #: Pixels of each group's map that are multiplied at once.
 _CHUNK = 2**16
 
+#: Peaks of maps of which float32 has all that counts, with room below for what is less.
+_IN_RANGE = (1e-30, 1e30)
+
 
 @dataclass(frozen=True)
 class Measure:
@@ -96,11 +99,13 @@ class Summed(Family):
 
     @abstractmethod
     def of_sums(self, sums: np.ndarray, frame: Frame) -> np.ndarray:
-        """Return the values ``[..., measures]`` of the maps with these sums."""
+        """Return the values ``[..., measures]`` of the maps with these sums, of any scale."""
 
     def of_map(self, contribution: np.ndarray, frame: Frame) -> np.ndarray:
         """Return the values of a map that has mass."""
-        return self.of_sums(self.sums(contribution, frame.fold(contribution), frame), frame)
+        # A power of two changes no digit, and sums of the largest maps are finite.
+        scaled = np.ldexp(contribution, -int(np.frexp(contribution.max())[1]))
+        return self.of_sums(self.sums(scaled, frame.fold(scaled), frame), frame)
 
     def spread(self, sums: np.ndarray, frame: Frame) -> Spread:
         """Return values and how they spread over images with these sums ``[images, sums]``."""
@@ -142,33 +147,61 @@ class Groups:
         """
         self.counts, self._maps = counts, maps
         self.mean = total / counts.sum()
-        self._total = total.astype(np.float32)
+
+    @property
+    def in_range(self) -> bool:
+        """Whether float32 holds the groups' maps, whichever of them is left out."""
+        second, highest = np.sort(self._peaks())[-2:]
+        return bool(_IN_RANGE[0] <= second and highest <= _IN_RANGE[1])
 
     def means_without(self) -> Iterator[np.ndarray]:
         """Yield the mean of all other images, for each group, float32 ``[height, width]``.
 
-        All in the same memory: each is there until the next is made, and may be changed.
+        Each is the caller's own, who may change it.
         """
-        others = np.empty_like(self._total)
-        for own, count in zip(self._maps, self.counts, strict=True):
-            np.subtract(self._total, own, out=others)
-            others /= np.float32(self.counts.sum() - count)
+        counts = self.counts.sum() - self.counts
+        nothing = np.zeros_like(self._maps[0])
+        for others, count in zip(_sums_without(self._maps, nothing), counts, strict=True):
+            others /= np.float32(count)
             yield others
 
     def products(self) -> np.ndarray:
         """Return the products of the groups' maps with each other ``[groups, groups]``.
 
-        Here and in :meth:`masses`, maps are divided by the mean map's peak: squares of very small
-        or large gradients are outside the range of float32.
+        Here and in :meth:`masses`, they are those of maps that are divided by the mean map's peak.
         """
         flat = [own.reshape(-1) for own in self._maps]
+        # Each by its own peak: squares of small or large gradients are outside float32's range.
+        peaks = self._peaks()
+        peaks[peaks == 0] = 1
         found = np.zeros((len(flat), len(flat)))
         for start in range(0, len(flat[0]), _CHUNK):
             chunk = np.stack([own[start : start + _CHUNK] for own in flat])
-            chunk /= np.float32(self.mean.max())
+            chunk /= peaks[:, None].astype(np.float32)
             found += chunk @ chunk.T
-        return found
+        relative = peaks / self.mean.max()
+        return found * np.outer(relative, relative)
 
     def masses(self) -> np.ndarray:
         """Return the sum of each group's map ``[groups]``."""
         return np.array([own.sum(dtype=np.float64) for own in self._maps]) / self.mean.max()
+
+    def _peaks(self) -> np.ndarray:
+        return np.array([own.max() for own in self._maps], dtype=np.float64)
+
+
+def _sums_without(maps: Sequence[np.ndarray], rest: np.ndarray) -> Iterator[np.ndarray]:
+    """Yield, for each of some maps, the sum of the others and of ``rest``.
+
+    They are added up, half by half, and not taken from the total: of a map that is far above all
+    others, rounding would leave more than they have.
+    """
+    if len(maps) == 1:
+        yield rest
+        return
+    middle = len(maps) // 2
+    for own, others in ((maps[:middle], maps[middle:]), (maps[middle:], maps[:middle])):
+        beside = rest.copy()
+        for each in others:
+            beside += each
+        yield from _sums_without(own, beside)

@@ -47,11 +47,13 @@ class Sample:
         sums: by family, of each image: ``[images, sums]``; see :func:`image_sums`.
         counts: number of images in each of the groups of consecutive images.
         spreads: by family, over those groups, of measures that need whole maps.
+        images: SHA-256 of each image, in order, where it is known.
     """
 
     sums: Mapping[str, np.ndarray]
     counts: tuple[int, ...]
     spreads: Mapping[str, Spread]
+    images: tuple[str, ...] = ()
 
     @classmethod
     def of_groups(
@@ -61,6 +63,7 @@ class Sample:
         counts: Sequence[int],
         sums: Mapping[str, np.ndarray],
         frame: Frame,
+        images: Sequence[str] = (),
     ) -> Sample:
         """Keep what is needed of sums of maps.
 
@@ -70,9 +73,10 @@ class Sample:
             counts: number of images in each group, all above 0.
             sums: see the class.
             frame: of the maps.
+            images: see the class.
         """
         groups = Groups(total, maps, np.array(counts))
-        enough = len(counts) >= FEWEST
+        enough = len(counts) >= FEWEST and groups.in_range
         # The products are too small for a second thread to pay, and bits would hang on it.
         with threadpool_limits(1):
             spreads = {
@@ -80,7 +84,7 @@ class Sample:
                 for family in FAMILIES
                 if isinstance(family, Grouped)
             }
-        return cls(sums, tuple(int(count) for count in counts), spreads)
+        return cls(sums, tuple(int(count) for count in counts), spreads, tuple(images))
 
     def __len__(self) -> int:
         return len(self.sums[Moments.name])
@@ -88,6 +92,21 @@ class Sample:
     def has(self, family: Family) -> bool:
         """Tell whether a family was measured: those added since are not in earlier results."""
         return family.name in (self.sums if isinstance(family, Summed) else self.spreads)
+
+    @property
+    def with_mass(self) -> int:
+        """Number of images whose maps are not zero everywhere."""
+        return int(np.count_nonzero(self.sums[Moments.name][:, 0]))
+
+    def pairs_with(self, other: Sample, by_groups: bool) -> bool:
+        """Tell whether it is of the same images as another, in the same order.
+
+        Args:
+            other: of another network.
+            by_groups: they have to be grouped alike, too.
+        """
+        same = self.images == other.images and len(self) == len(other)
+        return same and (self.counts == other.counts or not by_groups)
 
     def effective(self, by_groups: bool) -> float:
         """Return the effective number of images, or of groups of them."""
@@ -106,7 +125,7 @@ class Sample:
         return _drawn_weights(len(self), size) @ self.sums[family]
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """Return everything as arrays by name."""
+        """Return everything but the images as arrays by name."""
         return {
             "counts": np.array(self.counts),
             **{f"sums.{name}": sums for name, sums in self.sums.items()},
@@ -114,15 +133,15 @@ class Sample:
         }
 
     @classmethod
-    def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> Sample:
-        """Make again what :meth:`arrays` gave."""
+    def from_arrays(cls, arrays: Mapping[str, np.ndarray], images: Sequence[str] = ()) -> Sample:
+        """Make again what :meth:`arrays` gave, of these images."""
         kinds: dict[str, dict[str, np.ndarray]] = {"sums": {}, "spread": {}}
         for name, array in arrays.items():
             kind, _, family = name.partition(".")
             if kind in kinds:
                 kinds[kind][family] = array
         spreads = {name: Spread.from_array(array) for name, array in kinds["spread"].items()}
-        return cls(kinds["sums"], tuple(arrays["counts"].tolist()), spreads)
+        return cls(kinds["sums"], tuple(arrays["counts"].tolist()), spreads, tuple(images))
 
 
 @lru_cache(maxsize=32)

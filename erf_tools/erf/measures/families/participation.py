@@ -46,6 +46,10 @@ class Participation(Grouped):
 
 
 def _sums(products: np.ndarray) -> np.ndarray:
-    """Return the sum over pairs of groups, and those without each group."""
-    without = products.sum() - 2 * products.sum(axis=0) + products.diagonal()
-    return np.concatenate([[products.sum()], without])
+    """Return the sum over pairs of groups, and those without each group.
+
+    These are added up anew: of a group that is far above all others, rounding would leave more than
+    they have.
+    """
+    others = ~np.eye(len(products), dtype=bool)
+    return np.concatenate([[products.sum()], ((others @ products) * others).sum(axis=1)])

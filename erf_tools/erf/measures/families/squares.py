@@ -10,7 +10,7 @@ rectangular maps.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import nan, sqrt
+from math import isnan, nan, sqrt
 from typing import Any
 
 import numpy as np
@@ -148,7 +148,9 @@ def areas_holding(
 
 
 def smallest_area(area: float, frame: Frame) -> float:
-    """Return the area of the smallest square of at least this area, both in pixels."""
+    """Return the area of the smallest square of at least this area, both in pixels; NaN of NaN."""
+    if isnan(area):
+        return nan
     place = int(np.searchsorted(frame.areas, area * (1 - 1e-9)))
     return float(frame.areas[min(place, len(frame.areas) - 1)])
 
