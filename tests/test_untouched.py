@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import random
+import sys
 import threading
+import weakref
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,7 +21,9 @@ from torch.nn.utils import parametrizations
 
 from analyses.network_state import identities, random_states, state
 from erf_tools.erf.gradients import effective_receptive_field
+from erf_tools.errors import ErfToolsError
 from erf_tools.images import select
+from erf_tools.kernels.devices import copy_on_device
 from erf_tools.models.layers import describe_layers
 from erf_tools.models.model import as_model
 from erf_tools.preprocessing import Preprocessing
@@ -275,3 +281,123 @@ def test_inside_inference_mode() -> None:
         inside = effective_receptive_field(made("Norms"), num_images=1, resolution=64)
         assert torch.is_inference_mode_enabled()
     np.testing.assert_array_equal(inside.map, outside.map)
+
+
+#: What functions of this module, or any others, find by themselves.
+HELD: dict[str, nn.Module] = {}
+
+
+def run(norm: Any, features: Tensor) -> Tensor:
+    return nn.BatchNorm2d.forward(norm, features)
+
+
+def bound(norm: nn.BatchNorm2d) -> Any:
+    """Return the usual patch: the method as it was, in a function of one's own."""
+    own = norm.forward
+    return lambda features: own(features)
+
+
+def wrapped(norm: nn.BatchNorm2d) -> Any:
+    own = norm.forward
+    return functools.wraps(own)(lambda features: own(features))
+
+
+def by_keyword(norm: nn.BatchNorm2d) -> Any:
+    def forward(features: Tensor, *, norm: nn.BatchNorm2d = norm) -> Tensor:
+        statistics = norm.running_mean, norm.running_var, norm.weight, norm.bias
+        return F.batch_norm(features, *statistics, norm.training)
+
+    return forward
+
+
+def in_list(norm: nn.BatchNorm2d) -> Any:
+    held = {"norms": [norm]}
+    return lambda features: run(held["norms"][0], features)
+
+
+def in_set(norm: nn.BatchNorm2d) -> Any:
+    held = {norm}
+    return lambda features: run(next(iter(held)), features)
+
+
+def in_object(norm: nn.BatchNorm2d) -> Any:
+    held = SimpleNamespace(norm=norm)
+    return lambda features: run(held.norm, features)
+
+
+def weakly(norm: nn.BatchNorm2d) -> Any:
+    held = weakref.ref(norm)
+    return lambda features: run(held(), features)
+
+
+def by_global(norm: nn.BatchNorm2d) -> Any:
+    HELD["norm"] = norm
+    return lambda features: by_name(features)
+
+
+def by_name(features: Tensor) -> Tensor:
+    return run(HELD["norm"], features)
+
+
+def hidden(norm: nn.BatchNorm2d) -> Any:
+    HELD["norm"] = norm
+    return lambda features: run(vars(sys.modules[__name__])["HE" + "LD"]["norm"], features)
+
+
+def patched(way: Callable[[nn.BatchNorm2d], Any] | None) -> nn.Sequential:
+    torch.manual_seed(0)
+    norm = nn.BatchNorm2d(4)
+    network = nn.Sequential(
+        nn.Conv2d(3, 4, 3, 2, 1), norm, nn.ReLU(), nn.Dropout(), nn.Conv2d(4, 4, 3, 2, 1)
+    )
+    randomise_norms(network).train()
+    if way:
+        norm.forward = way(norm)  # type: ignore[method-assign]
+    return network
+
+
+@pytest.mark.parametrize("half", [False, True])
+@pytest.mark.parametrize(
+    "way", [bound, wrapped, by_keyword, in_list, in_set, in_object, weakly, by_global]
+)
+def test_functions_that_refer_to_parts(way: Callable[[nn.BatchNorm2d], Any], half: bool) -> None:
+    """They see the copy's parts, or the network itself is measured, without its field."""
+    network, plain = patched(way), patched(None)
+    if half:
+        network, plain = network.half(), plain.half()
+    before = state(network), identities(network)
+    selection = select("builtin", 5)  # enough for the faster ways
+    found = effective_receptive_field(
+        as_model(network, preprocessing=PLAIN), selection, resolution=64, device="cpu"
+    )
+    assert (state(network), identities(network)) == before
+    plain.double().eval()
+    expected = sum(
+        ding2022_map(plain, image.open(), 64, PLAIN.mean, PLAIN.std, torch.float64)
+        for image in selection.images
+    ) / len(selection)
+    np.testing.assert_allclose(found.map, expected, rtol=1e-4, atol=1e-5 * expected.max())
+    # By hand: a kernel of 3 with stride 2, and one of 3 behind it.
+    expected_words = "not known" if way in (weakly, by_global) else "7"
+    assert found.receptive_field.in_words == expected_words
+
+
+def test_a_part_that_nobody_could_see_is_given_back_its_state() -> None:
+    network = patched(hidden)
+    before = state(network), identities(network)
+    with pytest.raises(ErfToolsError, match=r"changed the network itself.*has been given back"):
+        effective_receptive_field(network, num_images=1, resolution=64, device="cpu")
+    assert (state(network), identities(network)) == before
+    network.eval()
+    found = effective_receptive_field(network, num_images=1, resolution=64, device="cpu")
+    assert found.receptive_field.in_words == "7"
+
+
+def test_a_training_that_goes_on_meanwhile_is_left_alone() -> None:
+    network = patched(None)
+    optimizer = torch.optim.SGD(network.parameters(), 0.1)
+    with copy_on_device(network, torch.device("cpu")):
+        network(torch.rand(2, 3, 16, 16)).sum().backward()
+        optimizer.step()
+        trained = state(network)
+    assert state(network) == trained

@@ -11,9 +11,8 @@ import copy
 import gc
 import random
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
-from functools import partial
-from types import FunctionType
+from contextlib import contextmanager, suppress
+from types import CellType, FunctionType
 from typing import Any
 
 import numpy as np
@@ -22,6 +21,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from erf_tools.errors import ErfToolsError
+from erf_tools.features.references import reached
 
 
 class NotCopyableError(ErfToolsError):
@@ -58,18 +58,23 @@ def probe_copy(module: nn.Module) -> nn.Module:
 
 
 def _copied(module: nn.Module, copies: dict[int, Any]) -> nn.Module:
-    if _is_closed_over(module):
-        raise NotCopyableError("a function inside the network refers to the network itself")
+    own = {id(part) for part in module.modules()}
+    own |= {id(tensor) for tensor in (*module.parameters(), *module.buffers())}
     collecting = gc.isenabled()
     gc.disable()  # it would run over the many new objects again and again
     try:
         with torch.inference_mode(False), _TensorsWithoutHistory():
-            return copy.deepcopy(module, copies)
+            copied = copy.deepcopy(module, dict(copies))
+            if _reaches(copied, own):
+                copied = _copied_with_functions(module, copies, own)
     except Exception as error:  # objects refuse to be copied in any way they like
         raise NotCopyableError(f"the network cannot be copied ({error})") from error
     finally:
         if collecting:
             gc.enable()
+    if _reaches(copied, own):
+        raise NotCopyableError("something that the network uses refers to the network itself")
+    return copied
 
 
 class _TensorsWithoutHistory(TorchFunctionMode):
@@ -88,42 +93,39 @@ class _TensorsWithoutHistory(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
-def _is_closed_over(module: nn.Module) -> bool:
-    """Tell whether functions that are kept in the network work with its own parts.
+def _reaches(start: Any, own: set[int]) -> bool:
+    """Tell whether something leads to one of a network's parts and tensors, given by their ids."""
+    return any(id(value) in own for value in reached(start))
 
-    Functions are not copied, so a copy would compute with the parts of the original.
+
+def _copied_with_functions(module: nn.Module, copies: dict[int, Any], own: set[int]) -> nn.Module:
+    """Return a copy whose functions work with its own parts; :mod:`copy` leaves them as they are.
+
+    Args:
+        module: the network.
+        copies: what stands for some objects, by their ids.
+        own: ids of the parts and tensors of the network.
     """
-    own = {id(part) for part in module.modules()}
-    own |= {id(tensor) for tensor in (*module.parameters(), *module.buffers())}
-    waiting: list[Any] = [vars(part) for part in module.modules()]
-    seen: set[int] = set()
-    while waiting:
-        value = waiting.pop()
-        if id(value) in seen:
-            continue
-        seen.add(id(value))
-        if isinstance(value, FunctionType):
-            inside = [*_contents(value), *(value.__defaults__ or ())]
-            if any(id(used) in own for used in inside):
-                return True
-            waiting += inside
-        elif isinstance(value, partial):
-            waiting.append(value.func)
-        elif isinstance(value, dict):
-            waiting += value.values()
-        elif isinstance(value, (list, tuple)):
-            waiting += value
-    return False
-
-
-def _contents(function: FunctionType) -> list[Any]:
-    found = []
-    for cell in function.__closure__ or ():
-        try:
-            found.append(cell.cell_contents)
-        except ValueError:  # not filled yet
-            continue
-    return found
+    copies = dict(copies)
+    pairs = []
+    for function in reached(module):
+        if isinstance(function, FunctionType) and _reaches(function, own):
+            # Functions may share variables, and refer to each other: they are filled last.
+            cells = (copies.setdefault(id(cell), CellType()) for cell in function.__closure__ or ())
+            twin = FunctionType(
+                function.__code__, function.__globals__, function.__name__, None, tuple(cells)
+            )
+            pairs.append((function, copies.setdefault(id(function), twin)))
+    copied = copy.deepcopy(module, copies)
+    for function, twin in pairs:
+        for cell, own_cell in zip(function.__closure__ or (), twin.__closure__ or (), strict=True):
+            with suppress(ValueError):  # not filled yet
+                own_cell.cell_contents = copy.deepcopy(cell.cell_contents, copies)
+        twin.__defaults__ = copy.deepcopy(function.__defaults__, copies)
+        twin.__kwdefaults__ = copy.deepcopy(function.__kwdefaults__, copies)
+        twin.__dict__.update(copy.deepcopy(function.__dict__, copies))
+        twin.__qualname__, twin.__module__ = function.__qualname__, function.__module__
+    return copied
 
 
 @contextmanager

@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from erf_tools.errors import ErfToolsError
+
 #: Values that are compared by what they are.
 _PLAIN = (bool, int, float, complex, str)
 
@@ -115,3 +117,33 @@ def state_kept(module: nn.Module, weights: bool = True) -> Iterator[None]:
         yield
     finally:
         before.restore()
+
+
+@contextmanager
+def state_guarded(module: nn.Module) -> Iterator[None]:
+    """See that a network stays as it is while copies of it run.
+
+    Where its weights move as well, it is being trained in another thread, whose affair that is.
+
+    Raises:
+        ErfToolsError: at the end, if its state has changed; it has got it back.
+    """
+    before, versions = State(module, weights=False), _versions(module)
+    try:
+        yield
+    except BaseException:
+        if before.moved() and _versions(module) == versions:
+            before.restore()
+        raise
+    if before.moved() and _versions(module) == versions:
+        before.restore()
+        raise ErfToolsError(
+            "running a copy of the network changed the network itself, so that nothing measured is "
+            "kept (its state has been given back): a function or hook in it finds its parts by "
+            "itself; let it take them from the module that it is given (self)"
+        )
+
+
+def _versions(module: nn.Module) -> list[int]:
+    """Return how often torch has written to each parameter."""
+    return [value._version for value in module.parameters() if not value.is_inference()]

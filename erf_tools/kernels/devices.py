@@ -16,7 +16,7 @@ from erf_tools.features.copies import (
     independent_copy,
     random_states_kept,
 )
-from erf_tools.features.state import state_kept
+from erf_tools.features.state import state_guarded, state_kept
 
 
 def choose_device(name: str, module: nn.Module) -> torch.device:
@@ -82,6 +82,7 @@ def copy_on_device(
 
     Raises:
         UsageError: TF32 is asked for on another device.
+        ErfToolsError: at the end, if running the copy has changed the network all the same.
     """
     if tf32 and device.type != "cuda":
         raise UsageError("--precision tf32 is for CUDA; leave it out here, or use bf16")
@@ -97,6 +98,8 @@ def copy_on_device(
         except NotCopyableError:
             network = module
             held.enter_context(state_kept(module))
+        else:
+            held.enter_context(state_guarded(module))
         yield network.eval().requires_grad_(False).to(device)._apply(_widened)
 
 
