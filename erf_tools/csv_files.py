@@ -10,6 +10,7 @@ from pathlib import Path
 
 from erf_tools.errors import UsageError
 from erf_tools.folders import given_path, read_file, why_unreadable
+from erf_tools.formulas import as_meant
 from erf_tools.text import visible
 
 #: Bytes of a file, and characters of a value: more is no table of images or decisions.
@@ -25,7 +26,8 @@ class Row:
 
     Attributes:
         place: the option, the file and the line, for messages.
-        values: by column, without white space around them.
+        values: by column, without white space around them, and without what kept a spreadsheet
+            from taking them for formulas.
     """
 
     place: str
@@ -73,8 +75,8 @@ def read_rows(path: Path, option: str, *columns: Sequence[str]) -> list[Row]:
                 )
             if any(len(value) > _MOST_CHARACTERS for value in values):
                 raise UsageError(f"{where} has a value of over {_MOST_CHARACTERS} characters")
-            stripped = (value.strip() for value in values)
-            rows.append(Row(where, dict(zip(header, stripped, strict=True))))
+            meant = (as_meant(value.strip()) for value in values)
+            rows.append(Row(where, dict(zip(header, meant, strict=True))))
     except csv.Error as error:
         raise UsageError(f"{place} cannot be read as CSV: {error}") from error
     return rows

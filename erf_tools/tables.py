@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import re
 from collections.abc import Callable, Collection, Iterable, Sequence
 from math import nan
 from pathlib import Path
@@ -17,15 +16,12 @@ from erf_tools.errors import UsageError
 from erf_tools.failures import reason
 from erf_tools.files import write_text
 from erf_tools.folders import read_file
+from erf_tools.formulas import as_meant, harmless
 from erf_tools.statistics import Estimate
 from erf_tools.text import visible
 
 #: What stands where a value is missing.
 NONE = "-"
-
-#: How a cell begins that spreadsheets take for a formula, and how it does once it is harmless.
-_FORMULA = re.compile(r"'*(?:[\t\r]|\s*[=+\-@\uff1d\uff0b\uff0d\uff20])")
-_HARMLESS = re.compile(r"'+(?:[\t\r]|\s*[=+\-@\uff1d\uff0b\uff0d\uff20])")
 
 #: What would be more than text in a Markdown table; `&` first.
 _MARKDOWN = {"&": "&amp;", "<": "&lt;", "|": "\\|", "](": "]\\(", "][": "]\\[", "`": "\\`"}
@@ -73,10 +69,10 @@ def write_csv(table: pd.DataFrame, path: Path) -> Path:
     A word that a spreadsheet would take for a formula gets an apostrophe before it, which
     :func:`read_csv` takes away again.
     """
-    harmless = _with_words(table, lambda cell: f"'{cell}" if _FORMULA.match(cell) else cell)
-    text = harmless.to_csv(index=False, lineterminator="\n")
+    guarded = _with_words(table, harmless)
+    text = guarded.to_csv(index=False, lineterminator="\n")
     if "\r" in text:  # which Python's csv does not quote unasked
-        text = harmless.to_csv(index=False, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
+        text = guarded.to_csv(index=False, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
     write_text(path, text)
     return path
 
@@ -111,7 +107,7 @@ def read_csv(
         raise UsageError(f"{path} cannot be read as CSV ({reason(error)})") from error
     if absent := [column for column in needed if column not in table.columns]:
         raise UsageError(f"{path} lacks the columns {', '.join(absent)}; measure again")
-    return _with_words(table, lambda cell: cell[1:] if _HARMLESS.match(cell) else cell)
+    return _with_words(table, as_meant)
 
 
 def _with_words(table: pd.DataFrame, change: Callable[[str], str]) -> pd.DataFrame:
@@ -210,6 +206,6 @@ def write_tables(
 
 def _in_markdown(text: str) -> str:
     """Return text that Markdown shows as it is: no cell ends in it, no element or link begins."""
-    for sign, harmless in _MARKDOWN.items():
-        text = text.replace(sign, harmless)
+    for sign, escaped in _MARKDOWN.items():
+        text = text.replace(sign, escaped)
     return text

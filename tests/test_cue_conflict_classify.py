@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple
@@ -14,8 +15,10 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from timm.data import ImageNetInfo
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
+from torchvision.models import ResNet18_Weights
 
 import erf_tools
 from erf_tools.computing import Computing
@@ -27,11 +30,15 @@ from erf_tools.cue_conflict.stimuli import open_stimuli
 from erf_tools.cue_conflict.stimulus_sets import Stimulus, StimulusSet
 from erf_tools.cue_conflict.tables import notes, shape_bias_table
 from erf_tools.errors import ErfToolsError, UsageError
+from erf_tools.images import select
+from erf_tools.models.accuracy import ImageNetClass, classify
+from erf_tools.models.class_names import unlike_imagenet
 from erf_tools.models.loading import load_model
 from erf_tools.models.logits import classifier
 from erf_tools.models.model import as_model
-from erf_tools.preprocessing import Preprocessing
-from erf_tools.reliance.judged import conflict_images
+from erf_tools.preprocessing import Preprocessing, evaluation_view
+from erf_tools.reliance.judged import conflict_images, with_labels
+from erf_tools.reliance.measuring import feature_reliance
 
 
 @pytest.fixture(scope="module")
@@ -363,3 +370,101 @@ def test_norms_are_folded_for_decisions_and_exact_ones_are_not() -> None:
         counts.append(norms.count)
     assert counts == [0, 20]
     torch.testing.assert_close(*logits, rtol=1e-4, atol=1e-4)
+
+
+LIBRARIES = ("timm", "transformers", "definitions", "Caffe", "Keras", "torchvision", "OpenAI")
+
+
+def spelling(library: str) -> list[str]:
+    """Names of ImageNet-1K's classes as a library writes them."""
+    info = ImageNetInfo()
+    synset, describe = info.index_to_label_name, info.index_to_description
+    if library == "torchvision":
+        return list(ResNet18_Weights.IMAGENET1K_V1.meta["categories"])
+    if library == "OpenAI":
+        return list(pytest.importorskip("open_clip").IMAGENET_CLASSNAMES)
+    write: Callable[[int], str] = {
+        "timm": synset,
+        "transformers": describe,
+        "definitions": lambda index: describe(index, True),
+        "Caffe": lambda index: f"{synset(index)} {describe(index)}",
+        "Keras": lambda index: describe(index).partition(",")[0].replace(" ", "_"),
+    }[library]
+    return [write(index) for index in range(1000)]
+
+
+def naming(
+    names: Sequence[str], network: nn.Module | None = None, library: str = "transformers"
+) -> nn.Module:
+    """A network that calls its classes something."""
+    network = network or Brightness()
+    if library == "timm":
+        network.pretrained_cfg = {"label_names": names}
+    else:
+        network.config = SimpleNamespace(id2label=dict(enumerate(names)))
+    return network
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_every_librarys_spelling_of_imagenet_is_known_and_its_order_seen(library: str) -> None:
+    names = spelling(library)
+    for by in ("timm", "transformers"):
+        assert unlike_imagenet(naming(names, library=by), IMAGENET_CLASSES) == ""
+    cat, dog = IMAGENET_CLASSES["cat"][0], IMAGENET_CLASSES["dog"][1]
+    swapped = list(names)
+    swapped[cat], swapped[dog] = names[dog], names[cat]
+    assert unlike_imagenet(naming(swapped)) == ""  # of a thousand, two
+    assert f"calls its class {cat} " in unlike_imagenet(naming(swapped), IMAGENET_CLASSES)
+    order = np.random.default_rng(0).permutation(1000)
+    for own in ([names[index] for index in order], [*names[1:], names[0]], names[::-1]):
+        assert unlike_imagenet(naming(own)).startswith("calls its class ")
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        ([f"LABEL_{index}" for index in range(1000)], ""),
+        ([f"{index}" for index in range(1000)], ""),
+        ([f"place {index}" for index in range(1000)], "calls its class 0 'place 0', ImageNet-1K"),
+        (["cat"] * 7, ""),  # the number of classes is refused
+    ],
+)
+def test_names_of_other_classes_and_names_that_say_nothing(names: list[str], said: str) -> None:
+    assert unlike_imagenet(naming(names), IMAGENET_CLASSES).startswith(said)
+    assert bool(unlike_imagenet(naming(names))) == bool(said)
+
+
+class Reordered(nn.Module):
+    """The same network with its classes in another order."""
+
+    def __init__(self, order: np.ndarray) -> None:
+        super().__init__()
+        self.network, self.order = Brightness(), torch.from_numpy(order)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.network(images)[:, self.order]
+
+
+def test_a_head_in_another_order_needs_a_label_map(stimuli: StimulusSet) -> None:
+    order = np.random.default_rng(0).permutation(1000)
+    names = spelling("transformers")
+    network = naming([names[index] for index in order], Reordered(order))
+    with pytest.raises(UsageError, match=r"Reordered calls its class .* say with --label-map FILE"):
+        decide(network, stimuli)
+    with pytest.raises(UsageError, match=r"Reordered calls its class .* with --label-map FILE"):
+        feature_reliance(network, conflict_images(stimuli), cues="gray")
+    images, labels = [Image.new("RGB", (224, 224))], [ImageNetClass(7)]
+    judged = with_labels(select(images), labels)
+    judged = replace(judged, images=(replace(judged.images[0], answers={"accuracy": labels}),))
+    with pytest.raises(UsageError, match="their indices in --labels FILE"):
+        feature_reliance(network, judged, cues="gray")
+    found = select(images).images
+    view = {found[0].name: labels[0]}
+    how = (partial(evaluation_view, preprocessing=Preprocessing()), torch.device("cpu"))
+    assert classify(as_model(network), found, view, *how) == {}
+    assert len(classify(as_model(network), found, dict.fromkeys(view, 7), *how)) == 1  # its own
+    places = np.argsort(order)
+    own = {name: places[indices] for name, indices in IMAGENET_CLASSES.items()}
+    made = decide(network, stimuli, label_map=own).frame
+    assert made.equals(decide(naming(names), stimuli).frame)
+    assert made.equals(decide(Brightness(), stimuli).frame)

@@ -155,6 +155,23 @@ def test_an_observer_is_one_whatever_the_file_is_called(file: str, tmp_path: Pat
     assert (maker.name, maker.human) == ("subject-07", True)
 
 
+@pytest.mark.parametrize("subject", ["Subject-07", "subject_07", "SUBJECT_07"])
+def test_observers_are_known_however_they_are_written(subject: str, tmp_path: Path) -> None:
+    write(tmp_path / "one.csv", row(subject=subject))
+    write(tmp_path / f"cue-conflict_{subject}_session_2.csv", row("cat4-dog3.png", subject="x"))
+    write(tmp_path / "net.csv", row("cat4-dog3.png", subject="subject"))
+    makers = read_decisions([tmp_path])
+    assert [(maker.name, maker.human, len(maker.frame)) for maker in makers] == [
+        ("subject-07", True, 2),
+        ("net", False, 1),
+    ]
+    rows = decision_makers(makers, reference=False)
+    assert [maker.name for maker in rows] == ["humans", "subject-07", "net"]
+    write(tmp_path / "two.csv", row(), row("cat4-dog3.png", subject=subject))
+    with pytest.raises(UsageError, match="subject-07 answers to cat4-dog3 a second time"):
+        read_decisions([tmp_path])
+
+
 def test_one_subject_in_two_files_is_two_decision_makers(tmp_path: Path) -> None:
     for name in ("one", "two"):
         write(tmp_path / f"{name}.csv", row(subject="net"))

@@ -23,7 +23,7 @@ from erf_tools.cue_conflict.categories import (
     worded,
 )
 from erf_tools.cue_conflict.category_files import read_categories
-from erf_tools.cue_conflict.decisions import read_decisions
+from erf_tools.cue_conflict.decisions import Decisions, decision_frame, read_decisions
 from erf_tools.cue_conflict.stimuli import open_stimuli, parse_name
 from erf_tools.errors import UsageError
 from erf_tools.report.commands import shape_bias_command
@@ -335,6 +335,21 @@ def test_networks_need_classes(folder: Path, run_command: Command) -> None:
     code, _, err = run_command(*command, "--categories", "own.toml")
     assert code == 2
     assert "which classes belong to bus, sea_lion, tree9house is not known" in err
+
+
+@pytest.mark.parametrize("name", ["=x", "'=x", "@sea", "x'=y", "'x"])
+def test_categories_that_look_like_formulas_come_back(name: str, tmp_path: Path) -> None:
+    """What the tool has written it reads, and spreadsheets compute nothing of it."""
+    path = tmp_path / "own.toml"
+    path.write_text(f'[categories."{name}"]\n[categories.hill]\n')
+    own = read_categories(path)
+    pairs = {f"{name}1-hill1": (name, "hill", name), f"hill1-{name}1": ("hill", name, "na")}
+    frame = decision_frame(list(pairs), *zip(*pairs.values(), strict=True))
+    Decisions("net", frame, categories=own).save(tmp_path / "net.csv")
+    cells = (tmp_path / "net.csv").read_text().replace("\n", ",").split(",")
+    assert not any(cell.startswith(("=", "@", "+", "-")) for cell in cells)
+    (made,) = read_decisions([tmp_path / "net.csv"], own)
+    pd.testing.assert_frame_equal(made.frame, frame)
 
 
 def test_decisions_of_stimuli_with_other_categories(folder: Path) -> None:

@@ -16,6 +16,8 @@ from conftest import Command
 from PIL import Image
 
 import erf_tools
+from erf_tools.errors import UsageError
+from erf_tools.reliance.measuring import feature_reliance
 from erf_tools.reliance.result import SuppressedAnswers
 from erf_tools.reliance.suppressions import SIDE
 
@@ -215,6 +217,25 @@ def test_shape_and_texture_are_counted_apart(
     row = pd.read_csv(tmp_path / "bias" / "shape_bias.csv").iloc[0]
     for counted in ("shape", "texture"):
         assert table["accuracy"][counted] * row["total"] == pytest.approx(row[counted])
+
+
+class Background(torch.nn.Module):
+    """Has 1001 classes, of which the last is the answer."""
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return torch.eye(1001)[[1000] * len(images)]
+
+
+def test_labels_are_checked_against_the_head(folder: Path) -> None:
+    for first in (1000, 1001):
+        rows = (f"red/{number}.png,{first}\nblue/{number}.png,3\n" for number in range(4))
+        Path("labels.csv").write_text("image,label\n" + "".join(rows))
+        if first == 1000:
+            found = feature_reliance(Background(), "images", "labels.csv", cues="gray")
+            assert found.hits["accuracy"].mean() == 0.5
+            continue
+        with pytest.raises(UsageError, match="of class 1001, but Background has 1001 classes"):
+            feature_reliance(Background(), "images", "labels.csv", cues="gray")
 
 
 class Channel(torch.nn.Module):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import subprocess
 import sys
@@ -10,10 +11,14 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
 from conftest import Command
 from PIL import Image
 
+import erf_tools
 from erf_tools.cue_conflict.categories import CATEGORIES
+from erf_tools.cue_conflict.stimuli import open_stimuli
+from erf_tools.errors import UsageError
 from erf_tools.report.commands import shape_bias_command
 
 
@@ -156,6 +161,63 @@ def test_misuse(
     )
     assert code == 2
     assert "resnet50 is both a model and a file" in err
+
+
+NO_CONFLICT = "no stimulus whose shape and texture conflict"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("shape-bias", "--models", "resnet18"),
+        ("shape-bias", "--models", "resnet18", "--head-free"),
+        ("reliance", "--models", "resnet18"),
+    ],
+)
+def test_stimuli_without_a_conflict_measure_nothing(
+    words: tuple[str, ...], cue_conflict: Path, tmp_path: Path, run_command: Command
+) -> None:
+    for category in ("cat", "dog"):
+        (tmp_path / "same" / category).mkdir(parents=True)
+        found = next(cue_conflict.glob(f"{category}/{category}*-{category}*.png"))
+        (tmp_path / "same" / category / found.name).symlink_to(found)
+    common = ("--weights", "random", "--stimuli", tmp_path / "same", "--allow-partial")
+    code, _, err = run_command(*words, *common, "--output", tmp_path / "out")
+    assert (code, f"same holds {NO_CONFLICT}" in err) == (2, True)
+    assert not (tmp_path / "out").exists()
+    with pytest.raises(UsageError, match=NO_CONFLICT):
+        erf_tools.shape_bias(torch.nn.Identity(), open_stimuli(tmp_path / "same", True))
+
+
+def test_decisions_without_a_conflict_have_no_bias(
+    published_decisions: Path, tmp_path: Path, run_command: Command
+) -> None:
+    (file,) = published_decisions.glob("*resnet50*")
+    header, *rows = file.read_text().splitlines()
+    same = [row for row in rows if len(set(re.findall(r"([a-z]+)\d+", row)[-2:])) == 1]
+    assert len(same) == 80
+    (tmp_path / "same.csv").write_text("\n".join([header, *same]) + "\n")
+    words = ("shape-bias", "--decisions", tmp_path / "same.csv", "--output", tmp_path / "out")
+    code, _, err = run_command(*words)
+    assert (code, f"same decided on {NO_CONFLICT}" in err) == (2, True)
+
+
+@pytest.mark.usefixtures("no_drawing")
+def test_no_row_has_the_name_of_another(
+    published_decisions: Path, tmp_path: Path, run_command: Command
+) -> None:
+    (network,) = published_decisions.glob("*resnet50*")
+    (observer,) = published_decisions.glob("*subject-01*")
+    taken = ("humans", "AlexNet (published)")
+    for name in taken:
+        (tmp_path / f"{name}.csv").symlink_to(network)
+    for name, files in zip(taken, ((observer,), ()), strict=True):
+        options = (("--decisions", path) for path in (tmp_path / f"{name}.csv", *files))
+        words = [word for option in options for word in option]
+        code, _, err = run_command("shape-bias", *words, "--output", tmp_path / "out")
+        assert (code, f"{name} is a file of --decisions and another row" in err) == (2, True)
+    alone = ("shape-bias", "--decisions", tmp_path / "humans.csv", "--no-reference")
+    assert run_command(*alone, "--output", tmp_path / "out")[0] == 0  # no others are pooled
 
 
 @pytest.mark.usefixtures("no_drawing")

@@ -25,6 +25,7 @@ from erf_tools.cue_conflict.stimuli import open_stimuli
 from erf_tools.cue_conflict.stimulus_sets import Stimulus, StimulusSet
 from erf_tools.errors import ErfToolsError, UsageError
 from erf_tools.kernels.devices import choose_device, device_name
+from erf_tools.models.class_names import unlike_imagenet
 from erf_tools.models.heads import IMAGENET_HEAD, are_probabilities, probabilities
 from erf_tools.models.logits import classifier, undecided
 from erf_tools.models.model import Model, as_model
@@ -64,6 +65,7 @@ def shape_bias(
     found = stimuli if isinstance(stimuli, StimulusSet) else open_stimuli(stimuli)
     if not found.conflict:
         raise UsageError(f"{found.source} holds single-cue stimuli, which have no shape bias")
+    found.of_conflict()
     made = decide(model, found, deciding, label_map, computing, progress)
     return DecisionMaker.from_decisions(made)
 
@@ -136,8 +138,8 @@ def category_classes(
     """Return which classes of a network's head belong to each category, in the order of these.
 
     Raises:
-        UsageError: of one it is not known, the label map makes no sense, or the network's classes
-            are the categories already.
+        UsageError: of one it is not known, the label map makes no sense, the network's classes are
+            the categories already, or it names others than ImageNet's.
     """
     if model.classes and label_map is not None:
         raise UsageError(
@@ -159,6 +161,11 @@ def category_classes(
         raise UsageError(
             f"{model.name}: which classes belong to {first_few(without)} is not known; say it in "
             "--categories FILE (of ImageNet-1K), or with --label-map FILE (of any head)"
+        )
+    if own := unlike_imagenet(model.module, known) if known is categories.classes else "":
+        raise UsageError(
+            f"{model.name} {own}: say with --label-map FILE which of its classes belong to which "
+            "category"
         )
     return {name: known[name] for name in categories.names}
 

@@ -44,7 +44,8 @@ _NO_ANSWERS = (NO_ANSWER, "None")
 
 #: As published with the stimuli, and by model-vs-human.
 _PUBLISHED_FILE = re.compile(r"(?:.*-experiment|cue-conflict)_(?P<name>.+)_session[-_]\d+")
-_OBSERVER = re.compile(r"subject-\d+")
+#: Published as subject-01, and written subject_01 or Subject-01 by others.
+_OBSERVER = re.compile(r"subject[-_](?P<number>\d+)", re.IGNORECASE)
 
 #: Suffixes of decisions, of how they were made, and of the scores they were made by.
 _BESIDE = (".csv", ".json", SCORES)
@@ -141,8 +142,9 @@ def read_decisions(
     """Read decision files and folders of them.
 
     A decision maker is identified by the *file*, since the same ``subj`` stands for different
-    networks in different published files; only an observer (``subject-01``), and a file with
-    several subjects, go by ``subj``. Sessions of one decision maker are put together.
+    networks in different published files; only an observer (``subject-01``, and ``Subject_01`` is
+    the same one), and a file with several subjects, go by ``subj``. Sessions of one decision maker
+    are put together.
 
     Args:
         sources: files and folders.
@@ -229,7 +231,7 @@ def _read(path: Path, categories: Categories) -> dict[str, pd.DataFrame]:
         if labels:
             confidence = _confidence(row)
         else:
-            subject = row["subj"]
+            subject = _as_published(row["subj"])
             if row["category"] != pair[0]:
                 raise UsageError(
                     f"{row.place}: category is {row['category']!r}, but the "
@@ -246,7 +248,13 @@ def _read(path: Path, categories: Categories) -> dict[str, pd.DataFrame]:
     if _OBSERVER.fullmatch(subjects[0]):
         return {subjects[0]: read}
     published = _PUBLISHED_FILE.fullmatch(shown(path.stem))
-    return {published["name"] if published else shown(path.stem): read}
+    return {_as_published(published["name"] if published else shown(path.stem)): read}
+
+
+def _as_published(name: str) -> str:
+    """Return the name of an observer as it is in published files, and others as they are."""
+    observer = _OBSERVER.fullmatch(name)
+    return f"subject-{observer['number']}" if observer else name
 
 
 def _stimulus(row: Row, column: str, categories: Categories) -> tuple[str, tuple[str, str]]:

@@ -65,9 +65,7 @@ def head_free(
     if not stimuli.conflict:
         raise UsageError(f"{stimuli.source} holds single-cue stimuli; triplets need both cues")
     setting = layer_settings(model, stimuli, chosen, deciding)
-    conflict = replace(
-        stimuli, stimuli=tuple(each for each in stimuli.stimuli if each.shape != each.texture)
-    )
+    conflict = replace(stimuli, stimuli=stimuli.of_conflict())
     taps = chosen_taps(model, chosen, deciding)
     size = (setting["input"][0], setting["input"][1])
     target = choose_device(computing.device, model.module)

@@ -16,6 +16,7 @@ from erf_tools.cue_conflict.decisions import Decisions
 from erf_tools.cue_conflict.measures import ConflictCounts
 from erf_tools.cue_conflict.published import HUMANS, PUBLICATIONS, published_counts
 from erf_tools.cue_conflict.stimulus_sets import PARTIAL, TOTAL
+from erf_tools.errors import UsageError
 from erf_tools.labels import UNTRAINED, labelled
 from erf_tools.statistics import Estimate
 from erf_tools.tables import DIFFERENCES, Subject, difference_row
@@ -48,11 +49,21 @@ class DecisionMaker:
 
     @classmethod
     def from_decisions(cls, made: Decisions, observers: Sequence[Decisions] = ()) -> DecisionMaker:
-        """Measure one decision maker, and its error consistency with the other observers."""
+        """Measure one decision maker, and its error consistency with the other observers.
+
+        Raises:
+            UsageError: its stimuli carry no conflict.
+        """
         others = [observer.frame for observer in observers if observer is not made]
+        counts = measures.count([made.frame], made.categories)
+        if counts.by_stimulus.empty:
+            raise UsageError(
+                f"{made.name} decided on no stimulus whose {' and '.join(made.categories.cues)} "
+                "conflict; without a conflict there is no bias: give decisions on others too"
+            )
         return cls(
             made.name,
-            measures.count([made.frame], made.categories),
+            counts,
             (made,),
             measures.consistency_with(made.frame, others),
             made.human,
@@ -159,6 +170,9 @@ def decision_makers(decisions: Sequence[Decisions], reference: bool = True) -> l
         decisions: of networks and observers, on cue-conflict stimuli of the same categories.
         reference: add the published rows that are not among ``decisions`` already, if they are of
             these categories.
+
+    Raises:
+        UsageError: one of them decided on stimuli without a conflict only.
     """
     categories = decisions[0].categories if decisions else SIXTEEN
     observers = [made for made in decisions if made.human]
@@ -181,6 +195,17 @@ def decision_makers(decisions: Sequence[Decisions], reference: bool = True) -> l
     humans += [row for row in published if row.human and not observers]
     networks = [row for row in published if not row.human]
     return [*humans, *rows, *networks]
+
+
+def row_names(observers: bool, reference: bool) -> set[str]:
+    """Return the names of rows that :func:`decision_makers` adds; nobody else can have them.
+
+    Args:
+        observers: whether there are some, who are pooled.
+        reference: whether the published rows are added.
+    """
+    rows = [row.name for publication in PUBLICATIONS for row in publication.rows.values()]
+    return {*([HUMANS] if observers else []), *(rows if reference else [])}
 
 
 def _published() -> list[DecisionMaker]:

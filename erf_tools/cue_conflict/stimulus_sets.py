@@ -22,7 +22,7 @@ import numpy as np
 
 from erf_tools.cue_conflict.categories import CATEGORIES, SIXTEEN, Categories
 from erf_tools.decoding import decode_image
-from erf_tools.errors import ErfToolsError
+from erf_tools.errors import ErfToolsError, UsageError
 from erf_tools.folders import Remark, read_file, why_unreadable
 from erf_tools.text import first_few
 
@@ -120,6 +120,20 @@ class StimulusSet:
             return f"{PARTIAL}: {len(self)} of {TOTAL} stimuli"
         published = "as published" if self.sha256 == PUBLISHED_DIGEST else "pixels not as published"
         return f"{TOTAL} stimuli, {published}"
+
+    def of_conflict(self) -> tuple[Stimulus, ...]:
+        """Return the stimuli whose cues are of different categories.
+
+        Raises:
+            UsageError: there are none.
+        """
+        found = tuple(each for each in self.stimuli if each.shape != each.texture)
+        if not found:
+            raise UsageError(
+                f"{self.source} holds no stimulus whose {' and '.join(self.categories.cues)} "
+                "conflict; without a conflict there is nothing to measure: add others"
+            )
+        return found
 
     def record(self) -> dict[str, Any]:
         """Return the fields but the list itself as JSON values."""

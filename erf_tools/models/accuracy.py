@@ -15,6 +15,7 @@ from erf_tools.csv_files import read_index, read_rows
 from erf_tools.errors import UsageError
 from erf_tools.images import SourceImage, decode
 from erf_tools.kernels.devices import normalise
+from erf_tools.models.class_names import unlike_imagenet
 from erf_tools.models.failures import explained
 from erf_tools.models.heads import IMAGENET_HEAD, find_logits
 from erf_tools.models.model import Model
@@ -27,7 +28,9 @@ class ImageNetClass(int):
     """The index of a synset in ImageNet-1K: a class of heads with its thousand classes only."""
 
 
-def find_labels(images: Sequence[SourceImage], table: Path | None = None) -> dict[str, int]:
+def find_labels(
+    images: Sequence[SourceImage], table: Path | None = None, classes: int | None = IMAGENET_HEAD
+) -> dict[str, int]:
     """Return class indices by image name, for those images whose class is known.
 
     Args:
@@ -35,6 +38,7 @@ def find_labels(images: Sequence[SourceImage], table: Path | None = None) -> dic
             ``n01440764/ILSVRC2012_val_00000293.JPEG``.
         table: CSV with the columns ``image`` (a name or a file name) and ``label`` (an index of the
             network's classes, or a synset), which goes before.
+        classes: how many there can be; ``None`` where each network's head says it later.
 
     Returns:
         Indices; those of synsets as :class:`ImageNetClass`.
@@ -44,7 +48,7 @@ def find_labels(images: Sequence[SourceImage], table: Path | None = None) -> dic
             twice, names several images at once, or none.
     """
     synsets = _synsets()
-    listed = _read_table(table, synsets) if table else {}
+    listed = _read_table(table, synsets, classes) if table else {}
     labels: dict[str, int] = {}
     named: dict[str, str] = {}
     for image in images:
@@ -75,7 +79,7 @@ def _synsets() -> Mapping[str, ImageNetClass]:
     return {synset: ImageNetClass(index) for index, synset in enumerate(names)}
 
 
-def _read_table(path: Path, synsets: Mapping[str, int]) -> dict[str, int]:
+def _read_table(path: Path, synsets: Mapping[str, int], classes: int | None) -> dict[str, int]:
     labels: dict[str, int] = {}
     for row in read_rows(path, "--labels", ("image", "label")):
         name, label = row["image"].replace("\\", "/").removeprefix("./"), row["label"]
@@ -84,10 +88,9 @@ def _read_table(path: Path, synsets: Mapping[str, int]) -> dict[str, int]:
             raise UsageError(
                 f"{row.place}: {label!r} of {name} is neither a class index nor a synset"
             )
-        if index >= IMAGENET_HEAD:
+        if classes is not None and index >= classes:
             raise UsageError(
-                f"{row.place}: {label} of {name} is no class: indices go from 0 to "
-                f"{IMAGENET_HEAD - 1}"
+                f"{row.place}: {label} of {name} is no class: indices go from 0 to {classes - 1}"
             )
         if name in labels:
             raise UsageError(f"{row.place}: {name} is listed a second time")
@@ -122,7 +125,8 @@ def classify(
         view: how they are shown.
         device: where the network is.
     """
-    if not model.weights.head:
+    synsets = any(isinstance(label, ImageNetClass) for label in labels.values())
+    if not model.weights.head or (synsets and unlike_imagenet(model.module)):
         return {}
     dtype = next((parameter.dtype for parameter in model.module.parameters()), torch.float32)
     own, found = model.preprocessing, {}

@@ -18,6 +18,7 @@ from erf_tools.errors import ErfToolsError, UsageError
 from erf_tools.images import PixelStore, ahead
 from erf_tools.kernels.devices import choose_device
 from erf_tools.models.accuracy import ImageNetClass
+from erf_tools.models.class_names import unlike_imagenet
 from erf_tools.models.heads import IMAGENET_HEAD
 from erf_tools.models.logits import Classifier, classifier, fast_batch, undecided
 from erf_tools.models.model import Model
@@ -96,9 +97,11 @@ def setting(
     """Return all that a network's answers depend on, but for the images, as JSON values.
 
     Raises:
-        UsageError: the network has no head, or takes no images of its own size.
+        UsageError: the network has no head, takes no images of its own size, or says that its
+            classes are not those of the images' labels.
     """
     model.check_head("reliance")
+    _check_names(model, judged)
     side = model.preprocessing.size
     if model.input_size and tuple(model.input_size) != (side, side):
         raise UsageError(
@@ -117,6 +120,25 @@ def setting(
         "opencv": opencv().__version__ if any(map(needs_opencv, rows)) else None,
         "versions": versions(),
     }
+
+
+def _check_names(model: Model, judged: JudgedImages) -> None:
+    """See that the names of a network's classes, where it has some, are those counted on."""
+    if judged.by_category and judged.label_map is None and not model.classes:
+        own = unlike_imagenet(model.module, IMAGENET_CLASSES)
+    elif any(
+        isinstance(label, ImageNetClass)
+        for image in judged.images
+        for label in image.answers.get("accuracy", ())
+    ):
+        own = unlike_imagenet(model.module)
+    else:
+        return
+    if own:
+        raise UsageError(
+            f"{model.name} {own}: say which of its classes are meant with --label-map FILE, or for "
+            "--images with their indices in --labels FILE"
+        )
 
 
 @dataclass(eq=False)

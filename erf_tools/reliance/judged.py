@@ -101,7 +101,8 @@ def labelled_images(
             if folders:
                 answers[image.name] = tuple(classes[folders[-1]])
     else:
-        answers = {name: (index,) for name, index in find_labels(selection.images, labels).items()}
+        found = find_labels(selection.images, labels, classes=None)
+        answers = {name: (index,) for name, index in found.items()}
     files = {"labels": labels, "label_map": label_map}
     return _judged(selection, [answers.get(image.name) for image in selection.images], **files)
 
@@ -165,7 +166,8 @@ def conflict_images(
     """Return the stimuli whose shape and texture disagree; shape and texture are counted apart.
 
     Raises:
-        UsageError: they are single-cue stimuli, or the label map makes no sense.
+        UsageError: they are single-cue stimuli, none has a conflict, or the label map makes no
+            sense.
     """
     if not stimuli.conflict:
         raise UsageError(f"{stimuli.source} holds single-cue stimuli; use cue-conflict stimuli")
@@ -179,8 +181,7 @@ def conflict_images(
                 "texture": (CATEGORIES.index(each.texture),),
             },
         )
-        for each in stimuli.stimuli
-        if each.shape != each.texture
+        for each in stimuli.of_conflict()
     )
     record = {**stimuli.record(), "label": stimuli.label, "count": len(known)}
     ordered = None if label_map is None else checked_label_map(label_map)

@@ -50,6 +50,8 @@ def measure_head_free(
         ErfToolsError: another process is at work in the folder, or no network could be measured.
     """
     check_not_in_series(wanted, "shape bias")
+    if stimuli.conflict:
+        stimuli.of_conflict()
     chosen, deciding = chosen or HeadFree(head_free=True), deciding or Deciding()
 
     def archive(request: Request) -> Path:

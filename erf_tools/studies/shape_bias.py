@@ -15,7 +15,12 @@ from erf_tools.cue_conflict import figures, tables
 from erf_tools.cue_conflict.categories import Categories, guessing_mrr
 from erf_tools.cue_conflict.choices import Deciding
 from erf_tools.cue_conflict.decisions import Decisions, load_frame
-from erf_tools.cue_conflict.makers import DecisionMaker, decision_makers, paired_differences
+from erf_tools.cue_conflict.makers import (
+    DecisionMaker,
+    decision_makers,
+    paired_differences,
+    row_names,
+)
 from erf_tools.cue_conflict.scores import SCORES, Scores
 from erf_tools.cue_conflict.stimulus_sets import SIDE, StimulusSet
 from erf_tools.errors import UsageError
@@ -81,12 +86,14 @@ def measure_decisions(
     ``overwrite``.
 
     Raises:
-        UsageError: two decision makers have the same name, or the folder holds other decisions of a
-            network.
+        UsageError: two decision makers have the same name, no stimulus has a conflict, or the
+            folder holds other decisions of a network.
         OutputError: the folder cannot be written.
         ErfToolsError: another process is at work in the folder, or no network could be measured.
     """
-    _check_names(wanted, published)
+    _check_names(wanted, published, reference)
+    if stimuli is not None and stimuli.conflict:
+        stimuli.of_conflict()
     deciding = deciding or Deciding()
 
     def earlier(request: Request) -> Earlier[Decisions]:
@@ -128,13 +135,21 @@ def measure_decisions(
     return DecisionStudy.of(written, reused, makers=tuple(makers))
 
 
-def _check_names(wanted: Sequence[Request], published: Sequence[Decisions]) -> None:
+def _check_names(
+    wanted: Sequence[Request], published: Sequence[Decisions], reference: bool
+) -> None:
     check_not_in_series(wanted, "shape bias")
     names = [*(made.name for made in published), *(request.model for request in wanted)]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise UsageError(
             f"{twice[0]} is both a model and a file of --decisions; rename the file, which names "
             "the decision maker"
+        )
+    observers = any(made.human for made in published)
+    if taken := sorted(row_names(observers, reference).intersection(names)):
+        raise UsageError(
+            f"{taken[0]} is a file of --decisions and another row of the table; rename the file, "
+            "which names the decision maker"
         )
 
 
