@@ -154,6 +154,14 @@ CAUSES: dict[str, tuple[Callable[[], Any], str]] = {
         lambda: torch.jit.freeze(torch.jit.script(nn.Sequential(conv()).eval())),
         "TorchScript.*from which",
     ),
+    "scripted part": (
+        lambda: nn.Sequential(conv(), torch.jit.script(conv(4))),
+        "a part that is, which cannot be looked into.*from which",
+    ),
+    "traced part": (
+        lambda: nn.Sequential(conv(), torch.jit.trace(conv(4), torch.ones(1, 4, 8, 8))),
+        "a part that is, which cannot be looked into.*from which",
+    ),
     "torch.export": (exported, "torch.export program; give the nn.Module"),
     "exported module": (lambda: exported().module(), "torch.export.*give the nn.Module"),
     "quantised": (quantised, "quantised layers.*floating point"),

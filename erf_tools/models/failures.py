@@ -111,9 +111,11 @@ CAUSES = (
         "give that operation a backward, or name a layer before it with --layer",
     ),
     Cause(
-        r"not supported on ScriptModules|RecursiveScriptModule|torch\.jit|TorchScript",
-        "it is TorchScript, which cannot be looked into",
-        "give the nn.Module from which it was made",
+        # Parameters of a copied part are no leaves.
+        r"not supported on ScriptModules|RecursiveScriptModule|torch\.jit|TorchScript|"
+        r"only change requires_grad flags of leaf",
+        "it is TorchScript, or has a part that is, which cannot be looked into",
+        "give the nn.Module from which that was made",
         _is_scripted,
     ),
     Cause(
