@@ -26,7 +26,8 @@ NONE = "-"
 #: What would be more than text in a Markdown table; `&` first.
 _MARKDOWN = {"&": "&amp;", "<": "&lt;", "|": "\\|", "](": "]\\(", "][": "]\\[", "`": "\\`"}
 
-_LATEX = {"sigma": r"$\sigma$", "†": r"$^\dagger$", "kappa": r"$\kappa$"}
+#: Letters in headings of LaTeX tables; in names they are a part of a word.
+_GREEK = {"sigma": r"$\sigma$", "kappa": r"$\kappa$"}
 
 
 class Subject(NamedTuple):
@@ -198,8 +199,10 @@ def write_tables(
     write_text(markdown, "\n".join([body, "", *below, ""]))
     columns = "ll" + "r" * (shown.shape[1] - 2)
     body = shown.to_latex(index=False, escape=True, column_format=columns)
-    for plain, command in _LATEX.items():
-        body = body.replace(plain, command)
+    heading, rule, rows = body.partition("\\midrule")  # of a name, its backslash is escaped
+    for plain, command in _GREEK.items():
+        heading = heading.replace(plain, command)
+    body = f"{heading}{rule}{rows}".replace("†", r"$^\dagger$")
     write_text(latex, "\n".join([*(f"% {line}" for line in remarks), body]))
     return [csv, markdown, latex]
 

@@ -12,6 +12,7 @@ from typing import Any, Literal
 import numpy as np
 import pytest
 import synthetic
+import torch
 import typer
 from hypothesis import given
 from hypothesis import strategies as st
@@ -28,6 +29,7 @@ from erf_tools.erf.maps import ERF
 from erf_tools.erf.procedure import PROCEDURE, Procedure
 from erf_tools.erf.protocols import PROTOCOLS, Protocol
 from erf_tools.errors import UsageError
+from erf_tools.features.taps import Tap, find_taps
 from erf_tools.image_choices import ImageChoices
 from erf_tools.models.requests import Layers
 from erf_tools.report.commands import erf_command, shape_bias_command
@@ -131,6 +133,38 @@ def test_a_result_that_knows_nothing_of_a_choice_was_made_by_its_default() -> No
 def test_a_protocol_of_ones_own_has_no_command() -> None:
     own = Protocol("own2026", "here", "sum", "abs", "sum", "warp", "log")
     assert erf_command(made_by(Procedure(own, resolution=32), Layers())) is None
+
+
+def test_the_command_of_a_layer_names_its_run_and_no_other() -> None:
+    class Twice(torch.nn.Module):
+        """A layer that runs twice."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.act, self.end = torch.nn.Conv2d(3, 3, 3, padding=1), torch.nn.Identity()
+
+        def forward(self, image: torch.Tensor) -> torch.Tensor:
+            """Return the features."""
+            return self.end(self.act(self.act(image)))
+
+    network = Twice()
+
+    def command_of(layer: str | Tap) -> str | None:
+        found = erf_tools.effective_receptive_field(
+            network, layer=layer, num_images=1, resolution=16
+        )
+        kept = {**found.setting, "model": made_by(Procedure(), Layers()).setting["model"]}
+        return erf_command(replace(found, setting=kept))
+
+    for wanted in ("act#1", "act#2", "end"):
+        command = command_of(wanted)
+        assert command
+        *_, of = asked(parsed("erf", shlex.split(command)[2:]))
+        assert of == Layers((wanted,))
+        (tap,) = find_taps(network, of.layers)
+        assert tap.name == wanted
+    # No option gives these.
+    assert command_of(Tap("act", run=2, layout="NCHW")) is None
 
 
 @given(

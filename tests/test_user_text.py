@@ -86,6 +86,15 @@ def test_markdown_and_latex_show_names_as_they_are(tmp_path: Path) -> None:
     assert r"50\% \textbackslash input\{x\} \$y\$" in "".join(latex)
 
 
+def test_latex_has_greek_letters_in_headings_and_not_in_names(tmp_path: Path) -> None:
+    name = "sigma kappa net"
+    shown = pd.DataFrame({"Model": [name], "Weights": [r"\midrule sigma"], "sigma y, px": ["3†"]})
+    write_tables(tmp_path / "table", shown, shown, [])
+    rows = (tmp_path / "table.tex").read_text().splitlines()
+    assert rows[2] == r"Model & Weights & $\sigma$ y, px \\"
+    assert rows[4] == name + r" & \textbackslash midrule sigma & 3$^\dagger$ \\"
+
+
 @pytest.mark.parametrize(
     ("text", "shown"),
     [

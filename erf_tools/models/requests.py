@@ -20,6 +20,9 @@ from erf_tools.models.prefixes import is_factory
 _PLAIN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
 _KEPT = 40
 
+#: What a :class:`~erf_tools.features.taps.Tap` may have that no option gives.
+_BY_PYTHON = ("layout", "prefix_tokens", "grid")
+
 
 @dataclass(frozen=True)
 class Request:
@@ -215,10 +218,19 @@ class Layers:
         return [place / self.folder(tap) for tap in taps]
 
     @classmethod
-    def recorded(cls, tap: Mapping[str, Any]) -> Layers:
-        """Return what measures a result's layer, from its record of the tap."""
+    def recorded(cls, tap: Mapping[str, Any]) -> Layers | None:
+        """Return what measures a result's layer, from its record of the tap.
+
+        ``None`` for one that only Python gives: with a layout, prefix tokens or a grid of one's
+        own, or of no module that has a name.
+        """
         if tap["default"]:
             return cls()
+        if any(tap.get(name) is not None for name in _BY_PYTHON):
+            return None
         if tap["stage"] is not None:
             return cls(stages=True)
-        return cls((tap["path"],), tap["output_key"])
+        if not tap["path"] or tap["path"].startswith("forward_"):  # a method of timm's, no module
+            return None
+        run = tap.get("run")
+        return cls((f"{tap['path']}#{run}" if run else tap["path"],), tap["output_key"])

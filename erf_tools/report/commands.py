@@ -28,17 +28,17 @@ def erf_command(result: ERF, check: PerturbationERF | None = None) -> str | None
     """Return the ``erf-tools erf`` command that measures a result again, and checks it again.
 
     Paths are as they were given: it is to be run in the same folder. ``None`` where no single
-    command does: merged results, networks, images and protocols handed over in Python, inputs that
-    are not square.
+    command does: merged results, networks, layers, images and protocols handed over in Python,
+    inputs that are not square.
 
     Args:
         result: the result.
         check: of this result, where there is one.
     """
     setting = result.setting
-    weights = _weights(setting["model"])
+    weights, layers = _weights(setting["model"]), Layers.recorded(setting["tap"])
     height, width = setting["resolution"]
-    if weights is None or height != width or len(result.runs) != 1:
+    if weights is None or layers is None or height != width or len(result.runs) != 1:
         return None
     (run,) = result.runs
     source, order, drawn = (run["images"][key] for key in ("source", "order", "seed"))
@@ -55,7 +55,7 @@ def erf_command(result: ERF, check: PerturbationERF | None = None) -> str | None
             *_measuring("erf", setting["model"], weights),
             *words(declared(ImageChoices), vars(images)),
             *words(PROCEDURE, procedure),
-            *words(declared(Layers), vars(Layers.recorded(setting["tap"]))),
+            *words(declared(Layers), vars(layers)),
             *("--seed", str(drawn)),
             *(["--check", *words(CHECKING, check.setting["check"])] if check else ()),
         ]
