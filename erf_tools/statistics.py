@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from math import nan, sqrt
@@ -24,6 +25,10 @@ class Estimate:
     def columns(self, name: str) -> dict[str, float]:
         """Return it as columns of a table: ``name``, ``name_low`` and ``name_high``."""
         return {name: self.value, f"{name}_low": self.low, f"{name}_high": self.high}
+
+    def around(self) -> Estimate:
+        """Return it with an interval that reaches to the value, should it not hold it."""
+        return Estimate(self.value, min(self.low, self.value), max(self.high, self.value))
 
     def within(self, lowest: float, highest: float) -> Estimate:
         """Return it with an interval that ends where the range of the value does."""
@@ -119,14 +124,28 @@ def _squared_sums(influence: np.ndarray, clusters: np.ndarray) -> tuple[float, i
     return (float(sums @ sums) * count / (count - 1) if count > 1 else nan), count
 
 
-def mean_interval(numbers: np.ndarray) -> Estimate:
-    """Return the mean of independent numbers ``[N]`` with Student's interval; none below two."""
+def mean_interval(numbers: np.ndarray, ends: Sequence[float] = ()) -> Estimate:
+    """Return the mean of independent numbers with Student's 95 % interval; none below two.
+
+    Numbers that are all alike do not show their spread. Where the ends of their range are known,
+    the interval is that with an observation at each end added (Agresti and Caffo 2000), and lies
+    within them; where not, such numbers have none.
+
+    Args:
+        numbers: ``[N]``.
+        ends: lowest and highest value that there can be; none for numbers without a range.
+    """
     count = len(numbers)
     value = float(numbers.mean()) if count else nan
-    if count < 2:
+    if count < 2 or not (len(ends) or np.ptp(numbers)):
         return Estimate(value)
-    half = float(stdtrit(count - 1, (1 + CONFIDENCE) / 2) * numbers.std(ddof=1)) / sqrt(count)
-    return Estimate(value, value - half, value + half)
+    softened = np.append(numbers, ends)
+    # The variance of the mean; of the numbers alone it is their variance by their number.
+    variance = float(softened.var()) / len(softened) * count / (count - 1)
+    half = float(stdtrit(count - 1, (1 + CONFIDENCE) / 2)) * sqrt(variance)
+    center = float(softened.mean())
+    found = Estimate(value, center - half, center + half).around()
+    return found.within(*ends) if len(ends) else found
 
 
 def clustered_interval(value: float, variance: TwoWayVariance) -> Estimate:

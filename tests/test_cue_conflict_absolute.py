@@ -142,8 +142,13 @@ def test_each_measure_and_its_interval_by_another_way(
         )
         variance = slow_two_way_variance(influence, *zip(*images, strict=True))
         quantile = t.ppf(0.975, 47)
-        half = quantile * math.sqrt(variance)
-        expected = (found.value - half, found.value + half)
+        # An observation at each end of the range is added.
+        ends = np.array([-1, 1]) / 2**0.5 if "margin" in measure else np.array([0, 1])
+        count = int(maker.absolute[measure].notna().sum())
+        center = (count * found.value + ends.sum()) / (count + 2)
+        added = ((ends - center) ** 2).sum() / (count + 2) ** 2
+        half = quantile * math.sqrt(variance * (1 + added / (influence @ influence)))
+        expected = (center - half, center + half)
         if measure == "both_cues":  # a share: where the score equals the quantile, either side
             trials = found.value * (1 - found.value) / variance
             expected = tuple(

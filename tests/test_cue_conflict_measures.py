@@ -18,6 +18,7 @@ from erf_tools.cue_conflict.categories import CATEGORIES
 from erf_tools.cue_conflict.decisions import Decisions, decision_frame, read_decisions
 from erf_tools.cue_conflict.makers import decision_makers, paired_differences
 from erf_tools.cue_conflict.published import PUBLICATIONS, published_counts
+from erf_tools.cue_conflict.tables import notes, shape_bias_table
 from erf_tools.errors import UsageError
 
 # Published decisions: S, T, shape bias, coverage, mean of categories, kappa with humans.
@@ -212,7 +213,8 @@ def test_differences_mirror_and_vanish(one: pd.DataFrame, other: pd.DataFrame) -
     same = measures.difference(first, first)
     if not math.isnan(same.value):
         assert same.value == 0
-        assert (same.low, same.high) == (0, 0)
+        assert same.low == pytest.approx(-same.high)
+        assert same.high > 0  # others who decide alike on these stimuli may not on others
     second_frame = one.assign(response=other["response"].to_numpy())
     second = measures.count([second_frame])
     there = measures.difference(first, second)
@@ -301,28 +303,97 @@ def weighted_kappa(right: list[np.ndarray], weights: np.ndarray) -> float:
 @given(frames(), frames())
 @settings(max_examples=10)
 def test_the_interval_of_kappa_by_another_way(one: pd.DataFrame, other: pd.DataFrame) -> None:
-    """Derivatives by weighing one stimulus a little more, sums pair by pair."""
+    """Derivatives by weighing one stimulus a little more, sums pair by pair; four stimuli more."""
     other = one.assign(response=other["response"].to_numpy())
     right = [(frame["response"] == frame["shape"]).to_numpy(dtype=float) for frame in (one, other)]
-    even = np.ones(len(one))
-    if right[0].sum() * right[1].sum() == 0:
-        return
-    kappa, step = weighted_kappa(right, even), 1e-6
-    influence = []
-    for index in range(len(one)):
-        weights = even.copy()
-        weights[index] += step
-        influence.append((weighted_kappa(right, weights) - kappa) / step)
+    softened = [
+        np.append(answers, kinds)
+        for answers, kinds in zip(right, ([1, 1, 0, 0], [1, 0, 1, 0]), strict=True)
+    ]
+    even = np.ones(len(one) + 4)
+    kappa, step = weighted_kappa(softened, even), 1e-6
+    influence = np.array(
+        [
+            (weighted_kappa(softened, even + step * row) - kappa) / step
+            for row in np.eye(len(one) + 4)
+        ]
+    )
+    own, added = influence[:-4] - influence[:-4].mean(), influence[-4:]
     images = [name.split("-") for name in one.index]
     first, second = ([pair[way] for pair in images] for way in (0, 1))
-    variance = slow_two_way_variance(np.array(influence), first, second)
+    variance = slow_two_way_variance(own, first, second)
+    shared = max(variance / (own @ own), 1) if own.any() else 1
     quantile = t.ppf(0.975, min(len(set(first)), len(set(second))) - 1)
-    half = quantile * math.sqrt(variance)
+    half = quantile * math.sqrt(variance + shared * (added @ added))
     found = measures.consistency_with(one, [other])
-    assert found.value == pytest.approx(kappa)
-    assert (found.low, found.high) == pytest.approx(
-        (kappa - half, kappa + half), rel=1e-4, abs=1e-4
+    if right[0].sum() * right[1].sum():
+        assert found.value == pytest.approx(weighted_kappa(right, np.ones(len(one))))
+    low, high = min(kappa - half, found.value), max(kappa + half, found.value)
+    expected = (max(low, -1), min(high, 1))
+    assert (found.low, found.high) == pytest.approx(expected, rel=1e-4, abs=1e-4)
+
+
+def decided(names: list[str], answers: list[str]) -> pd.DataFrame:
+    """Return decisions on stimuli, each for its ``shape``, its ``texture``, or ``na``."""
+    shapes, textures = ([part.rstrip("0123456789") for part in way] for way in split(names))
+    chosen = {"shape": shapes, "texture": textures, "na": ["na"] * len(names)}
+    return decision_frame(
+        names, shapes, textures, [chosen[answer][at] for at, answer in enumerate(answers)]
     )
+
+
+def split(names: list[str]) -> tuple[list[str], list[str]]:
+    """Return the shape image and the texture image of each stimulus."""
+    first, second = zip(*(name.split("-") for name in names), strict=True)
+    return list(first), list(second)
+
+
+def test_no_difference_is_certain_at_the_ends() -> None:
+    """Few decisions, all for the shape or all for the texture; each alone is far from sure."""
+    names = list(published_counts(PUBLICATIONS[0])["humans"].by_stimulus.index)[:75]
+    shape, texture = (
+        measures.count([decided(names, [cue] * 5 + ["na"] * 70)]) for cue in ("shape", "texture")
+    )
+    apart = measures.difference(shape, texture)
+    assert (apart.value, apart.high) == (1, 1)
+    # No further from 1 than both own intervals together, [.49, 1] and [0, .51], would allow.
+    assert 0 < apart.low < 0.8
+    alike = measures.difference(texture, texture)
+    assert alike.value == 0
+    assert -0.8 < alike.low == -alike.high < -0.2
+
+
+def test_intervals_of_kappa_end_at_one_and_are_wide_where_nearly_all_is_wrong() -> None:
+    names = list(published_counts(PUBLICATIONS[0])["humans"].by_stimulus.index)
+    every = decided(names, ["shape", "texture", "na"] * 400)
+    once = every.copy()
+    once.loc[names[1], "response"] = once.loc[names[1], "shape"]
+    found = measures.consistency_with(every, [once])
+    assert 0.98 < found.low < found.value < found.high == 1
+    never = decided(names[:80], ["na"] * 80)
+    found = measures.consistency_with(never, [never])
+    assert (found.value, found.high) == (1, 1)
+    assert found.low < 0
+
+
+def test_an_observer_without_stimuli_in_common_is_left_out_and_that_is_said() -> None:
+    names = list(published_counts(PUBLICATIONS[0])["humans"].by_stimulus.index)
+    answers = ["shape", "texture", "na", "shape", "texture"] * 240
+    network = decided(names[:600], answers[:600])
+    one, other = decided(names[:600], answers[1:601]), decided(names[600:], answers[600:])
+    made = [
+        Decisions("network", network),
+        Decisions("subject-01", one),
+        Decisions("subject-02", other),
+    ]
+    makers = {maker.name: maker for maker in decision_makers(made, reference=False)}
+    alone = measures.consistency_with(network, [one])
+    assert not math.isnan(alone.value)
+    assert makers["network"].kappa_human == alone
+    assert makers["network"].kappa_over == "1 of 2 observers"
+    assert math.isnan(makers["humans"].kappa_human.value)
+    remarks = notes(shape_bias_table(list(makers.values())))
+    assert any("kappa of network: the mean over 1 of 2 observers" in each for each in remarks)
 
 
 def test_too_few_images_have_no_interval() -> None:

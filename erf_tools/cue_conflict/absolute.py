@@ -99,8 +99,8 @@ def single_cue_estimates(made: Decisions) -> dict[str, Estimate]:
     ranks = ranks_of(shares_of(scores.to_numpy(dtype=float)))
     own = ranks[np.arange(len(frame)), scores.columns.get_indexer(frame["shape"])]
     of_classes = made.scores.ranks.loc[frame.index, "shape"].to_numpy()
-    found = {"mrr": mean_interval(1 / own), "mrr_classes": mean_interval(1 / of_classes)}
-    return {name: estimate.within(0, 1) for name, estimate in found.items()}
+    found = {"mrr": 1 / own, "mrr_classes": 1 / of_classes}
+    return {name: mean_interval(values, (0, 1)) for name, values in found.items()}
 
 
 def shares_of(scores: np.ndarray) -> np.ndarray:
@@ -156,7 +156,7 @@ def estimate_of(values: pd.Series) -> Estimate:
     if values.name == "both_cues":
         variance = image_variance(found.influence, found.stimuli)
         return clustered_share(found.value, int(values.notna().sum()), variance)
-    return found.estimate.within(*_RANGES.get(str(values.name), (0, 1)))
+    return found.estimate
 
 
 def mean(values: pd.Series) -> Influenced:
@@ -165,10 +165,6 @@ def mean(values: pd.Series) -> Influenced:
     Args:
         values: a column of :func:`absolute_values`; NaN does not count.
     """
-    numbers = values.to_numpy()
-    counts = ~np.isnan(numbers)
-    if not counts.any():
-        return Influenced(nan, np.full(len(numbers), nan), values.index)
-    value = float(numbers[counts].mean())
-    influence = np.where(counts, numbers - value, 0) / counts.sum()
-    return Influenced(value, influence, values.index)
+    counts = values.notna().to_numpy()
+    ends = _RANGES.get(str(values.name), (0.0, 1.0))
+    return Influenced.ratio(values.fillna(0).to_numpy(), counts, values.index, ends)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import combinations
 from math import nan
 from typing import Any
 
@@ -34,6 +35,7 @@ class DecisionMaker:
         decisions: one per observer or network; empty where only counts are published.
         kappa_human: mean error consistency with human observers (among them, for humans), and its
             interval; NaN where no human decisions are at hand.
+        kappa_over: of how many of the observers this is the mean, in words; empty for all of them.
         human: an observer, or all of them pooled.
         published: a reference row from the package.
         provenance: as JSON values.
@@ -43,6 +45,7 @@ class DecisionMaker:
     counts: ConflictCounts
     decisions: tuple[Decisions, ...] = ()
     kappa_human: Estimate = _NOT_KNOWN
+    kappa_over: str = ""
     human: bool = False
     published: bool = False
     provenance: Mapping[str, Any] = field(default_factory=dict)
@@ -66,6 +69,7 @@ class DecisionMaker:
             counts,
             (made,),
             measures.consistency_with(made.frame, others),
+            _in_common([(made.frame, other) for other in others], "observers"),
             made.human,
             provenance=made.provenance,
         )
@@ -186,6 +190,7 @@ def decision_makers(decisions: Sequence[Decisions], reference: bool = True) -> l
                 measures.count(frames, categories),
                 tuple(observers),
                 measures.consistency_among(frames),
+                _in_common(list(combinations(frames, 2)), "pairs of observers"),
                 human=True,
                 provenance={"kind": "pooled", "observers": [made.name for made in observers]},
             )
@@ -206,6 +211,12 @@ def row_names(observers: bool, reference: bool) -> set[str]:
     """
     rows = [row.name for publication in PUBLICATIONS for row in publication.rows.values()]
     return {*([HUMANS] if observers else []), *(rows if reference else [])}
+
+
+def _in_common(pairs: Sequence[tuple[pd.DataFrame, pd.DataFrame]], of: str) -> str:
+    """Return of how many pairs there is a kappa; empty for all or none."""
+    found = len(measures.in_common(pairs))
+    return f"{found} of {len(pairs)} {of}" if 0 < found < len(pairs) else ""
 
 
 def _published() -> list[DecisionMaker]:

@@ -11,9 +11,10 @@ trial-by-trial behaviour of CNNs and humans by measuring error consistency, Neur
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
-from math import nan
+from itertools import combinations
+from math import inf, nan
 
 import numpy as np
 import pandas as pd
@@ -35,6 +36,11 @@ from erf_tools.statistics import (
 DRAWS = 10_000
 
 _COUNTED = ["shape", "texture", "total"]
+
+_Pair = tuple[pd.DataFrame, pd.DataFrame]
+
+#: Whether either of two is right: the four kinds of stimuli.
+_KINDS = ((True, True, False, False), (True, False, True, False))
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,20 +93,60 @@ class ConflictCounts:
 class Influenced:
     """A number from stimuli, with what its interval needs.
 
+    Few stimuli, or all alike, show too little of what others would do: the interval would be narrow
+    or empty just where least is known. So pseudo-observations, one of each kind there can be, widen
+    and move it (Agresti and Caffo 2000).
+
     Attributes:
         value: the number.
-        influence: of each stimulus on it, ``[N]``, of sum 0: its derivative by their weights.
+        influence: of each stimulus on it, ``[N]``: its derivative by their weights.
         stimuli: their names.
+        pseudo: influence of each pseudo-observation.
+        shift: by how much these move the number.
+        ends: its range.
     """
 
     value: float
     influence: np.ndarray
     stimuli: pd.Index
+    pseudo: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    shift: float = 0.0
+    ends: tuple[float, float] = (-inf, inf)
+
+    @classmethod
+    def ratio(
+        cls,
+        parts: np.ndarray,
+        wholes: np.ndarray,
+        stimuli: pd.Index,
+        ends: tuple[float, float] = (0.0, 1.0),
+    ) -> Influenced:
+        """Return a ratio of sums over stimuli, ``[N]`` each; NaN where that of the wholes is zero.
+
+        Its pseudo-observations are a whole of one at each end of its range.
+        """
+        size = float(wholes.sum()) or nan
+        value = float(parts.sum()) / size
+        softened = (float(parts.sum()) + sum(ends)) / (size + 2)
+        pseudo = (np.array(ends) - softened) / (size + 2)
+        influence = (parts - value * wholes) / size
+        return cls(value, influence, stimuli, pseudo, softened - value, ends)
 
     @property
     def estimate(self) -> Estimate:
-        """The number with its 95 % interval over shape images and texture images."""
-        return clustered_interval(self.value, image_variance(self.influence, self.stimuli))
+        """The number with its 95 % interval over shape images and texture images.
+
+        None for too few images, nor where nothing varies and there are no pseudo-observations.
+        """
+        influence = self.influence - self.influence.mean()
+        own, added = (float(each @ each) for each in (influence, self.pseudo))
+        if own == added == 0:
+            return Estimate(self.value)
+        variance = image_variance(influence, self.stimuli)
+        shared = max(variance.value / own, 1.0) if own else 1.0
+        widened = TwoWayVariance(variance.value + shared * added, variance.clusters)
+        found = clustered_interval(self.value + self.shift, widened)
+        return Estimate(self.value, found.low, found.high).around().within(*self.ends)
 
     def __sub__(self, other: Influenced) -> Influenced:
         """Return the difference of two numbers from the same stimuli, for its paired interval.
@@ -110,7 +156,14 @@ class Influenced:
         """
         if not self.stimuli.equals(other.stimuli):
             raise UsageError("numbers from different stimuli cannot be compared in pairs")
-        return Influenced(self.value - other.value, self.influence - other.influence, self.stimuli)
+        return Influenced(
+            self.value - other.value,
+            self.influence - other.influence,
+            self.stimuli,
+            np.concatenate([self.pseudo, other.pseudo]),
+            self.shift - other.shift,
+            (self.ends[0] - other.ends[1], self.ends[1] - other.ends[0]),
+        )
 
 
 def count(frames: Sequence[pd.DataFrame], categories: Categories = SIXTEEN) -> ConflictCounts:
@@ -199,7 +252,8 @@ def texture_bootstrap(counts: ConflictCounts, draws: int = DRAWS, seed: int = 0)
 def difference(one: ConflictCounts, other: ConflictCounts) -> Estimate:
     """Return shape bias of ``one`` minus that of ``other``, with its paired 95 % interval.
 
-    What a stimulus does to both cancels; clusters are those of :func:`clustered_bias`.
+    What a stimulus does to both cancels; clusters are those of :func:`clustered_bias`. Two who
+    decided alike on all stimuli need not on others: their difference is 0, and not certain.
 
     Raises:
         UsageError: they were not measured on the same stimuli.
@@ -215,58 +269,75 @@ def consistency_with(maker: pd.DataFrame, observers: Sequence[pd.DataFrame]) -> 
     wrong, and ``e = p1 p2 + (1 - p1)(1 - p2)`` expected from the accuracies; from -1 to 1, 0 for
     independent errors. Over all stimuli that both have answered to; NaN without any. Where both are
     right on all or wrong on all, no other agreement is possible (``e`` = 1); it is 1, as in the
-    toolbox model-vs-human.
+    toolbox model-vs-human. Observers without a stimulus in common are left out of the mean, see
+    :func:`in_common`.
 
-    The interval is over stimuli, clustered as in :func:`clustered_bias`, for these observers. NaN
+    The interval is over stimuli, clustered as in :func:`clustered_bias`, for these observers; the
+    pseudo-observations are a stimulus on which both are right, one, the other, and none. NaN
     without any.
     """
-    return _mean_consistency([(maker, observer) for observer in observers])
+    return _mean_consistency(in_common((maker, observer) for observer in observers))
 
 
 def consistency_among(observers: Sequence[pd.DataFrame]) -> Estimate:
     """Return the same over all pairs of observers; NaN below two."""
-    return _mean_consistency(
-        [(one, other) for index, one in enumerate(observers) for other in observers[:index]]
-    )
+    return _mean_consistency(in_common(combinations(observers, 2)))
 
 
-def _mean_consistency(pairs: Sequence[tuple[pd.DataFrame, pd.DataFrame]]) -> Estimate:
+def in_common(pairs: Iterable[_Pair]) -> list[_Pair]:
+    """Return the pairs of decision makers that have answered to a stimulus in common."""
+    return [(one, other) for one, other in pairs if one.index.isin(other.index).any()]
+
+
+def _mean_consistency(pairs: Sequence[_Pair]) -> Estimate:
     if not pairs:
         return Estimate(nan)
-    kappas, influences = zip(*(_consistency(*pair) for pair in pairs), strict=True)
-    influence = pd.concat(influences).groupby(level=0).sum() / len(pairs)
-    return Influenced(float(np.mean(kappas)), influence.to_numpy(), influence.index).estimate
+    found = [_consistency(*pair) for pair in pairs]
+    influences = [pd.Series(each.influence, each.stimuli) for each in found]
+    influence = pd.concat(influences).groupby(level=0).sum() / len(found)
+    value = float(np.mean([each.value for each in found]))
+    shift = float(np.mean([each.shift for each in found]))
+    pseudo = np.mean([each.pseudo for each in found], axis=0)
+    ends = found[0].ends
+    return Influenced(value, influence.to_numpy(), influence.index, pseudo, shift, ends).estimate
 
 
-def _consistency(one: pd.DataFrame, other: pd.DataFrame) -> tuple[float, pd.Series]:
-    """Return kappa, and the influence of each stimulus on it (its derivative by their shares)."""
+def _consistency(one: pd.DataFrame, other: pd.DataFrame) -> Influenced:
+    """Return kappa; the influences are those where the pseudo-observations have moved it."""
     common = one.index.intersection(other.index)
     right = [
         (frame["response"] == frame["shape"]).loc[common].to_numpy(dtype=bool)
         for frame in (one, other)
     ]
-    if not len(common):
-        return nan, pd.Series(dtype=float)
-    alike = right[0] == right[1]
-    observed, first, second = (float(shares.mean()) for shares in (alike, *right))
+    value, _ = _kappa(*right)
+    softened, influence = _kappa(
+        *(np.append(own, kinds) for own, kinds in zip(right, _KINDS, strict=True))
+    )
+    count = len(common)
+    shift = softened - value
+    return Influenced(value, influence[:count], common, influence[count:], shift, (-1.0, 1.0))
+
+
+def _kappa(one: np.ndarray, other: np.ndarray) -> tuple[float, np.ndarray]:
+    """Return kappa of right answers, bool ``[N]`` each, and each one's influence ``[N]``."""
+    alike = one == other
+    observed, first, second = (float(shares.mean()) for shares in (alike, one, other))
     expected = first * second + (1 - first) * (1 - second)
     if expected == 1:
-        return 1.0, pd.Series(0.0, index=common)
+        return 1.0, np.zeros(len(one))
     by_expected = (observed - 1) / (1 - expected) ** 2
     influence = (
         (alike - observed) / (1 - expected)
-        + by_expected * (2 * second - 1) * (right[0] - first)
-        + by_expected * (2 * first - 1) * (right[1] - second)
-    ) / len(common)
-    return (observed - expected) / (1 - expected), pd.Series(influence, index=common)
+        + by_expected * (2 * second - 1) * (one - first)
+        + by_expected * (2 * first - 1) * (other - second)
+    ) / len(one)
+    return (observed - expected) / (1 - expected), influence
 
 
 def _influenced_bias(counts: ConflictCounts) -> Influenced:
     """Return the shape bias and the influence of each stimulus; NaN where there is no bias."""
     shape, texture = (counts.by_stimulus[kind].to_numpy() for kind in ("shape", "texture"))
-    hits, value = shape + texture, shape_bias(counts)
-    influence = (shape - value * hits) / (hits.sum() or nan)
-    return Influenced(value, influence, counts.by_stimulus.index)
+    return Influenced.ratio(shape, shape + texture, counts.by_stimulus.index)
 
 
 def image_variance(influence: np.ndarray, stimuli: pd.Index) -> TwoWayVariance:

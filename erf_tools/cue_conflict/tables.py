@@ -92,6 +92,7 @@ def _row(maker: DecisionMaker) -> dict[str, object]:
         "weights_sha256": model.get("weights", {}).get("sha256", ""),
         "cues": ", ".join(maker.categories.cues),
         "categories": len(maker.categories.names),
+        "kappa_over": maker.kappa_over,
     }
 
 
@@ -210,6 +211,11 @@ def notes(table: pd.DataFrame) -> list[str]:
             "two largest. ECE: error of the confidence in having named either. Intervals as above."
         )
         found.append(worded(ranks, cues))
+    for over, rows in table[table["kappa_over"] != ""].groupby("kappa_over", sort=False):
+        found.append(
+            f"kappa of {', '.join(rows['model'])}: the mean over {over}, those with stimuli in "
+            "common."
+        )
     for label, rows in table[table["stimuli"] != ""].groupby("stimuli"):
         of = f" ({', '.join(rows['model'])})" if str(label).startswith(PARTIAL) else ""
         found.append(f"Stimuli: {label}{of}.")
