@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from erf_tools import as_model, effective_receptive_field, load_model
 from erf_tools.cli import main
 from erf_tools.errors import ErfToolsError, UsageError
 from erf_tools.features.channels import taking_rgb
+from erf_tools.models.model import Model
 from erf_tools.models.requests import Request
 from erf_tools.report.commands import erf_command
 from erf_tools.sweep.plan import _identity
@@ -298,8 +300,178 @@ def test_the_code_of_parts_counts(tmp_path: Path) -> None:
     (tmp_path / "of_parts.py").write_text("from parts_of_it import Part\n\nbuild = Part\n")
     name = f"{tmp_path}/of_parts.py:build"
     before = load_model(name).arguments
-    (tmp_path / "parts_of_it.py").write_text("# edited\n")
-    assert load_model(name).arguments != before
+    (tmp_path / "parts_of_it.py").write_text("from torch import nn\n\nclass Part(nn.GELU): pass\n")
+    after = load_model(name)
+    assert after.arguments != before
+    assert isinstance(after.module, torch.nn.GELU)
+
+
+def _write(folder: Path, **files: str) -> str:
+    """Write files of code and return the name of the factory ``build`` in ``net``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, code in files.items():
+        (folder / f"{name}.py").write_text(f"import torch\nfrom torch import nn\n{code}")
+    return f"{folder / 'net.py'}:build"
+
+
+def _kernel(model: Model) -> int:
+    return max(part.shape[-1] for part in model.module.parameters() if part.ndim == 4)
+
+
+BLOCK = "def block(): return nn.Conv2d(3, 8, {side}, padding={side} // 2)\n"
+
+
+@pytest.mark.parametrize(
+    ("module", "imported", "called"),
+    [
+        ("layers", "from layers import block\n", "block()"),
+        ("layers", "", "__import__('layers').block()"),
+        ("parts/layers", "from parts import layers\n", "layers.block()"),
+    ],
+)
+def test_each_network_has_its_own_modules_of_one_name(
+    tmp_path: Path, module: str, imported: str, called: str
+) -> None:
+    """Two copies of a project, in turn and in every order."""
+    names = {}
+    for side in (5, 15):
+        code = {"net": f"{imported}def build(): return {called}\n"}
+        (tmp_path / str(side) / module).parent.mkdir(parents=True)
+        names[side] = _write(tmp_path / str(side), **code, **{module: BLOCK.format(side=side)})
+    for side in (5, 15, 5, 5, 15):
+        assert _kernel(load_model(names[side])) == side
+    digests = {load_model(name).arguments["code_sha256"] for name in names.values()}
+    assert len(digests) == 2
+
+
+def test_a_module_that_several_networks_have_is_not_imported_while_one_runs(tmp_path: Path) -> None:
+    net = (
+        "class Net(nn.Module):\n"
+        "    def __init__(self):\n        super().__init__()\n        import late\n"
+        "    def forward(self, x):\n        import late\n        return late.{called}(x)\n"
+        "def build(): return Net()\n"
+    )
+    act = {"late": "def act(x): return x.{}()\n"}
+    first = _write(tmp_path / "a", net=net.format(called="act"), late=act["late"].format("relu"))
+    other = _write(tmp_path / "b", net=net.format(called="act"), late=act["late"].format("neg"))
+    x = torch.ones(1)
+    model = load_model(first)
+    assert model.module(x) == 1
+    load_model(other)
+    with pytest.raises(ErfToolsError, match="different modules of the name 'late'"):
+        model.module(x)
+
+
+def test_what_was_edited_is_imported_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where the user has imported it, and where it is read by code that was not edited."""
+    code = "from layers import block\ndef build(): return block()\n"
+    name = _write(tmp_path, net=code, layers=BLOCK.format(side=3))
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    __import__("layers")
+    seen = []
+    for side in (3, 5, 3):
+        (tmp_path / "layers.py").write_text(
+            f"from torch import nn\n{BLOCK.format(side=side)}"  # of the same length
+        )
+        model = load_model(name)
+        assert _kernel(model) == side
+        seen.append(model.arguments["code_sha256"])
+    assert seen[0] == seen[2] != seen[1]
+
+
+#: Files of a network, and what to write in place of what: each makes it compute something else.
+EDITS = {
+    "a method of a base class": (
+        {
+            "net": "from base import Base\nclass Net(Base): pass\ndef build(): return Net()\n",
+            "base": "class Base(nn.Module):\n    def forward(self, x): return x.relu()\n",
+        },
+        ("base.py", "relu", "tanh"),
+    ),
+    "a function in another file": (
+        {
+            "net": "import helper\nclass Net(nn.Module):\n"
+            "    def forward(self, x): return helper.act(x)\ndef build(): return Net()\n",
+            "helper": "from deeper import act\n",
+            "deeper": "def act(x): return x.relu()\n",
+        },
+        ("deeper.py", "relu", "tanh"),
+    ),
+    "what a factory reads": (
+        {
+            "net": "import json, pathlib\ndef build():\n"
+            "    read = pathlib.Path(__file__).with_name('sett' + 'ings.json').read_text()\n"
+            "    return nn.LeakyReLU(json.loads(read)['slope'])\n",
+        },
+        ("settings.json", "1", "2"),
+    ),
+    "what a file reads when it is imported": (
+        {
+            "net": "import json, pathlib\n"
+            "READ = json.loads(pathlib.Path(__file__).with_name('settings.json').read_text())\n"
+            "class Net(nn.Module):\n    def forward(self, x): return x * READ['slope']\n"
+            "def build(): return Net()\n",
+        },
+        ("settings.json", "1", "2"),
+    ),
+    "a table that is no parameter": (
+        {
+            "net": "import json, pathlib\ndef build():\n    net = nn.Conv2d(3, 3, 1)\n"
+            "    read = pathlib.Path(__file__).with_name('settings.json').read_text()\n"
+            "    slope = torch.tensor(float(json.loads(read)['slope']))\n"
+            "    net.register_buffer('slope', slope, persistent=False)\n    return net\n",
+        },
+        ("settings.json", "1", "2"),
+    ),
+}
+
+
+@pytest.mark.parametrize("edit", EDITS)
+def test_all_that_decides_a_network_is_in_its_record(tmp_path: Path, edit: str) -> None:
+    """The weights are the same, or there are none."""
+    code, (file, before, after) = EDITS[edit]
+    name = _write(tmp_path, **code)
+    (tmp_path / "settings.json").write_text('{"slope": 1}')
+
+    def decided() -> dict[str, Any]:
+        record = load_model(name).record()
+        return {key: record[key] for key in ("arguments", "network_sha256")}
+
+    first = decided()
+    assert decided() == first
+    (tmp_path / "elsewhere").mkdir()
+    copied = shutil.copytree(
+        tmp_path, tmp_path / "elsewhere" / "copy", ignore=lambda *_: ["elsewhere"]
+    )
+    edited = tmp_path / file
+    edited.write_text(edited.read_text().replace(before, after))
+    assert decided() != first
+    name = f"{copied}/net.py:build"
+    assert decided() == first  # the same code in another place
+
+
+def test_networks_of_notebooks_are_told_apart_by_what_they_do() -> None:
+    """One class written twice, a hook, a number, a table; and one network as it was before."""
+
+    def network(slope: float = 1.0, code: str = "x * scale") -> torch.nn.Module:
+        space: dict[str, Any] = {"nn": torch.nn, "scale": 2.0, "__name__": "__main__"}
+        exec(f"class Net(nn.Module):\n    def forward(self, x): return {code}", space)
+        made: torch.nn.Module = space["Net"]()
+        made.slope = slope  # type: ignore[assignment]
+        made.forward.__func__.__globals__["scale"] = slope  # type: ignore[attr-defined]
+        return made
+
+    def digest(module: torch.nn.Module) -> str:
+        found: str = as_model(module).record()["network_sha256"]
+        return found
+
+    hooked = network()
+    hooked.register_forward_hook(lambda _module, _inputs, output: output + 1)
+    others = [network(2.0), network(code="x + scale"), hooked]
+    digests = {digest(each) for each in (network(), network(), *others)}
+    assert len(digests) == 1 + len(others)
+    relu, leaky = torch.nn.ReLU(), torch.nn.LeakyReLU(0.9)
+    assert digest(torch.nn.Sequential(relu)) != digest(torch.nn.Sequential(leaky))
 
 
 class _OfThreeWithin(torch.nn.Module):

@@ -31,7 +31,7 @@ RELEASED = {
 }
 
 #: Values that are told by how they are written.
-_WRITTEN = (
+WRITTEN = (
     *(bool, int, float, complex, str, bytes, type(None), type(...), range, slice, Path),
     *(np.generic, np.dtype, enum.Enum),
     *(torch.dtype, torch.device, torch.layout, torch.memory_format, torch.Size),
@@ -43,7 +43,7 @@ _GLOBAL_HOOKS = tuple(
 )
 
 
-class _UnknownError(Exception):
+class UnknownError(Exception):
     """Something that cannot be told from another of its kind."""
 
 
@@ -69,13 +69,13 @@ def architecture_sha256(module: nn.Module) -> str | None:
             for name, value in vars(owner).items():
                 if isinstance(value, FunctionType) and not name.startswith("_"):
                     _check_code(value)
-        said = _Description().of(module)
+        said = Description().of(module)
     except Exception:  # objects refuse to be looked into in any way they like
         return None
     return hashlib.sha256(repr(said).encode()).hexdigest()
 
 
-class _Description:
+class Description:
     """Nested tuples of strings that say what values are; of what comes again, the place."""
 
     def __init__(self) -> None:
@@ -84,13 +84,13 @@ class _Description:
         self._classes: dict[type, str] = {}
 
     def of(self, value: Any) -> Any:
-        if isinstance(value, _WRITTEN):
+        if isinstance(value, WRITTEN):
             return (type(value).__name__, repr(value))
         if id(value) in self._places:
             return ("again", self._places[id(value)][0])
         self._places[id(value)] = len(self._places), value
         if isinstance(value, Tensor):
-            return (self._class(type(value)), *_tensor(value))
+            return (self._class(type(value)), *self._tensor(value))
         if isinstance(value, np.ndarray) and not value.dtype.hasobject:
             return ("array", value.shape, str(value.dtype), _digest(value))
         if isinstance(value, type):
@@ -98,7 +98,7 @@ class _Description:
         if isinstance(value, ModuleType):  # as the owner of a function
             return ("module", value.__name__)
         if isinstance(value, BuiltinFunctionType):
-            return ("function", _name(value), self.of(value.__self__))
+            return ("function", self._name(value), self.of(value.__self__))
         if isinstance(value, FunctionType):
             return self._of_function(value)
         if isinstance(value, MethodType):
@@ -117,26 +117,42 @@ class _Description:
 
     def _class(self, value: type) -> str:
         if value not in self._classes:
-            self._classes[value] = _name(value)
+            self._classes[value] = self._name(value)
         return self._classes[value]
+
+    def _name(self, value: Any) -> str:
+        return name_of_released(value)
+
+    def _tensor(self, tensor: Tensor) -> tuple[Any, ...]:
+        said = (tuple(tensor.shape), str(tensor.dtype), str(tensor.layout))
+        # Tables of positions and masks are part of a network's form, counters are not.
+        if tensor.is_floating_point() or tensor.is_complex() or not tensor.ndim:
+            return said
+        return (*said, _digest(tensor.detach().cpu().numpy()))
 
     def _of_function(self, function: FunctionType) -> Any:
         cells = [cell.cell_contents for cell in function.__closure__ or ()]
         return (
-            *("function", _name(function), _code(function.__code__)),
+            *("function", self._name(function), _code(function.__code__)),
             *map(self.of, (function.__defaults__, function.__kwdefaults__, cells)),
         )
 
+    def _held(self, value: Any) -> Mapping[str, Any]:
+        """Return the attributes of a value; of parts without what a copy would leave out."""
+        held: Mapping[str, Any] = (
+            value.__getstate__() if isinstance(value, nn.Module) else vars(value)
+        )
+        return held
+
     def _attributes(self, value: Any) -> Any:
         try:
-            # Of parts without what a copy would leave out.
-            held = value.__getstate__() if isinstance(value, nn.Module) else vars(value)
+            held = self._held(value)
         except RuntimeError as error:  # parametrised parts have none
-            raise _UnknownError(str(error)) from error
+            raise UnknownError(str(error)) from error
         except TypeError:
             if isinstance(value, (Mapping, list, tuple)):
                 return ()
-            raise _UnknownError(f"{type(value)} shows nothing of itself") from None
+            raise UnknownError(f"{type(value)} shows nothing of itself") from None
         # Hooks are kept by numbers that count all there ever were.
         return tuple(
             (name, self.of(list(item.values()) if name.endswith("hooks") and item else item))
@@ -144,17 +160,21 @@ class _Description:
         )
 
 
-def _name(value: Any) -> str:
-    """Return the full name of a class or function whose code is known by it."""
+def name_of_released(value: Any) -> str:
+    """Return the full name of a class or function whose code is known by it.
+
+    Raises:
+        UnknownError: its code may change while its name stays.
+    """
     module = value.__module__ or "builtins"
     if not _is_released_module(module):
-        raise _UnknownError(f"the code of {value} may change")
+        raise UnknownError(f"the code of {value} may change")
     if isinstance(value, type):
         found: Any = sys.modules.get(module)
         for name in value.__qualname__.split("."):
             found = getattr(found, name, None)
         if found is not value:
-            raise _UnknownError(f"{value} is not what its module calls so")
+            raise UnknownError(f"{value} is not what its module calls so")
         for base in value.__mro__ if issubclass(value, nn.Module) else ():
             for method in vars(base).values():
                 _check_code(method)
@@ -170,7 +190,7 @@ def _check_code(value: Any) -> None:
             value = value.func
         value = getattr(value, "__func__", value)  # of a class or static method
         if isinstance(value, FunctionType) and not _is_released(value.__code__.co_filename):
-            raise _UnknownError(f"{value} is of {value.__code__.co_filename}")
+            raise UnknownError(f"{value} is of {value.__code__.co_filename}")
         value = getattr(value, "__wrapped__", None)
 
 
@@ -213,14 +233,6 @@ def _constant(value: Any) -> Any:
     if isinstance(value, CodeType):
         return _code(value)
     return sorted(map(repr, value)) if isinstance(value, frozenset) else repr(value)
-
-
-def _tensor(tensor: Tensor) -> tuple[Any, ...]:
-    said = (tuple(tensor.shape), str(tensor.dtype), str(tensor.layout))
-    # Tables of positions and masks are part of a network's form, counters are not.
-    if tensor.is_floating_point() or tensor.is_complex() or not tensor.ndim:
-        return said
-    return (*said, _digest(tensor.detach().cpu().numpy()))
 
 
 def _digest(values: np.ndarray) -> str:

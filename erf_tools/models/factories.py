@@ -8,7 +8,6 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import json
-import os
 import sys
 from collections.abc import Callable
 from difflib import get_close_matches
@@ -21,26 +20,34 @@ from torch import nn
 
 from erf_tools.errors import ErfToolsError, UsageError
 from erf_tools.failures import reason
-from erf_tools.files import file_sha256
-from erf_tools.models.code import look_in
+from erf_tools.models.code import code_of
 from erf_tools.models.failures import not_a_network
+from erf_tools.models.own_modules import Imported, own_modules
 from erf_tools.models.prefixes import LIBRARIES
 from erf_tools.text import first_line
 
 
-def call_factory(name: str) -> nn.Module:
-    """Import a factory and return the network it makes.
+def call_factory(name: str) -> tuple[nn.Module, str | None]:
+    """Import a factory as its files are now, and return the network it makes.
+
+    Returns:
+        The network, and a digest of the code of the user's own that was imported for it.
 
     Raises:
         UsageError: there is no such module, file or function, its arguments make no sense, or it
             returns something else.
         ErfToolsError: its code failed, or ended the program.
     """
-    called, _, query = name.partition("?")
-    place, _, attribute = called.rpartition(":")
-    arguments = _arguments(name, query)
+    arguments = _arguments(name, name.partition("?")[2])
+    with own_modules(code_of(name)) as imported:
+        return _called(name, arguments, imported), imported.sha256
+
+
+def _called(name: str, arguments: dict[str, Any], own: Imported) -> nn.Module:
+    place, _, attribute = name.partition("?")[0].rpartition(":")
+    is_file = place.endswith(".py")
     try:
-        imported = _from_file(name, place) if place.endswith(".py") else _by_name(place)
+        imported = _from_file(name, place, own) if is_file else importlib.import_module(place)
     except ImportError as error:
         near = get_close_matches(place, LIBRARIES, 1)
         meant = f"; did you mean {near[0]}:{attribute}?" if near else ""
@@ -94,13 +101,7 @@ def _arguments(name: str, query: str) -> dict[str, Any]:
     return arguments
 
 
-def _by_name(name: str) -> ModuleType:
-    # Unlike `python -m`, an installed command does not look for modules in the current folder.
-    look_in(os.getcwd())
-    return importlib.import_module(name)
-
-
-def _from_file(name: str, place: str) -> ModuleType:
+def _from_file(name: str, place: str, imported: Imported) -> ModuleType:
     """Import a file, which may import others beside it.
 
     Raises:
@@ -109,19 +110,14 @@ def _from_file(name: str, place: str) -> ModuleType:
     path = Path(place).expanduser().resolve()
     if not path.is_file():
         raise UsageError(f"{name}: there is no file {place!r}")
-    look_in(str(path.parent))
     # Two files may have one name; what a network is copied with looks its module up.
-    # A file that was edited since is another module.
-    own = f"{path.stem}_{sha256(f'{path} {file_sha256(path)}'.encode()).hexdigest()[:8]}"
-    if own in sys.modules:
-        return sys.modules[own]
-    spec = importlib.util.spec_from_file_location(own, path)
+    # A file that was edited since, or imports one that was, is another module.
+    own = f"{path.stem}_{sha256(f'{path} {imported.code.sha256}'.encode()).hexdigest()[:8]}"
+    if own in imported.modules:
+        return imported.modules[own]
+    spec = importlib.util.spec_from_file_location(own, path, loader=imported.loader(own, str(path)))
     assert spec is not None
     assert spec.loader is not None
     sys.modules[own] = module = importlib.util.module_from_spec(spec)
-    try:
-        spec.loader.exec_module(module)
-    except BaseException:
-        del sys.modules[own]
-        raise
+    spec.loader.exec_module(module)
     return module

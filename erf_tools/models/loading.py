@@ -10,7 +10,6 @@ from torch import nn
 
 from erf_tools.errors import UsageError
 from erf_tools.features.channels import check_channels, taking_rgb
-from erf_tools.models.code import code_sha256
 from erf_tools.models.factories import call_factory
 from erf_tools.models.libraries.library import Form, filled, read
 from erf_tools.models.model import Model, as_model
@@ -99,8 +98,9 @@ def _load_factory(name: str, weights: str | Path) -> Model:
             f"--weights random is for models that erf-tools builds; {name} decides its own "
             "initialisation: leave --weights out, or give a file"
         )
-    model = as_model(call_factory(name), name)
-    arguments = {"code_sha256": code_sha256(name, model.module)}
+    module, code_sha256 = call_factory(name)
+    model = as_model(module, name)
+    arguments = {"code_sha256": code_sha256}
     model = replace(model, module=model.module.eval(), arguments=arguments)
     source = source_of(name, weights)
     if source is None:

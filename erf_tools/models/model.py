@@ -13,6 +13,7 @@ from erf_tools.features.channels import taking_rgb
 from erf_tools.features.taps import Tap, default_tap
 from erf_tools.models.digests import state_sha256
 from erf_tools.models.failures import check_network
+from erf_tools.models.identity import network_sha256
 from erf_tools.models.weights import Weights
 from erf_tools.preprocessing import Preprocessing, Resize
 from erf_tools.text import dimensions, first_line
@@ -34,6 +35,7 @@ class Model:
         input_size: height and width it is tied to, or ``None`` if it takes any.
         arguments: what it was built with, beyond its name.
         classes: names of the classes of its head, where it was made for these.
+        own: whether the user's own code built it.
     """
 
     name: str
@@ -44,6 +46,7 @@ class Model:
     input_size: tuple[int, int] | None = None
     arguments: Mapping[str, Any] = field(default_factory=dict)
     classes: tuple[str, ...] = ()
+    own: bool = False
 
     def check_size(self, size: tuple[int, int]) -> None:
         """See that the network takes inputs of this height and width.
@@ -70,11 +73,16 @@ class Model:
             )
 
     def record(self) -> dict[str, Any]:
-        """Return what identifies the network in a result, as JSON values."""
+        """Return what identifies the network in a result, as JSON values.
+
+        It is all that decides the network's numbers: results are of one network, and are used
+        again, only where it is the same.
+        """
         return {
             "name": self.name,
             "arguments": dict(self.arguments),
             "parameters": sum(parameter.numel() for parameter in self.module.parameters()),
+            "network_sha256": network_sha256(self.module, self.own),
             "weights": {
                 **vars(self.weights),
                 "notes": list(self.weights.notes),
@@ -113,6 +121,7 @@ def as_model(
         preprocessing=preprocessing or declared_preprocessing(module),
         tap=tap or default_tap(module),
         arguments={} if channels == 3 else {"channels": channels},
+        own=True,
     )
 
 

@@ -19,7 +19,7 @@ from erf_tools.errors import ErfToolsError
 from erf_tools.files import canonical_json
 from erf_tools.images import Selection
 from erf_tools.models import weight_files
-from erf_tools.models.code import code_sha256
+from erf_tools.models.code import code_of
 from erf_tools.models.names import source_of
 from erf_tools.models.prefixes import is_factory
 from erf_tools.models.requests import Request
@@ -185,7 +185,7 @@ def _identity(request: Request) -> dict[str, Any]:
         "weights": request.weights,
         "channels": request.channels,
         "weights_sha256": _weights_digest(request),
-        **({"code_sha256": code_sha256(request.model)} if is_factory(request.model) else {}),
+        **({"code_sha256": code_of(request.model).sha256} if is_factory(request.model) else {}),
     }
 
 
