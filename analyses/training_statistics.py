@@ -29,7 +29,10 @@ MEASURES = {
 
 
 def over_seeds(values: Iterable[float]) -> Estimate:
-    """Return the mean with Student's interval; none for fewer than two values. NaN are left out."""
+    """Return the mean with Student's interval; none of fewer than two values, nor of equal ones.
+
+    NaN are left out.
+    """
     return mean_interval(np.array([value for value in values if np.isfinite(value)]))
 
 

@@ -14,6 +14,10 @@ from scipy.special import ndtri, stdtrit
 CONFIDENCE = 0.95
 
 
+#: Differences that are none, of numbers around one; of larger ones relative to them.
+_ROUNDING = 1e-12
+
+
 @dataclass(frozen=True)
 class Estimate:
     """A value with its 95 % interval; NaN where there is none."""
@@ -137,7 +141,7 @@ def mean_interval(numbers: np.ndarray, ends: Sequence[float] = ()) -> Estimate:
     """
     count = len(numbers)
     value = float(numbers.mean()) if count else nan
-    if count < 2 or not (len(ends) or np.ptp(numbers)):
+    if count < 2 or (not len(ends) and np.ptp(numbers) <= _ROUNDING * max(1.0, abs(value))):
         return Estimate(value)
     softened = np.append(numbers, ends)
     # The variance of the mean; of the numbers alone it is their variance by their number.

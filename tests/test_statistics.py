@@ -70,6 +70,7 @@ def test_numbers_that_are_all_alike_make_no_mean_certain() -> None:
     assert found.value == 1
     assert math.isnan(found.low)
     assert math.isnan(mean_interval(np.ones(1), (0, 1)).low)
+    assert math.isnan(mean_interval(np.array([0.1 + 0.2, 0.3])).low)
 
 
 @pytest.mark.parametrize("count", [5, 20, 80])
