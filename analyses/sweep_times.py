@@ -22,8 +22,9 @@ from erf_tools.erf.contributions import Contributions
 from erf_tools.erf.measures.frame import Frame
 from erf_tools.erf.measures.sample import Sample, image_sums
 from erf_tools.erf.procedure import DEFAULT_RESOLUTION, Procedure
+from erf_tools.features.inputs import floating_type
 from erf_tools.images import decode, select
-from erf_tools.kernels.devices import copy_on_device, floating_type, normalise
+from erf_tools.kernels.devices import copy_on_device, normalise
 from erf_tools.models.loading import load_model
 from erf_tools.models.model import Model
 from erf_tools.preprocessing import Preprocessing

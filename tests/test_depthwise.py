@@ -211,6 +211,19 @@ def _optimise(conv: DepthwiseConv2d) -> None:
     torch.optim.SGD(conv.parameters(), lr=0.1).step()
 
 
+def _optimise_fused(conv: DepthwiseConv2d) -> None:
+    conv.weight.grad = torch.ones_like(conv.weight)
+    torch.optim.SGD(conv.parameters(), lr=0.1, fused=True).step()  # counts as no change
+
+
+def _write_data(conv: DepthwiseConv2d) -> None:
+    conv.weight.data.mul_(2)
+
+
+def _write_as_array(conv: DepthwiseConv2d) -> None:
+    conv.weight.numpy(force=True)[:] *= 2
+
+
 def _load(conv: DepthwiseConv2d) -> None:
     conv.load_state_dict({name: value + 1 for name, value in conv.state_dict().items()})
 
@@ -235,7 +248,18 @@ def _convert(conv: DepthwiseConv2d) -> None:
 
 
 @pytest.mark.parametrize(
-    "change", [_optimise, _load, _change_in_place, _replace, _replace_data, _convert]
+    "change",
+    [
+        _optimise,
+        _optimise_fused,
+        _write_data,
+        _write_as_array,
+        _load,
+        _change_in_place,
+        _replace,
+        _replace_data,
+        _convert,
+    ],
 )
 def test_the_spectrum_follows_the_weight(
     monkeypatch: pytest.MonkeyPatch, change: Callable[[DepthwiseConv2d], None]
@@ -260,6 +284,16 @@ def test_the_spectrum_is_kept_and_follows_the_size(monkeypatch: pytest.MonkeyPat
     assert transforms == [(20, 20)]
     _compare(conv, features[:, :, :12].contiguous())
     assert transforms == [(20, 20), (12, 20)]
+
+
+def test_what_inference_mode_kept_serves_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    _force(monkeypatch, "fft")
+    conv, features = _make((1, 2, 20, 20, 15, 15))
+    with torch.inference_mode():
+        conv(features)
+    _compare(conv, features)
+    with torch.inference_mode():
+        _assert_close(conv(features), nn.Conv2d.forward(conv, features), 1e-5)
 
 
 def test_copies_and_files_leave_the_spectrum_out(monkeypatch: pytest.MonkeyPatch) -> None:

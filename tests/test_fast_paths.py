@@ -20,10 +20,11 @@ from erf_tools.erf.contributions import Contributions
 from erf_tools.erf.measures import measure
 from erf_tools.erf.procedure import Procedure
 from erf_tools.erf.ways import Way
+from erf_tools.features.inputs import floating_type
 from erf_tools.features.reading import read_maps
 from erf_tools.features.taps import Tap, default_tap
 from erf_tools.images import decode, select
-from erf_tools.kernels.devices import floating_type, normalise
+from erf_tools.kernels.devices import normalise
 from erf_tools.kernels.folding import folded
 from erf_tools.models.model import as_model
 from erf_tools.models.replknet import VARIANTS, RepLKNet

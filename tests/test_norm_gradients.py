@@ -28,18 +28,27 @@ STRIDES = {
 }
 
 
+@pytest.mark.parametrize("own", STRIDES.values(), ids=STRIDES)
 @pytest.mark.parametrize("strides", STRIDES.values(), ids=STRIDES)
 @pytest.mark.parametrize("norm", NORMS.values(), ids=NORMS)
-def test_a_gradient_is_the_same_wherever_it_lies(
-    norm: Callable[[Tensor], Tensor], strides: tuple[int, ...]
+def test_a_gradient_is_the_same_wherever_it_and_the_maps_lie(
+    norm: Callable[[Tensor], Tensor], strides: tuple[int, ...], own: tuple[int, ...]
 ) -> None:
-    images = torch.randn(1, 8, 4, 4, requires_grad=True)
+    images = torch.randn(128).as_strided((1, 8, 4, 4), own).requires_grad_()
     arriving = torch.randn(128).as_strided((1, 8, 4, 4), strides)
     with RightNormGradients():
         given = norm(images)
     (found,) = torch.autograd.grad(given, images, arriving)
-    (expected,) = torch.autograd.grad(norm(images), images, arriving.contiguous())
+    plain = images.detach().contiguous().requires_grad_()
+    (expected,) = torch.autograd.grad(norm(plain), plain, arriving.contiguous())
     assert torch.allclose(found, expected, atol=1e-6)
+
+
+def test_maps_may_be_given_by_name() -> None:
+    maps = torch.randn(1, 8, 4, 4)
+    with RightNormGradients():
+        given = F.batch_norm(input=maps, running_mean=torch.zeros(8), running_var=torch.ones(8))
+    assert torch.allclose(given, maps, atol=1e-4)
 
 
 class _Tokens(nn.Module):
@@ -54,11 +63,29 @@ class _Tokens(nn.Module):
         return self.last(self.norm(self.stem(images)).permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
 
 
+class _MapsOfTokens(nn.Module):
+    """Tokens that are normalised as a map, block by block."""
+
+    def __init__(self, norm: nn.Module) -> None:
+        super().__init__()
+        self.stem, self.norm, self.last = nn.Conv2d(3, 8, 3, padding=1), norm, nn.Linear(8, 8)
+
+    def forward(self, images: Tensor) -> Tensor:
+        tokens = self.stem(images).flatten(2).mT
+        for _ in range(2):
+            normed = self.norm(tokens.mT.reshape(len(tokens), 8, *images.shape[2:]))
+            tokens = tokens + self.last(normed.flatten(2).mT).relu()
+        return self.norm(tokens.mT.reshape(len(tokens), 8, *images.shape[2:]))
+
+
+@pytest.mark.parametrize("kind", [_Tokens, _MapsOfTokens])
 @pytest.mark.parametrize("norm", [nn.BatchNorm2d(8), nn.InstanceNorm2d(8, affine=True)])
-def test_a_pass_has_the_gradient_that_differences_have(norm: nn.Module) -> None:
+def test_a_pass_has_the_gradient_that_differences_have(
+    norm: nn.Module, kind: type[nn.Module]
+) -> None:
     """Central differences in float64, along one direction, of a unit before tokens."""
     torch.manual_seed(0)
-    network = _Tokens(norm).double().eval().requires_grad_(False)
+    network = kind(norm).double().eval().requires_grad_(False)
     images, step = torch.randn(2, 1, 3, 16, 16, dtype=torch.float64)
 
     def unit(shown: Tensor) -> Tensor:

@@ -223,6 +223,35 @@ def test_images_that_see_each_other_are_taken_one_by_one() -> None:
         np.testing.assert_array_equal(array, getattr(plainly.found, name))
 
 
+class _SeenWithoutRim(nn.Module):
+    """Images see each other in it, but not the rim of them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(1)
+        norm = nn.BatchNorm2d(8, track_running_stats=False)
+        self.layers = nn.Sequential(nn.Conv2d(3, 8, 7, 4, 3), norm, nn.ReLU(), nn.Conv2d(8, 4, 3))
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.layers(images[:, :, 8:-8, 8:-8])
+
+
+def test_ways_are_proven_by_cells_that_the_unit_sees() -> None:
+    network = _SeenWithoutRim().double().eval()
+    found = perturbation_erf(network, noise(2), resolution=48, cells=6)
+    assert found.runs[0]["together"] is False
+    plainly = perturbation_erf(network, noise(2), resolution=48, cells=6, exact=True)
+    for name, array in vars(found.found).items():
+        np.testing.assert_array_equal(array, getattr(plainly.found, name))
+
+
+def test_a_unit_that_nothing_changes_is_computed_plainly() -> None:
+    network = nn.Sequential(nn.Conv2d(3, 4, 3, 2, 1), nn.ReLU(), nn.Conv2d(4, 2, 3, 2, 1)).eval()
+    nn.init.constant_(network[0].bias, -1e3)
+    found = perturbation_erf(network, noise(2), resolution=32, cells=4)
+    assert not any(found.runs[0][way] for way in ("together", "folded", "cone"))
+
+
 @pytest.mark.parametrize(
     ("choices", "message"),
     [

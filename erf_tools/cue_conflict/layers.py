@@ -17,6 +17,7 @@ from erf_tools.cue_conflict.representation import LayerCues, Layered, Sharing, r
 from erf_tools.cue_conflict.showing import shown, shown_settings, statistics
 from erf_tools.cue_conflict.stimulus_sets import StimulusSet
 from erf_tools.errors import ErfToolsError, UsageError
+from erf_tools.features.inputs import floating_type
 from erf_tools.features.proof import proven
 from erf_tools.features.reading import read_maps
 from erf_tools.features.taps import Tap, find_taps, has_stages, stage_taps
@@ -24,7 +25,6 @@ from erf_tools.kernels.devices import (
     choose_device,
     copy_on_device,
     device_name,
-    floating_type,
     normalise,
 )
 from erf_tools.kernels.folding import folded

@@ -27,6 +27,7 @@ from erf_tools.erf.sums import Sums
 from erf_tools.erf.ways import FEW, PLAIN, Sight, Way
 from erf_tools.errors import UsageError
 from erf_tools.features.copies import random_states_kept
+from erf_tools.features.inputs import floating_type
 from erf_tools.features.state import state_kept
 from erf_tools.features.taps import Tap
 from erf_tools.images import PixelStore, Selection
@@ -34,7 +35,6 @@ from erf_tools.kernels.devices import (
     choose_device,
     copy_on_device,
     device_name,
-    floating_type,
     normalise,
 )
 from erf_tools.models.accuracy import classify, own_evaluation

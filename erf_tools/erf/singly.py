@@ -10,12 +10,12 @@ import numpy as np
 from torch import Tensor, nn
 
 from erf_tools.erf.procedure import Procedure
+from erf_tools.features.inputs import floating_type
 from erf_tools.images import PixelStore, Selection
 from erf_tools.kernels.devices import (
     choose_device,
     copy_on_device,
     device_name,
-    floating_type,
     normalise,
 )
 from erf_tools.models.failures import explained

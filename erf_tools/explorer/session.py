@@ -31,12 +31,12 @@ from erf_tools.explorer.answers import (
 from erf_tools.explorer.checking import check_unit
 from erf_tools.explorer.pictures import Picture
 from erf_tools.features.copies import probe_copy, random_states_kept
+from erf_tools.features.inputs import floating_type
 from erf_tools.features.proof import find_map_layers
 from erf_tools.features.taps import Tap, stage_taps
 from erf_tools.kernels.devices import (
     check_device,
     choose_device,
-    floating_type,
     normalise,
     tf32_allowed,
 )

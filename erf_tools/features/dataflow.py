@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from erf_tools.errors import ErfToolsError
 from erf_tools.features.copies import probe_copy, random_states_kept
+from erf_tools.features.inputs import input_like
 from erf_tools.features.small_sizes import small_sizes
 
 #: Runs a network on images ``[N, 3, h, w]`` and returns what is wanted of it.
@@ -89,7 +90,7 @@ def observe(module: nn.Module, read: Read, size: tuple[int, int]) -> Dataflow:
         ErfToolsError: it cannot be copied or does not take small images, or what it gives has no
             gradient.
     """
-    like = next((weight for weight in module.parameters()), torch.zeros(()))
+    like = input_like(module)
     for height, width in small_sizes(size):
         noise = torch.randn(1, 3, height, width, generator=torch.Generator().manual_seed(0))
         copied = probe_copy(module)

@@ -17,6 +17,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from erf_tools.features.inputs import input_like
+
 #: How many images a network is tried on.
 IMAGES = 4
 
@@ -41,14 +43,13 @@ Verdict = Literal["certain", "right", "nothing to see", "wrong"]
 
 def trial_images(network: nn.Module, size: tuple[int, int]) -> Tensor:
     """Return A, B, A above B and A left of B: ``[4, 3, height, width]``."""
-    floating = (weight for weight in network.parameters() if weight.is_floating_point())
     noise = torch.randn(2, 3, *size, generator=torch.Generator().manual_seed(0))
     one, other = noise[0] + 1, noise[1] - 1
     height, width = size
     above = torch.arange(height)[:, None] < height / 2
     before = torch.arange(width) < width / 2
     images = [one, other, torch.where(above, one, other), torch.where(before, one, other)]
-    return torch.stack(images).to(next(floating, noise))
+    return torch.stack(images).to(input_like(network))
 
 
 def verdict_of(map_: Tensor) -> Verdict:

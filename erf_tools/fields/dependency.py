@@ -25,6 +25,7 @@ from torch import nn
 from erf_tools.errors import ErfToolsError
 from erf_tools.features.copies import NotCopyableError, probe_copy, random_states_kept
 from erf_tools.features.dataflow import Read
+from erf_tools.features.inputs import floating_type
 from erf_tools.features.small_sizes import small_sizes
 from erf_tools.fields.locality import mixes
 from erf_tools.fields.receptive_field import ReceptiveField
@@ -60,9 +61,7 @@ def receptive_fields(
     Raises:
         ErfToolsError: the network cannot be copied, or not be run on such images.
     """
-    like = next((weight for weight in module.parameters() if weight.is_floating_point()), None)
-    dtype = torch.float32 if like is None else like.dtype
-    with random_states_kept(), _exact_kernels(dtype), exact_dependency(), torch.no_grad():
+    with random_states_kept(), _exact_kernels(module), exact_dependency(), torch.no_grad():
         for stand_ins in (SpreadingOnly, nullcontext):
             try:
                 with stand_ins():
@@ -95,9 +94,8 @@ def fields_hold(
         size: as there.
         fixed_size: as there; the pass is then on an image of ``size``.
     """
-    floating = (weight.dtype for weight in module.parameters() if weight.is_floating_point())
     undone = any(field.basis == "local dependency" for field in fields)
-    exact = _exact_kernels(next(floating, torch.float32))
+    exact = _exact_kernels(module)
     with random_states_kept(), exact, exact_dependency(), torch.no_grad(), SpreadingOnly():
         for shown in (size,) if fixed_size else small_sizes(size):
             try:
@@ -115,12 +113,12 @@ def fields_hold(
 
 
 @contextmanager
-def _exact_kernels(dtype: torch.dtype) -> Iterator[None]:
+def _exact_kernels(module: nn.Module) -> Iterator[None]:
     """Switch off libraries whose kernels spread NaN too far; see the top of this module."""
     cudnn, onednn = torch.backends.cudnn.enabled, torch.backends.mkldnn.enabled
     try:
         torch.backends.cudnn.enabled = False
-        torch.backends.mkldnn.enabled = onednn and dtype.itemsize > 2  # type: ignore[assignment]
+        torch.backends.mkldnn.enabled = onednn and floating_type(module).itemsize > 2  # type: ignore[assignment]
         yield
     finally:
         torch.backends.cudnn.enabled, torch.backends.mkldnn.enabled = cudnn, onednn

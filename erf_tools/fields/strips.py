@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from erf_tools.features.dataflow import Read
+from erf_tools.features.inputs import input_like
 from erf_tools.fields.locality import gates_closed, mixing_undone
 from erf_tools.fields.safety import watched
 
@@ -60,8 +61,7 @@ class Strips:
         self._read = read
         self._watched = False
         self._undone = mixing_undone if undone else nullcontext
-        floating = (weight for weight in module.parameters() if weight.is_floating_point())
-        self._like = next(floating, torch.zeros(()))
+        self._like = input_like(module)
 
     def run_with_corner(self, corner: int) -> tuple[list[tuple[int, int]], np.ndarray]:
         """Run it on an image whose first (0) or last (-1) pixel is NaN.

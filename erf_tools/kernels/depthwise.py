@@ -53,8 +53,7 @@ class DepthwiseConv2d(nn.Conv2d):
     infinity can fill a channel (see :func:`~erf_tools.kernels.depthwise.exact_dependency`).
     Gradients are of first order only.
 
-    The kernel's spectrum is kept for one map size, until the weight changes. A change through
-    ``weight.data`` goes unnoticed, as torch does not count it.
+    The kernel's spectrum is kept for one map size, until the weight's values change.
     """
 
     # On the class, so that a convolution turned into this one by its `__class__` has it as well.
@@ -101,15 +100,10 @@ class DepthwiseConv2d(nn.Conv2d):
         )
 
     def _spectrum_of(self, weight: Tensor, size: tuple[int, int]) -> Tensor:
-        """Return the spectrum of the weight for maps of this size, kept where it can be."""
-        parameter = weight is self.weight and isinstance(weight, nn.Parameter)
-        if not parameter or weight.is_inference():
-            return fourier.transform(weight, size)
+        """Return the spectrum of the weight for maps of this size, the kept one where it is its."""
         spectrum = self._spectrum
         if spectrum is None or not spectrum.is_of(weight, size):
-            spectrum = _Spectrum(
-                weight, weight.detach(), weight._version, size, fourier.transform(weight, size)
-            )
+            spectrum = _Spectrum(weight.detach().clone(), size, fourier.transform(weight, size))
             self._spectrum = spectrum
         return spectrum.values
 
@@ -122,27 +116,25 @@ class DepthwiseConv2d(nn.Conv2d):
 class _Spectrum:
     """The spectrum of a weight, and what tells whether the weight is still the same.
 
+    Its values tell: fused optimisers, and all that writes through ``weight.data``, do not raise
+    torch's count of changes.
+
     Attributes:
-        weight: the parameter itself.
-        memory: what it referred to; while it is held, no other tensor gets that address.
-        version: torch's count of in-place changes.
+        weight: a copy.
         size: of the map, rows and columns.
         values: ``[C, rows, columns]``, complex.
     """
 
     weight: Tensor
-    memory: Tensor
-    version: int
     size: tuple[int, int]
     values: Tensor
 
     def is_of(self, weight: Tensor, size: tuple[int, int]) -> bool:
+        own = self.weight
         return (
-            weight is self.weight
-            and weight._version == self.version
-            and weight.data_ptr() == self.memory.data_ptr()
-            and (weight.dtype, weight.device) == (self.memory.dtype, self.memory.device)
-            and size == self.size
+            size == self.size
+            and (weight.dtype, weight.device) == (own.dtype, own.device)
+            and torch.equal(weight, own)
         )
 
 

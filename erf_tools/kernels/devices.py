@@ -122,11 +122,6 @@ def tf32_allowed(allowed: bool) -> Iterator[None]:
             backend.allow_tf32 = own
 
 
-def floating_type(module: nn.Module) -> torch.dtype:
-    """Return the type of a network's first parameter; float32 where it has none."""
-    return next((parameter.dtype for parameter in module.parameters()), torch.float32)
-
-
 def device_name(device: torch.device) -> str:
     """Return a device in words, for provenance."""
     if device.type == "cuda":

@@ -1,9 +1,9 @@
 """Right gradients of normalisations, which torch computes wrongly for some layouts in memory.
 
-For one image, the backward of torch's batch normalisation (2.14, CPU) misreads a gradient that lies
-channels last but for the stride of the batch, as it does where a map becomes tokens; that of its
-instance normalisation misreads any that lies channels last. The gradient is then of the right size
-and wrong. Each is given such gradients as it reads them right.
+For one image, the backward of torch's batch normalisation (2.14, CPU) misreads its input and its
+gradient where one of them lies channels last but for the stride of the batch, as maps of tokens do;
+that of its instance normalisation misreads any gradient that lies channels last. What comes out has
+the right size and is wrong. Each is given both as it reads them right.
 """
 
 from __future__ import annotations
@@ -28,16 +28,23 @@ class RightNormGradients(TorchFunctionMode):
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
         """Run one of torch's functions."""
-        result = func(*args, **(kwargs or {}))
-        if func in _READ_AS and result.requires_grad:
+        kwargs = kwargs or {}
+        if func not in _READ_AS:
+            return func(*args, **kwargs)
+        if args:
+            args = (_with_usual_batches(args[0]), *args[1:])
+        else:
+            kwargs = {**kwargs, "input": _with_usual_batches(kwargs["input"])}
+        result = func(*args, **kwargs)
+        if result.requires_grad:
             result.register_hook(_READ_AS[func])
         return result
 
 
-def _with_usual_batches(gradient: Tensor) -> Tensor:
-    """Return a gradient ``[N, C, ...]`` with the stride that its batch has by its shape."""
-    odd = len(gradient) == 1 and gradient.stride(0) != gradient.numel()
-    return gradient.contiguous() if odd else gradient
+def _with_usual_batches(maps: Tensor) -> Tensor:
+    """Return maps ``[N, C, ...]``, or gradients, with the stride their batch has by its shape."""
+    odd = len(maps) == 1 and maps.stride(0) != maps.numel()
+    return maps.contiguous() if odd else maps
 
 
 def _contiguous(gradient: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ from timm.data import ImageNetInfo
 
 from erf_tools.csv_files import read_index, read_rows
 from erf_tools.errors import UsageError
+from erf_tools.features.inputs import floating_type
 from erf_tools.images import SourceImage, decode
 from erf_tools.kernels.devices import normalise
 from erf_tools.models.class_names import unlike_imagenet
@@ -128,7 +129,7 @@ def classify(
     synsets = any(isinstance(label, ImageNetClass) for label in labels.values())
     if not model.weights.head or (synsets and unlike_imagenet(model.module)):
         return {}
-    dtype = next((parameter.dtype for parameter in model.module.parameters()), torch.float32)
+    dtype = floating_type(model.module)
     own, found = model.preprocessing, {}
     labelled = [image for image in images if image.name in labels]
     with torch.inference_mode():

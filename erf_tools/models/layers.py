@@ -9,12 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from erf_tools.errors import ErfToolsError
+from erf_tools.features.inputs import floating_type
 from erf_tools.features.proof import find_map_layers
 from erf_tools.features.reading import read_maps
 from erf_tools.features.taps import Tap
 from erf_tools.fields.receptive_field import ReceptiveField
 from erf_tools.fields.remembered import remembered_fields
-from erf_tools.kernels.devices import copy_on_device, floating_type
+from erf_tools.kernels.devices import copy_on_device
 from erf_tools.models.failures import explained
 from erf_tools.models.model import Model
 from erf_tools.text import dimensions

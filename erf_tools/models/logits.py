@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from erf_tools.errors import UsageError
-from erf_tools.kernels.devices import copy_on_device, floating_type, normalise
+from erf_tools.features.inputs import floating_type
+from erf_tools.kernels.devices import copy_on_device, normalise
 from erf_tools.kernels.folding import folded
 from erf_tools.models.failures import explained
 from erf_tools.models.heads import describe, find_logits

@@ -22,9 +22,10 @@ from erf_tools.erf.procedure import Procedure
 from erf_tools.erf.ways import PLAIN, UnitValues, Way, values_differ
 from erf_tools.errors import ErfToolsError, UsageError
 from erf_tools.features.copies import random_states_kept
+from erf_tools.features.inputs import input_like
 from erf_tools.features.state import State
 from erf_tools.fields.changes import IMAGE, Route, holding, plan, whole
-from erf_tools.kernels.devices import floating_type, normalise, tf32_allowed
+from erf_tools.kernels.devices import normalise, tf32_allowed
 from erf_tools.models.model import Model
 from erf_tools.perturbation.cells import Grid
 from erf_tools.perturbation.choices import Checking
@@ -96,9 +97,8 @@ class CheckableNetwork:
     ) -> None:
         self._model, self._contributions = model, contributions
         self._procedure, self._checking, self._seed = procedure, checking, seed
-        self._dtype = floating_type(contributions.network)
-        weight = next(contributions.network.parameters(), None)
-        self._device = torch.device("cpu") if weight is None else weight.device
+        like = input_like(contributions.network)
+        self._dtype, self._device = like.dtype, like.device
         self.grid = Grid.of(contributions.size, checking.cells)
         prepared = contributions.folded is not contributions.network
         inputs = contributions.inputs.get(0)
@@ -161,10 +161,12 @@ class CheckableNetwork:
             )
         fill = self._image(pixels[::-1, ::-1].copy() if pixels is other else other)
         self._check_outside(image, fill, first)
-        chosen = np.unique(np.linspace(0, len(self._cells) - 1, _PROOFS + 2).astype(int)[1:-1])
+        chosen = self._proofs(pixels)
         plain = [
             self._plain_values(self._replaced(image, fill, self._cells[place])) for place in chosen
         ]
+        if not any(values_differ(own, first) for own in plain):
+            self.plainly()  # what changes nothing proves nothing
         while self.way != PLAIN and not self._proven(image, fill, chosen, plain):
             del self._ways[0]
 
@@ -299,6 +301,13 @@ class CheckableNetwork:
                 for own, one in zip(values, plain, strict=True)
             )
         return False
+
+    def _proofs(self, pixels: np.ndarray) -> np.ndarray:
+        """Return the places of cells that prove a way: the strongest, and weaker ones."""
+        gradient = reduced(self._gradient(pixels), self._procedure.protocol)[0].cpu().numpy()
+        strength = self.grid.sums(gradient.astype(np.float64))[self.reached]
+        strongest = np.argsort(-strength, kind="stable")[: max(np.count_nonzero(strength), 1)]
+        return np.unique(strongest[np.arange(_PROOFS) * len(strongest) // _PROOFS])
 
     def _check_outside(self, image: Tensor, fill: Tensor, first: UnitValues) -> None:
         box = self._contributions.units[0].field.box(self._unit)
