@@ -71,7 +71,7 @@ class State:
             numbers = self._tensors[id(before)][2] if id(before) in self._tensors else before
             return not _same(numbers, now)
         if isinstance(before, _PLAIN) and isinstance(now, _PLAIN):
-            return before != now
+            return before != now and not (before != before and now != now)  # NaN stays NaN
         return False
 
     def restore(self) -> None:
