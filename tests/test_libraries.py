@@ -438,3 +438,37 @@ def test_copies_interpolate_too(tmp_path: Path) -> None:
     with torch.no_grad():
         expected = model.module(images).last_hidden_state
         assert torch.equal(copy.deepcopy(model.module)(images).last_hidden_state, expected)
+
+
+def test_the_configuration_of_a_local_folder_is_in_the_record(tmp_path: Path) -> None:
+    """Weights and preprocessing stay as they are; what is done with the weights does not."""
+    name = _saved(tmp_path, "ViT")
+    records = [load_model(name).record()]
+    file = tmp_path / "config.json"
+    text = file.read_text()
+    assert '"hidden_act": "gelu"' in text
+    file.write_text(text.replace('"hidden_act": "gelu"', '"hidden_act": "relu"'))
+    records.append(load_model(name).record())
+    assert records[0]["weights"] == records[1]["weights"]
+    assert records[0]["network_sha256"] != records[1]["network_sha256"]
+    assert records[0]["libraries"] == {"transformers": transformers.__version__}
+    assert load_model("resnet18", "random").record()["libraries"] == {}
+
+
+def test_the_configuration_of_a_local_folder_of_timms_is_in_the_record(tmp_path: Path) -> None:
+    import json
+
+    import timm
+    from safetensors.torch import save_file
+
+    save_file(
+        timm.create_model("resnet10t", num_classes=2).state_dict(), tmp_path / "model.safetensors"
+    )
+    records = []
+    for arguments in ({}, {"output_stride": 8}):
+        cfg = {"architecture": "resnet10t", "num_classes": 2, "model_args": arguments,
+               "pretrained_cfg": {}}  # fmt: skip
+        (tmp_path / "config.json").write_text(json.dumps(cfg))
+        records.append(load_model(f"local-dir:{tmp_path}").record())
+    assert records[0]["weights"] == records[1]["weights"]
+    assert records[0]["network_sha256"] != records[1]["network_sha256"]

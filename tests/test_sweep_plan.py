@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -12,13 +13,15 @@ from hypothesis import strategies as st
 from PIL import Image
 from sweep_studies import LAYERS, write_study
 
+from erf_tools import provenance
 from erf_tools.erf.parts import group_lengths
 from erf_tools.errors import UsageError
+from erf_tools.files import canonical_json
 from erf_tools.images import Selection, select
 from erf_tools.models.requests import Request
 from erf_tools.sweep.dispatch import Queue
 from erf_tools.sweep.estimate import operations
-from erf_tools.sweep.plan import Measurement, Unit, make_plan
+from erf_tools.sweep.plan import Measurement, Unit, _identity, make_plan
 from erf_tools.sweep.study import read_study
 from erf_tools.sweep.tasks.erf import ErfTask, Share
 from erf_tools.sweep.work import perform
@@ -156,6 +159,78 @@ def test_weights_of_a_file_are_known_by_their_content(study: Path) -> None:
     before = identities(study)
     weights.write_bytes(b"two")
     assert len(before & identities(study)) == len(before) * 2 // 3
+
+
+def _edited(file: Path, old: str, new: str) -> None:
+    text = file.read_text()
+    assert old in text
+    file.write_text(text.replace(old, new))
+
+
+def test_units_are_others_where_code_that_is_imported_or_a_file_it_names_changes(
+    study: Path,
+) -> None:
+    folder = study.parent / "project"
+    (folder / "parts").mkdir(parents=True)
+    name = f"{folder}/net.py:build"
+    (folder / "net.py").write_text("def build():\n    from parts.block import Block\n    Block()\n")
+    (folder / "parts" / "block.py").write_text("from .size import SIZE, FILE\n")
+    (folder / "parts" / "size.py").write_text("SIZE, FILE = 3, 'settings.json'\n")
+    (folder / "settings.json").write_text("1")
+    (folder / "unused.py").write_text("1")
+
+    def identity() -> dict[str, Any]:
+        return _identity(Request(name))
+
+    first = identity()
+    (folder / "unused.py").write_text("2")
+    assert identity() == first
+    _edited(folder / "parts" / "size.py", "3", "5")
+    second = identity()
+    _edited(folder / "settings.json", "1", "2")
+    assert len({canonical_json(each) for each in (first, second, identity())}) == 3
+
+
+@pytest.mark.parametrize("prefix", ["local-dir:", "transformers:"])
+@pytest.mark.parametrize("weights", ["pretrained", "random"])
+def test_units_are_others_where_a_local_folder_changes(
+    tmp_path: Path, prefix: str, weights: str
+) -> None:
+    if prefix == "transformers:":
+        pytest.importorskip("transformers", reason="needs the extra transformers")
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "model.safetensors").write_bytes(b"1")
+    seen = []
+    for file, content in (("config.json", "{}"), ("config.json", "[]"), ("model.safetensors", "2")):
+        (tmp_path / file).write_text(content)
+        seen.append(canonical_json(_identity(Request(f"{prefix}{tmp_path}", weights))))
+    assert len(set(seen)) == 3
+
+
+def test_units_are_others_where_a_file_of_prompts_changes(tmp_path: Path) -> None:
+    (tmp_path / "stimuli" / "bear").mkdir(parents=True)
+    Image.new("RGB", (224, 224)).save(tmp_path / "stimuli" / "bear" / "bear1-airplane3.png")
+    prompts = tmp_path / "prompts.txt"
+    study = tmp_path / "study.toml"
+    study.write_text(
+        f'output = "out"\n[[models]]\nnames = ["resnet18"]\nweights = "random"\n[shape_bias]\n'
+        f'stimuli = "{tmp_path / "stimuli"}"\nallow_partial = true\nprompts = "{prompts}"\n'
+    )
+    seen = []
+    for template in ("a photo of a {}.", "a drawing of a {}."):
+        prompts.write_text(template)
+        seen.append(identities(study))
+    assert not seen[0] & seen[1]
+
+
+def test_a_version_of_a_library_counts_for_its_networks_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    names = ("resnet18", "transformers:vit", "networks.py:build")
+    before = [_identity(Request(name, "random")) for name in names]
+    monkeypatch.setattr(provenance, "_version", lambda _package: "0.1")
+    after = [_identity(Request(name, "random")) for name in names]
+    assert [one == other for one, other in zip(before, after, strict=True)] == [True, False, False]
 
 
 def unit(measurement: str, shard: int, shards: int) -> Unit:

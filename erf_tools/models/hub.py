@@ -14,7 +14,10 @@ from urllib.request import getproxies
 from erf_tools.downloads import is_offline
 from erf_tools.errors import ErfToolsError
 from erf_tools.failures import reason
+from erf_tools.files import file_sha256
+from erf_tools.models.code import joint_sha256
 from erf_tools.models.prefixes import HUB
+from erf_tools.models.shards import weights_sha256
 from erf_tools.models.sources import ALTERNATIVES, WeightSource
 from erf_tools.models.weights import Weights
 
@@ -68,6 +71,18 @@ class HubWeights(WeightSource):
 
     def digest(self) -> None:
         """Return ``None``: results give the digest of the network as it was loaded."""
+
+    def folder_sha256(self) -> str | None:
+        """Return a digest of the weights and settings in a local folder; ``None`` without one.
+
+        The settings decide what is built for other weights too.
+        """
+        if self.folder is None:
+            return None
+        weights = self.find()
+        digests = {weights: weights_sha256(weights)} if weights else {}
+        settings = [file for file in self.folder.glob("*.json") if file.is_file()]
+        return joint_sha256({**{file: file_sha256(file) for file in settings}, **digests})
 
     def create(self) -> Any:
         """Return the network with its weights, as the library builds it."""

@@ -57,6 +57,12 @@ def network_sha256(module: nn.Module, own: bool) -> str:
     return hashlib.sha256(repr(said).encode()).hexdigest()
 
 
+def packages_of(module: nn.Module) -> set[str]:
+    """Return the importable names of the packages that define the classes of a network's parts."""
+    kinds = {type(part) for part in module.modules()}
+    return {base.__module__.partition(".")[0] for kind in kinds for base in kind.__mro__}
+
+
 class _Identity(Description):
     """A description that looks into code of the user's own, where the strict one gives up."""
 

@@ -13,9 +13,10 @@ from erf_tools.features.channels import taking_rgb
 from erf_tools.features.taps import Tap, default_tap
 from erf_tools.models.digests import state_sha256
 from erf_tools.models.failures import check_network
-from erf_tools.models.identity import network_sha256
+from erf_tools.models.identity import network_sha256, packages_of
 from erf_tools.models.weights import Weights
 from erf_tools.preprocessing import Preprocessing, Resize
+from erf_tools.provenance import library_versions
 from erf_tools.text import dimensions, first_line
 
 #: Timm's names for the sides that :class:`~erf_tools.preprocessing.Preprocessing` resizes.
@@ -83,6 +84,7 @@ class Model:
             "arguments": dict(self.arguments),
             "parameters": sum(parameter.numel() for parameter in self.module.parameters()),
             "network_sha256": network_sha256(self.module, self.own),
+            "libraries": library_versions(packages_of(self.module)),
             "weights": {
                 **vars(self.weights),
                 "notes": list(self.weights.notes),

@@ -20,10 +20,11 @@ from erf_tools.files import canonical_json
 from erf_tools.images import Selection
 from erf_tools.models import weight_files
 from erf_tools.models.code import code_of
+from erf_tools.models.hub import HubWeights
 from erf_tools.models.names import source_of
-from erf_tools.models.prefixes import is_factory
+from erf_tools.models.prefixes import LIBRARIES, is_factory, library_of
 from erf_tools.models.requests import Request
-from erf_tools.provenance import versions
+from erf_tools.provenance import library_versions, versions
 from erf_tools.sweep.sources import Sources
 from erf_tools.sweep.study import StudyFile
 from erf_tools.sweep.task import Task
@@ -185,8 +186,20 @@ def _identity(request: Request) -> dict[str, Any]:
         "weights": request.weights,
         "channels": request.channels,
         "weights_sha256": _weights_digest(request),
+        "folder_sha256": _folder_digest(request),
+        "libraries": library_versions(
+            LIBRARIES if is_factory(request.model) else [library_of(request.model)[0]]
+        ),
         **({"code_sha256": code_of(request.model).sha256} if is_factory(request.model) else {}),
     }
+
+
+def _folder_digest(request: Request) -> str | None:
+    """Return a digest of the local folder that a network is, whatever weights it is to have."""
+    with suppress(ErfToolsError):
+        source = source_of(request.model, "pretrained")
+        return source.folder_sha256() if isinstance(source, HubWeights) else None
+    return None
 
 
 def _digest(identity: Mapping[str, Any]) -> str:

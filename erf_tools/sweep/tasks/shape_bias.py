@@ -56,6 +56,8 @@ class ShapeBiasTask(_Choices):
 
     def opened(self, sources: Sources) -> Opened:
         """Return the stimuli in shares."""
+        from erf_tools.models.zero_shot import EIGHTY, read_templates
+
         stimuli = open_stimuli(self.stimuli, self.allow_partial, sources.progress, self._categories)
         if not stimuli.conflict:
             raise UsageError(
@@ -67,6 +69,8 @@ class ShapeBiasTask(_Choices):
             for start, end in divided((1,) * len(stimuli), self.shard)
         ]
         identity = {
+            # The eighty change with their library alone.
+            "prompts": None if self.prompts == EIGHTY else read_templates(self.prompts),
             "stimuli": stimuli.sha256,
             "categories": stimuli.categories.record(),
             "shards": [len(share) for share in shares],
