@@ -13,10 +13,11 @@ import pytest
 import timm
 import torch
 
-from erf_tools import as_model, effective_receptive_field, load_model
+from erf_tools import as_model, effective_receptive_field, load_model, merge
 from erf_tools.cli import main
 from erf_tools.errors import ErfToolsError, UsageError
 from erf_tools.features.channels import taking_rgb
+from erf_tools.models.digests import state_sha256
 from erf_tools.models.model import Model
 from erf_tools.models.requests import Request
 from erf_tools.report.commands import erf_command
@@ -513,3 +514,33 @@ def test_the_wrong_number_of_channels_is_told() -> None:
         effective_receptive_field(
             as_model(torch.nn.Conv2d(3, 4, 1), channels=1), num_images=1, resolution=32
         )
+
+
+def test_a_network_whose_weights_were_changed_is_another(tmp_path: Path) -> None:
+    """In place, as training does it; and back again."""
+    module = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3, padding=1), torch.nn.ReLU())
+    models = [as_model(module), load_model("resnet18", "random")]
+    torch.save(module.state_dict(), tmp_path / "own.pth")
+    code = "def build(): return nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU())\n"
+    models.append(load_model(_write(tmp_path, net=code), tmp_path / "own.pth"))
+    for model in models:
+        before = model.record()["weights"]
+        assert before == _described(model)
+        weight = next(model.module.parameters())
+        weight.data.mul_(2)  # which torch does not count as a change
+        after = model.record()["weights"]
+        assert after["sha256"] == state_sha256(model.module) != before["sha256"]
+        assert (after["label"], after["kind"]) == ("as given", "given")
+        weight.data.div_(2)
+        assert model.record()["weights"] == before
+    first = effective_receptive_field(models[0], images="builtin", num_images=1, resolution=32)
+    next(module.parameters()).data.neg_()
+    other = effective_receptive_field(models[0], images="builtin", num_images=2, resolution=32)
+    with pytest.raises(UsageError, match="differ in model"):
+        merge([first, other])
+
+
+def _described(model: Model) -> dict[str, Any]:
+    """Return what a record says of the weights that a network was described with."""
+    notes = list(model.weights.notes)
+    return {**vars(model.weights), "notes": notes, "label": model.weights.label}

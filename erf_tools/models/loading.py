@@ -107,4 +107,4 @@ def _load_factory(name: str, weights: str | Path) -> Model:
         return model
     found, loaded = read(name, source)
     loaded, _ = filled(model.module, found, loaded)
-    return replace(model, weights=loaded)
+    return replace(model, weights=loaded, state_sha256="")  # which the file has changed

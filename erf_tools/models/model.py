@@ -37,6 +37,7 @@ class Model:
         arguments: what it was built with, beyond its name.
         classes: names of the classes of its head, where it was made for these.
         own: whether the user's own code built it.
+        state_sha256: of the network's values when it was described; found then.
     """
 
     name: str
@@ -48,6 +49,19 @@ class Model:
     arguments: Mapping[str, Any] = field(default_factory=dict)
     classes: tuple[str, ...] = ()
     own: bool = False
+    state_sha256: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.state_sha256:
+            object.__setattr__(self, "state_sha256", state_sha256(self.module))
+
+    def weights_now(self) -> Weights:
+        """Return which weights the network has now: others, where they were changed since."""
+        now = state_sha256(self.module)
+        if now == self.state_sha256:
+            return self.weights
+        notes = (*self.weights.notes, f"changed after they were loaded ({self.weights.source})")
+        return Weights("given", "as given", now, notes, self.weights.head)
 
     def check_size(self, size: tuple[int, int]) -> None:
         """See that the network takes inputs of this height and width.
@@ -79,6 +93,7 @@ class Model:
         It is all that decides the network's numbers: results are of one network, and are used
         again, only where it is the same.
         """
+        weights = self.weights_now()
         return {
             "name": self.name,
             "arguments": dict(self.arguments),
@@ -86,9 +101,9 @@ class Model:
             "network_sha256": network_sha256(self.module, self.own),
             "libraries": library_versions(packages_of(self.module)),
             "weights": {
-                **vars(self.weights),
-                "notes": list(self.weights.notes),
-                "label": self.weights.label,
+                **vars(weights),
+                "notes": list(weights.notes),
+                "label": weights.label,
             },
             "preprocessing": self.preprocessing.record(),
         }
