@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 from conftest import Command
-from synthetic import blob, erf
+from synthetic import blob, erf, with_weights
 from torch import Tensor, nn
 
 import erf_tools
@@ -167,10 +168,15 @@ def test_mambair2024_is_refused_where_features_are_measured() -> None:
         )
 
 
-def with_protocols(name: str, sigmas: dict[str, float]) -> list[ERF]:
+def with_protocols(name: str, sigmas: dict[str, float], **setting: Any) -> list[ERF]:
     away = np.arange(65) - 32
     return [
-        erf(name, np.exp(-(away[:, None] ** 2 + away**2) / (2 * sigma**2)), protocol=protocol)
+        erf(
+            name,
+            np.exp(-(away[:, None] ** 2 + away**2) / (2 * sigma**2)),
+            protocol=protocol,
+            **setting,
+        )
         for protocol, sigma in sigmas.items()
     ]
 
@@ -244,12 +250,13 @@ def test_a_flip_beyond_the_intervals_is_told_from_one_within(selection: Selectio
     protocols = [PROTOCOLS["ding2022"], PROTOCOLS["kim2023"]]
     results = [found for each in models for found in together(each, selection, protocols)]
     assert flip_table(results).empty
-    # The second protocol's networks exchange their names: each is first once.
+    # The second protocol's networks take each other's place: each is first once.
+    records = {found.name: found.setting["model"] for found in results}
     turned = []
     for found in results:
-        model = dict(found.setting["model"])
+        model = found.setting["model"]
         if found.setting["protocol"]["name"] == "kim2023":
-            model["name"] = {"9": "5", "5": "9"}[found.name]
+            model = records[{"9": "5", "5": "9"}[found.name]]
         turned.append(replace(found, setting={**found.setting, "model": model}))
     flips = flip_table(turned)
     assert flips["settled"].all()
@@ -257,6 +264,15 @@ def test_a_flip_beyond_the_intervals_is_told_from_one_within(selection: Selectio
     paired = results[0].measures.difference(results[2].measures, "effective_side")
     assert own.loc["ding2022", "difference_low"] == paired.low > 0
     assert own.loc["kim2023", "difference"] < 0
+    # Where one of the two left out an image, what images do to both does not cancel.
+    left_out = replace(turned[2].images[0], outcome="nan")
+    turned[2] = replace(turned[2], images=(left_out, *turned[2].images[1:]))
+    flips = flip_table(turned)
+    assert not flips["settled"].any()
+    has_none = flips.groupby("protocol")["difference_low"].agg(lambda low: low.isna().all())
+    assert has_none.to_dict() == {"ding2022": True, "kim2023": False}
+    said = notes(erf_table(turned), agreement_table(turned), flips)[0]
+    assert said.startswith("Every protocol on the same images but those whose map is not finite,")
 
 
 def test_the_command_writes_all_of_it_and_goes_on(tmp_path: Path, run_command: Command) -> None:
@@ -294,6 +310,79 @@ def test_the_page_shows_networks_that_several_protocols_have_measured() -> None:
     assert sides == [[r.measures.effective_side for r in results[i : i + 2]] for i in (0, 2)]
     assert any("is above two" in note for note in shown["notes"])
     assert collect(Results(with_protocols("one", {"ding2022": 4})), Failures())["audit"] == []
+
+
+def on_other_images(results: list[ERF]) -> list[ERF]:
+    return [
+        replace(
+            found, images=tuple(replace(each, sha256=f"x{each.sha256}") for each in found.images)
+        )
+        for found in results
+    ]
+
+
+def opposed(**setting: Any) -> list[list[ERF]]:
+    """Return two networks by two protocols that order them the other way round."""
+    sigmas = {"one": {"ding2022": 4, "kim2023": 8}, "two": {"ding2022": 6, "kim2023": 7}}
+    return [with_protocols(name, own, **setting) for name, own in sigmas.items()]
+
+
+@pytest.mark.parametrize(
+    "setting", [{"unit": "0,0"}, {"square": "unit"}, {"precision": "bf16"}, {}], ids=str
+)
+def test_the_page_sets_nothing_side_by_side_that_was_measured_otherwise(
+    setting: dict[str, str],
+) -> None:
+    (one, *_), (two, *_) = opposed()
+    (_, *one_otherwise), (_, *two_otherwise) = opposed(**setting)
+    otherwise = [*one_otherwise, *two_otherwise]
+    if not setting:
+        otherwise = on_other_images(otherwise)
+    assert collect(Results([one, two, *otherwise]), Failures())["audit"] == []
+    with pytest.raises(UsageError, match="same images, resolution, unit, square and precision"):
+        agreement_table([one, two, *otherwise])
+
+
+def test_networks_on_different_images_are_audits_of_their_own() -> None:
+    one, two = opposed()
+    first, second = collect(Results([*one, *on_other_images(two)]), Failures())["audit"]
+    assert [[row["label"] for row in shown["rows"]] for shown in (first, second)] == [
+        ["one (untrained)"],
+        ["two (untrained)"],
+    ]
+    said = "65x65, unit center, square at the center, fp32, 2 images of builtin, spread, seed 0"
+    assert [shown["conditions"] for shown in (first, second)] == [f"{said}, 1", f"{said}, 2"]
+    assert not any("above" in note for shown in (first, second) for note in shown["notes"])
+
+
+def test_networks_of_one_name_are_rows_of_their_own() -> None:
+    results = [
+        with_weights(found, f"{folder}/w.pth", folder)
+        for folder, own in zip("ab", opposed(), strict=True)
+        for found in own
+    ]
+    results = [
+        replace(r, setting={**r.setting, "model": {**r.setting["model"], "name": "net"}})
+        for r in results
+    ]
+    (shown,) = collect(Results([*results, *reversed(results)]), Failures())["audit"]
+    sides = {row["label"]: [s["effective_side"] for s in row["sides"]] for row in shown["rows"]}
+    assert sides == {
+        "net w.pth, a/w.pth": [found.measures.effective_side for found in results[:2]],
+        "net w.pth, b/w.pth": [found.measures.effective_side for found in results[2:]],
+    }
+    assert shown["tau"] == [[1, -1], [-1, 1]]
+    (sentence, *others) = flips_in_words(flip_table(results), "effective_side")
+    assert others == []
+    assert sentence.startswith("net (w.pth, a/w.pth) is above net (w.pth, b/w.pth) by kim2023")
+    # The same file in another place is the same network.
+    moved = with_weights(results[1], "c/w.pth", "a")
+    (again,) = collect(Results([results[0], moved, *results[2:]]), Failures())["audit"]
+    assert {row["label"]: row["sides"] for row in again["rows"]} == {
+        row["label"]: row["sides"] for row in shown["rows"]
+    }
+    with pytest.raises(UsageError, match=r"net w\.pth is there twice by ding2022"):
+        flip_table([*results, results[0]])
 
 
 def test_a_map_of_zeros_is_no_reason_to_fail() -> None:

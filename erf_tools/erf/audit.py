@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
 from math import nan
 from typing import Any
@@ -11,7 +12,13 @@ import numpy as np
 import pandas as pd
 
 from erf_tools.erf.maps import ERF
-from erf_tools.tables import DIFFERENCES, difference_row
+from erf_tools.erf.networks import conditions_of, network_names, network_of
+from erf_tools.erf.tables import comparable
+from erf_tools.errors import UsageError
+from erf_tools.files import canonical_json
+from erf_tools.labels import distinct
+from erf_tools.statistics import Estimate
+from erf_tools.tables import DIFFERENCES, Subject, difference_row
 
 #: What networks are ordered by.
 ORDERED_BY = ("effective_side", "linear_20", "linear_30", "linear_50", "linear_99")
@@ -20,11 +27,46 @@ ORDERED_BY = ("effective_side", "linear_20", "linear_30", "linear_50", "linear_9
 Audited = dict[str, dict[str, ERF]]
 
 
+def audits(results: Sequence[ERF]) -> list[list[ERF]]:
+    """Return the results that can be audited together: those under the same conditions.
+
+    These are resolution, unit, square, precision and images. Of what was measured twice, the first
+    is taken; networks that only one protocol has measured are left out.
+    """
+    groups: dict[str, dict[tuple[str, str], ERF]] = {}
+    for result in results:
+        measured = network_of(result), canonical_json(result.setting["protocol"])
+        groups.setdefault(conditions_of(result), {}).setdefault(measured, result)
+    found = []
+    for group in groups.values():
+        by_several = Counter(network for network, _ in group)
+        own = [result for (network, _), result in group.items() if by_several[network] > 1]
+        found += [own] if own else []
+    return found
+
+
 def audited(results: Sequence[ERF]) -> Audited:
-    """Return results by network and protocol, in their order."""
+    """Return results by network and protocol, in their order.
+
+    Raises:
+        UsageError: they were measured under different conditions, or a network twice by one
+            protocol; their order would not be that of networks.
+    """
+    if len({conditions_of(result) for result in results}) > 1:
+        raise UsageError(
+            "an audit is of results of the same images, resolution, unit, square and precision, "
+            "and these differ in them; audit each kind alone"
+        )
+    names = network_names(results)
     found: Audited = {}
     for result in results:
-        found.setdefault(result.network_label, {})[protocol_of(result)] = result
+        own = found.setdefault(names[network_of(result)], {})
+        if protocol_of(result) in own:
+            raise UsageError(
+                f"{result.network_label} is there twice by {protocol_of(result)}; an audit takes "
+                "each network once by each protocol, and of one layer"
+            )
+        own[protocol_of(result)] = result
     return found
 
 
@@ -43,6 +85,9 @@ def agreement_table(results: Sequence[ERF]) -> pd.DataFrame:
 
     A row per measure and pair of protocols, over the networks that both have measured. NaN for
     fewer than two, and where all of them are equal.
+
+    Raises:
+        UsageError: the results are not those of one audit; see :func:`audited`.
     """
     networks = audited(results).values()
     rows = []
@@ -87,7 +132,12 @@ def flip_table(results: Sequence[ERF]) -> pd.DataFrame:
 
     A row per measure, pair and protocol: the difference, and its paired interval over the images.
     ``settled`` says whether the flip is beyond the intervals: one protocol's lies above zero and
-    another's below.
+    another's below. There is no interval where two results are not comparable
+    (:func:`erf_tools.erf.tables.comparable`), as where a network left out an image. Networks of
+    one name have where their weights are from behind their weights.
+
+    Raises:
+        UsageError: the results are not those of one audit; see :func:`audited`.
     """
     rows = []
     for measure, found in _pairs(results):
@@ -102,24 +152,43 @@ def flip_table(results: Sequence[ERF]) -> pd.DataFrame:
 def _pairs(results: Sequence[ERF]) -> Iterator[tuple[str, list[dict[str, Any]]]]:
     """Yield each measure and pair of networks, with their difference by each protocol."""
     networks = list(audited(results).values())
+    subjects = _subjects(networks)
     for measure in ORDERED_BY:
-        for one, other in combinations(networks, 2):
+        for one, other in combinations(range(len(networks)), 2):
             yield (
                 measure,
                 [
                     {
                         **difference_row(
-                            own.subject,
-                            other[name].subject,
+                            subjects[one],
+                            subjects[other],
                             measure,
-                            own.measures.difference(other[name].measures, measure),
+                            _difference(own, networks[other][name], measure),
                         ),
                         "protocol": name,
                     }
-                    for name, own in one.items()
-                    if name in other
+                    for name, own in networks[one].items()
+                    if name in networks[other]
                 ],
             )
+
+
+def _difference(one: ERF, other: ERF, measure: str) -> Estimate:
+    found = one.measures.difference(other.measures, measure)
+    return found if comparable(one, other) else Estimate(found.value)
+
+
+def _subjects(networks: Sequence[Mapping[str, ERF]]) -> list[Subject]:
+    """Return model, weights and layer of each network, so that no two are the same."""
+    first = [next(iter(own.values())) for own in networks]
+    found = [each.subject for each in first]
+    for model in {subject.model for subject in found}:
+        places = [place for place, subject in enumerate(found) if subject.model == model]
+        weights = [found[place].weights for place in places]
+        sources = [first[place].setting["model"]["weights"]["source"] for place in places]
+        for place, own in zip(places, distinct(weights, sources), strict=True):
+            found[place] = found[place]._replace(weights=own)
+    return found
 
 
 def flips_in_words(flips: pd.DataFrame, measure: str) -> list[str]:

@@ -9,6 +9,9 @@ from erf_tools.files import canonical_json
 from erf_tools.labels import distinct
 from erf_tools.text import dimensions
 
+#: What has to be the same of results that are set side by side, their images apart.
+CONDITIONS = ("resolution", "unit", "square", "precision")
+
 
 def network_of(result: ERF) -> str:
     """Return what makes a network itself, equal for results of one network.
@@ -26,19 +29,23 @@ def conditions_of(result: ERF) -> str:
 
     That is resolution, unit, square, precision, and the images in their order.
     """
-    chosen = [result.setting[name] for name in ("resolution", "unit", "square", "precision")]
+    chosen = [result.setting[name] for name in CONDITIONS]
     return canonical_json([*chosen, [image.sha256 for image in result.images]])
 
 
 def conditions_in_words(result: ERF) -> list[str]:
     """Return the conditions of a result, each in a word or two."""
-    setting, sources = result.setting, [run["images"]["source"] for run in result.runs]
+    setting = result.setting
+    chosen = [
+        f" of {images['source']}, {images['order']}, seed {images['seed']}"
+        for images in [run["images"] for run in result.runs]
+    ]
     return [
         dimensions(setting["resolution"]),
         f"unit {setting['unit']}",
         f"square at the {setting['square']}",
         setting["precision"],
-        f"{len(result.images)} images" + "".join(f" of {source}" for source in sources[:1]),
+        f"{len(result.images)} images" + "".join(dict.fromkeys(chosen)),
     ]
 
 

@@ -61,8 +61,9 @@ def notes(table: pd.DataFrame, agreement: pd.DataFrame, flips: pd.DataFrame) -> 
     """Return what a reader has to know, and what was found, a sentence or two each."""
     some = table["effective_side_low"].notna().any()
     intervals = "linear measures with 95 % intervals" if some else "too few for intervals"
+    left_out = " but those whose map is not finite" if table["nan_maps"].gt(0).any() else ""
     found = [
-        f"Every protocol on the same images, {intervals}.",
+        f"Every protocol on the same images{left_out}, {intervals}.",
         *_same_maps(list(dict.fromkeys(table["protocol"]))),
         "Kendall's tau: of all pairs of networks, the share ordered alike less the share ordered "
         "otherwise, corrected for ties; with few networks it says little.",

@@ -14,6 +14,7 @@ from erf_tools.erf.cautions import cautions
 from erf_tools.erf.maps import ERF
 from erf_tools.erf.measures import MEASURES
 from erf_tools.erf.measures.families.squares import THRESHOLDS
+from erf_tools.erf.networks import CONDITIONS
 from erf_tools.erf.others import OthersMap
 from erf_tools.erf.published import PUBLISHED, STANDING
 from erf_tools.labels import OTHERS
@@ -32,9 +33,6 @@ _WORDS = (
     *("square", "weights_source", "weights_sha256", "map_sha256", "without_intervals"),
     *("warnings", "warnings_in_words"),
 )
-
-#: What has to be the same of results that are compared; see :func:`comparable`.
-_ALIKE = ("protocol", "resolution", "unit", "square", "precision")
 
 #: Of :func:`erf_table`, in this order.
 COLUMNS = (
@@ -180,7 +178,7 @@ def comparable(one: ERF, other: ERF) -> bool:
     image whose map is not finite, the other has to have left it out, too. Protocol, resolution,
     unit, precision and the centre of squares (``center`` or ``unit``) have to be the same.
     """
-    same = all(one.setting[key] == other.setting[key] for key in _ALIKE)
+    same = all(one.setting[key] == other.setting[key] for key in ("protocol", *CONDITIONS))
     return same and one.averaged == other.averaged
 
 

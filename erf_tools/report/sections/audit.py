@@ -2,31 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from erf_tools.erf import audit, shown_audit
+from erf_tools.erf.maps import ERF
+from erf_tools.erf.networks import conditions_in_words
 from erf_tools.erf.tables import erf_table
+from erf_tools.labels import distinct
 from erf_tools.report.context import Context
 
 
 def content(context: Context) -> list[dict[str, Any]]:
-    """Return sides by network and protocol, Kendall's tau, and what follows; else nothing.
+    """Return an audit for each kind of conditions under which networks' own layers were measured.
 
-    It is of the results of networks' own layers at the first result's resolution.
+    Each has sides by network and protocol, Kendall's tau, and what follows.
     """
-    results = [each.result for each in context.erfs]
-    own = [
-        result
-        for result in results
-        if result.setting["tap"]["default"]
-        and result.setting["resolution"] == results[0].setting["resolution"]
+    own = [each.result for each in context.erfs if each.result.setting["tap"]["default"]]
+    groups = audit.audits(own)
+    conditions = distinct([", ".join(conditions_in_words(group[0])) for group in groups])
+    return [
+        {"conditions": said, **_audit(group)}
+        for said, group in zip(conditions, groups, strict=True)
     ]
-    networks = {name: found for name, found in audit.audited(own).items() if len(found) > 1}
-    kept = [result for found in networks.values() for result in found.values()]
-    if not kept:
-        return []
-    agreement, flips = audit.agreement_table(kept), audit.flip_table(kept)
-    names, measure = audit.protocols_of(kept), audit.ORDERED_BY[0]
+
+
+def _audit(results: Sequence[ERF]) -> dict[str, Any]:
+    agreement, flips = audit.agreement_table(results), audit.flip_table(results)
+    names, measure = audit.protocols_of(results), audit.ORDERED_BY[0]
     rows = [
         {
             "label": label,
@@ -35,8 +38,8 @@ def content(context: Context) -> list[dict[str, Any]]:
                 for name in names
             ],
         }
-        for label, found in networks.items()
+        for label, found in audit.audited(results).items()
     ]
     tau = audit.tau_matrix(agreement, names, measure).tolist()
-    notes = shown_audit.notes(erf_table(kept), agreement, flips)
-    return [{"protocols": names, "rows": rows, "tau": tau, "notes": notes}]
+    notes = shown_audit.notes(erf_table(results), agreement, flips)
+    return {"protocols": names, "rows": rows, "tau": tau, "notes": notes}
