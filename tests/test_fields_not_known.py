@@ -16,6 +16,7 @@ from erf_tools.erf.shown_tables import notes
 from erf_tools.erf.tables import erf_table
 from erf_tools.errors import ErfToolsError
 from erf_tools.fields.dependency import receptive_fields
+from erf_tools.fields.locality import mixes
 from erf_tools.fields.receptive_field import ReceptiveField
 
 Step = Callable[[nn.Module, Tensor], Tensor]
@@ -70,15 +71,44 @@ def through_numpy(_parts: nn.Module, features: Tensor) -> Tensor:
     return features * float(features.detach().numpy().max())
 
 
+def without_nan(_parts: nn.Module, features: Tensor) -> Tensor:
+    return features + F.avg_pool2d(features, 15, 1, 7).nan_to_num_()
+
+
+def larger(_parts: nn.Module, features: Tensor) -> Tensor:
+    return features + torch.fmax(F.avg_pool2d(features, 15, 1, 7), torch.zeros(()))
+
+
+def signs(_parts: nn.Module, features: Tensor) -> Tensor:
+    return features + F.avg_pool2d(features, 15, 1, 7).sign()
+
+
+def added(_parts: nn.Module, features: Tensor) -> Tensor:
+    return features * features.nansum((2, 3), keepdim=True)
+
+
+def share_of_all(_parts: nn.Module, features: Tensor) -> Tensor:
+    positive = features.relu()
+    return (positive / positive.sum((2, 3), keepdim=True)).nan_to_num(0)
+
+
+def gate_without_nan(parts: nn.Module, features: Tensor) -> Tensor:
+    return features * parts[0](features).nan_to_num(0)
+
+
 UNSAFE: dict[str, Callable[[], nn.Module]] = {
     "deformable": lambda: Between(
         lambda parts, features: parts[1](features, parts[0](features)),
         nn.Conv2d(8, 18, 3, padding=1),
         torchvision.ops.DeformConv2d(8, 8, 3, padding=1),
     ),
+    "gate without NaN": lambda: Between(gate_without_nan, nn.AdaptiveAvgPool2d(1)),
     **{
         step.__name__: lambda step=step: Between(step)
-        for step in (refuses, quantised, decomposed, sampled, selected, through_numpy)
+        for step in (
+            *(refuses, quantised, decomposed, sampled, selected, through_numpy),
+            *(without_nan, larger, signs, added, share_of_all),
+        )
     },
 }
 
@@ -131,6 +161,16 @@ def test_padding_by_any_stride_is_that_of_the_size(
     assert field_of(network, side).center((unit, unit)) == (center, center)
 
 
+def clipped(_parts: nn.Module, features: Tensor) -> Tensor:
+    shown = torch.zeros(()).masked_fill(torch.ones((), dtype=torch.bool), 2.0)
+    kept = torch.where(torch.ones_like(features, dtype=torch.bool), features, shown)
+    return kept.clamp_(-1, 1).abs().pow(2).amax(dim=1, keepdim=True) + F.hardswish(features)
+
+
+def test_elementwise_operations_that_keep_nan_hide_nothing() -> None:
+    assert field_of(Between(clipped)).size == (13, 13)
+
+
 def shrunk_if_large(_parts: nn.Module, features: Tensor) -> Tensor:
     return F.avg_pool2d(features, 2) if features.shape[-1] > 70 else features
 
@@ -159,3 +199,58 @@ def test_what_mixes_positions_does_not_move_the_centre(part: nn.Module) -> None:
     field = field_of(Between(lambda parts, features: parts[0](features), part).eval())
     assert (field.unbounded, field.basis) == (True, "local dependency")
     assert field.center((7, 7)) == plain.center((7, 7)) == (28, 28)
+
+
+class Looking(nn.Module):
+    """Each unit sees itself and eight to its left: its centre lies four units to the left."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.row = nn.Conv2d(8, 8, (1, 9))
+
+    def forward(self, features: Tensor) -> Tensor:
+        return self.row(F.pad(features, (8, 0, 0, 0)))
+
+
+@pytest.mark.parametrize("name", ["Shifted", "Recast", "Decay", "Recall", "SpecAugment"])
+def test_a_word_within_a_name_does_not_move_the_centre(name: str) -> None:
+    part = type(name, (Looking,), {})()
+    network = Between(
+        lambda parts, features: parts[1](parts[0](features)), nn.GroupNorm(2, 8), part
+    )
+    field = field_of(network.eval())
+    assert (field.unbounded, field.basis) == (True, "local dependency")
+    assert field.center((7, 7)) == (28, 28 - 4 * 2)
+
+
+@pytest.mark.parametrize(
+    ("name", "mixing"),
+    [
+        *[(name, True) for name in ("EcaModule", "CecaModule", "ECALayer", "eca_layer", "ECA")],
+        *[(name, True) for name in ("WindowAttention", "CoordAttn", "GlobalResponseNorm")],
+        *[(name, False) for name in ("Precast", "Decay", "RECALL", "Recast", "Data2VecAudio")],
+    ],
+)
+def test_what_mixes_is_told_by_words(name: str, mixing: bool) -> None:
+    assert mixes(type(name, (nn.Identity,), {})()) == mixing
+
+
+class OfSize(nn.Module):
+    """Whose second layer depends on the size of its input, and whose field does not."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.first = nn.Conv2d(3, 8, 3, 2, 1)
+        self.small, self.large = nn.Conv2d(8, 8, 3, 2, 1), nn.Conv2d(8, 8, 3, 2, 1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        features = self.first(images)
+        return self.large(features) if features.shape[-1] >= 48 else self.small(features)
+
+
+@pytest.mark.parametrize("exact", [True, False])
+def test_modules_that_run_at_some_sizes_only_leave_the_field_known(exact: bool) -> None:
+    result = effective_receptive_field(OfSize(), num_images=8, resolution=64, exact=exact)
+    assert result.receptive_field.size == (7, 7)
+    assert result.center == (32, 32)

@@ -148,16 +148,21 @@ class Contributions:
                 flow = observe(self.folded, read_from, size)
         cuts = [candidates(self.folded, flow, index) if flow else [] for index in range(len(taps))]
         names = list(dict.fromkeys(chain.from_iterable(cuts)))
-        read_more = reading_inputs(names, read_from)
+
+        def found(names: Sequence[str]) -> Sequence[ReceptiveField]:
+            read = reading_inputs(names, read_from)
+            if remembered:
+                return remembered_fields(self.folded, read, size, fixed_size, taps, names)
+            return receptive_fields(self.folded, read, size, fixed_size)
+
         fields: Sequence[ReceptiveField] = ()
         try:
-            fields = (
-                remembered_fields(self.folded, read_more, size, fixed_size, taps, names)
-                if remembered
-                else receptive_fields(self.folded, read_more, size, fixed_size)
-            )
+            fields = found(names)
         except ErfToolsError:
             flow = None
+            if names:  # modules that run on a small image may not on one of another size
+                with suppress(ErfToolsError):
+                    fields = found(())
         self.units: dict[int, Units] = {}
         self.inputs: dict[int, dict[str, ReceptiveField]] = {}
         self.layers = [Layer(*pair) for pair in zip_longest(taps, fields[: len(taps)])]

@@ -12,12 +12,17 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from torch import Tensor, nn
+from torch.utils._python_dispatch import _disable_current_modes
 
 #: Norms over positions.
 _NORMS = (nn.GroupNorm, nn.modules.instancenorm._InstanceNorm)
 
-#: Classes whose output, of the same form as their input, depends on all positions of it.
-_MIXING = re.compile(r"attention|attn|eca|responsenorm|globalcontext|nonlocal", re.IGNORECASE)
+#: Names of classes whose output, of the same form as their input, depends on all positions of it.
+#: ECA is a word of its own: it is in Recast and Decay, too.
+_MIXING = re.compile(
+    r"(?i:attention|attn|responsenorm|globalcontext|nonlocal)"
+    r"|(?:E|Ce)ca(?![a-z])|(?<![A-Z])ECA(?![A-Z]{2}|[a-z])|(?<![A-Za-z])eca(?![a-z])"
+)
 
 
 @contextmanager
@@ -26,7 +31,8 @@ def gates_closed(module: nn.Module) -> Iterator[None]:
 
     def hook(_part: nn.Module, _inputs: Any, output: Any) -> Tensor | None:
         if isinstance(output, Tensor) and output.ndim == 4 and output.shape[2:] == (1, 1):
-            return output.nan_to_num(0.0)
+            with _disable_current_modes():  # who watches the network need not watch this
+                return output.nan_to_num(0.0)
         return None
 
     with _hooked(module, hook):

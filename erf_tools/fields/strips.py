@@ -105,7 +105,8 @@ class Strips:
     ) -> StripPass:
         """Run it on a strip along ``axis`` (0 is y), with or without gates closed.
 
-        The first pass with NaN on strips is watched.
+        The first pass with NaN on strips is watched, and each with gates open: what is behind a
+        gate sees no NaN before.
 
         Raises:
             NaNWithoutCauseError: a map of a strip without NaN has some.
@@ -118,7 +119,7 @@ class Strips:
             images = images.transpose(2, 3)
         spoiling = before + after > 0
         with gates_closed(self._module) if closed else nullcontext():
-            maps = self._maps(images, watch=spoiling and not self._watched)
+            maps = self._maps(images, watch=spoiling and not (self._watched and closed))
         self._watched |= spoiling
         units, counts, finite = [], [], []
         for features in maps:
