@@ -254,6 +254,53 @@ def test_a_refused_way_says_why() -> None:
     assert "images see each other" in refused["batch statistics"]
 
 
+class _ByExtreme(nn.Module):
+    """Divides by an extreme of all that it is given."""
+
+    def __init__(self, extreme: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.extreme = extreme
+        self.layers = nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1), nn.ReLU(), nn.Conv2d(8, 4, 3, 2, 1))
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.layers(images / self.extreme(images.detach()))
+
+
+@pytest.mark.parametrize("options", [{}, {"batch_size": 5}])
+@pytest.mark.parametrize(
+    "extreme",
+    [
+        lambda images: images.max(),
+        lambda images: images.amax((0, 1), keepdim=True),
+        lambda images: images.max(dim=0, keepdim=True)[0].mean(),
+        lambda images: torch.aminmax(images)[1],
+        lambda images: -images.min(),
+    ],
+)
+def test_an_extreme_over_images_that_those_of_the_proof_have(
+    extreme: Callable[[Tensor], Tensor], options: dict[str, int]
+) -> None:
+    """The first and the last of each batch have both extremes, and agree whatever is between."""
+    torch.manual_seed(0)
+    network = _ByExtreme(extreme).eval()
+    images = photographs(10, 32)
+    for place in (0, 4, 5, 9):
+        ends = np.linspace(0, 255, 32 * 32 * 3).reshape(32, 32, 3)
+        images[place] = Image.fromarray(ends.astype(np.uint8))
+    found = measured(network, images, **options)
+    assert relative(found.map, literal_loop(copy.deepcopy(network).double(), images)) < 1e-4
+    assert found.runs[0]["batch"] == 1
+
+
+def test_extremes_of_each_image_are_taken_together() -> None:
+    torch.manual_seed(0)
+    network = _ByExtreme(lambda images: images.amax((1, 2, 3), keepdim=True).maximum(images)).eval()
+    images = photographs(10, 32)[1:]
+    found = measured(network, images, batch_size=3)
+    assert found.runs[0]["batch"] == 3
+    assert relative(found.map, literal_loop(copy.deepcopy(network).double(), images)) < 1e-4
+
+
 def test_a_way_pays_when_it_saves_more_than_its_proof_takes() -> None:
     cone, folded, together = Way(cones=frozenset({0})), Way(folded=True), Way(together=True)
     assert not pays(cone, 3, 0.01, on_cuda=False)

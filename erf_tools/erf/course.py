@@ -75,12 +75,16 @@ class Course:
             names = ", ".join(sorted(behaviour.decisions))
             self.way, self.refused = PLAIN, f"values decide what is computed ({names})"
             return
+        if behaviour.mixing:
+            names = ", ".join(sorted(behaviour.mixing))
+            self.way, asked = (replace(own, together=False) for own in (self.way, asked))
+            self.refused = f"an extreme is taken over all images ({names})"
         if behaviour.stretching and self.way.cones:
             names = ", ".join(sorted(behaviour.stretching))
             self.way = replace(self.way, cones=frozenset())
             self.refused = f"maps are stretched to a size ({names})"
-            if not self._pays(first, images):
-                self.way = asked
+        if self.refused and not self._pays(first, images):
+            self.way = asked
 
     def _pays(self, first: Tensor, images: int) -> bool:
         share = self._contributions.share(self.way)
