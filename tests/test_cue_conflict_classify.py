@@ -33,9 +33,11 @@ from erf_tools.errors import ErfToolsError, UsageError
 from erf_tools.images import select
 from erf_tools.models.accuracy import ImageNetClass, classify
 from erf_tools.models.class_names import unlike_imagenet
+from erf_tools.models.heads import head_of
 from erf_tools.models.loading import load_model
 from erf_tools.models.logits import classifier
 from erf_tools.models.model import as_model
+from erf_tools.models.together import Together
 from erf_tools.preprocessing import Preprocessing, evaluation_view
 from erf_tools.reliance.judged import conflict_images, with_labels
 from erf_tools.reliance.measuring import feature_reliance
@@ -103,7 +105,8 @@ def test_presets_give_the_input_they_say(
     preset: str, size: int, side: int, mean: object, std: object, stimuli: StimulusSet
 ) -> None:
     recorder = Recorder()
-    decide(as_model(recorder, preprocessing=replace(HALF, size=size)), stimuli, Deciding(preset))
+    model = as_model(recorder, preprocessing=replace(HALF, size=size))
+    decide(model, stimuli, Deciding(preset), computing=Computing(exact=True))  # each once
     seen = torch.cat(recorder.seen).permute(0, 2, 3, 1).numpy()
     assert seen.shape == (7, side, side, 3)
     pixels = np.array([(30 * number, 10, 200) for number in range(7)]) / 255
@@ -361,7 +364,7 @@ class Norms(TorchDispatchMode):
 
 def test_norms_are_folded_for_decisions_and_exact_ones_are_not() -> None:
     model = load_model("resnet18", "random")
-    pixels = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3), dtype=np.uint8)
+    pixels = np.random.default_rng(0).integers(0, 256, (1, 64, 64, 3), dtype=np.uint8)
     own, logits, counts = model.preprocessing, [], []
     for fast in (True, False):
         cpu = torch.device("cpu")
@@ -470,3 +473,183 @@ def test_a_head_in_another_order_needs_a_label_map(stimuli: StimulusSet) -> None
     made = decide(network, stimuli, label_map=own).frame
     assert made.equals(decide(naming(names), stimuli).frame)
     assert made.equals(decide(Brightness(), stimuli).frame)
+
+
+class BatchNormed(nn.Module):
+    """Norms by the statistics of whatever images are shown together."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        generator = torch.Generator().manual_seed(0)
+        self.norm = nn.BatchNorm2d(3, track_running_stats=False)
+        self.weight = nn.Parameter(300 * torch.randn(1000, 3, generator=generator))
+
+    def forward(self, images: Tensor) -> Tensor:
+        return (self.norm(images).sigmoid().mean(dim=(2, 3)) - 0.5) @ self.weight.T
+
+
+class AttendingToOthers(nn.Module):
+    """Attends over the images of a batch in place of the places of each, as is easily written."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            self.layer = nn.TransformerEncoderLayer(3, 1, 8, batch_first=False).eval()
+            self.head = nn.Linear(3, 1000)
+
+    def forward(self, images: Tensor) -> Tensor:
+        pooled = nn.functional.adaptive_avg_pool2d(images, 4).flatten(2).transpose(1, 2)
+        found: Tensor = self.head(self.layer(pooled).mean(dim=1))
+        return 30 * found
+
+
+@pytest.fixture(scope="module")
+def patterned(tmp_path_factory: pytest.TempPathFactory) -> StimulusSet:
+    """Nine stimuli of random blocks; the first two are the same image."""
+    folder, generator = tmp_path_factory.mktemp("patterned"), np.random.default_rng(0)
+    found = []
+    for number, shape in enumerate(CATEGORIES[:9]):
+        path = folder / f"{shape}1-truck{number}.png"
+        if number != 1:
+            blocks = generator.integers(0, 256, (7, 7, 3), dtype=np.uint8)
+        image = Image.fromarray(blocks.repeat(32, 0).repeat(32, 1))
+        image.save(path)
+        digest = hashlib.sha256(image.tobytes()).hexdigest()
+        found.append(Stimulus(path.stem, shape, "truck", path, digest))
+    return StimulusSet(tuple(found), True, str(folder), "")
+
+
+@pytest.mark.parametrize("network", [BatchNormed(), AttendingToOthers()], ids=["norm", "attention"])
+def test_images_that_see_each_other_are_shown_one_by_one(
+    network: nn.Module, patterned: StimulusSet
+) -> None:
+    own = as_model(network).preprocessing
+    pixels = torch.stack([torch.tensor(each.pixels()) for each in patterned.stimuli])
+    mean, std = torch.tensor(own.mean)[:, None, None], torch.tensor(own.std)[:, None, None]
+    inputs = (pixels.permute(0, 3, 1, 2) / 255 - mean) / std
+    with torch.no_grad():
+        alone, together = (
+            torch.cat([network(part) for part in inputs.split(size)]) for size in (1, 4)
+        )
+    expected, wrong = (
+        category_scores(each, "mean", IMAGENET_CLASSES).argmax(dim=1) for each in (alone, together)
+    )
+    assert (expected != wrong).any()
+    # The first batch of two says nothing: it is the same image twice.
+    for batch_size in ("auto", 1, 2, 5):
+        made = decide(network, patterned, computing=Computing(batch_size=batch_size))
+        found = made.frame["response"].loc[[each.name for each in patterned.stimuli]]
+        assert found.tolist() == [CATEGORIES[index] for index in expected]
+        assert made.provenance["batch"] == 1
+        said = "" if batch_size == 1 else "images see each other"
+        assert made.provenance["refused"] == said
+
+
+def test_images_that_do_not_see_each_other_are_shown_together(stimuli: StimulusSet) -> None:
+    class Counting(Brightness):
+        def __init__(self) -> None:
+            super().__init__()
+            self.seen = Seen()
+
+        def forward(self, images: Tensor) -> Tensor:
+            self.seen.append(images)
+            return super().forward(images)
+
+    network = Counting()
+    made = decide(network, stimuli, computing=Computing(batch_size=3))
+    assert (made.provenance["batch"], made.provenance["refused"]) == (3, "")
+    # Once a network: three images alone, and one beside another.
+    assert [len(images) for images in network.seen] == [3, 1, 1, 1, 2, 3, 1]
+
+
+@pytest.mark.parametrize("extreme", [np.max, np.min, np.mean])
+def test_images_of_a_batch_that_are_alike_hide_nothing(
+    extreme: Callable[[np.ndarray], float],
+) -> None:
+    """Where all of them have the extreme that scales them, or are one image, another tells."""
+    pixels = np.random.default_rng(0).integers(0, 256, (1, 4, 4, 3), dtype=np.uint8)
+    pixels[:, 0, 0, :2] = 0, 255
+    together = Together(
+        nn.Identity(), lambda images: [torch.tensor(images - extreme(images)).flatten(1)]
+    )
+    for place in range(2):
+        batch = pixels.repeat(4, axis=0) if place == 0 else pixels.repeat(2, axis=0) // 2
+        (found,) = together(batch)
+        expected = np.stack([image - extreme(image) for image in batch]).reshape(len(batch), -1)
+        np.testing.assert_allclose(found, expected)
+    assert together.refused == "images see each other"
+
+
+@pytest.mark.parametrize(
+    ("wrap", "rows"),
+    [
+        (lambda logits: torch.cat([logits, logits]), 8),
+        (lambda logits: logits[:-1], 3),
+        (lambda logits: logits.mean(dim=0, keepdim=True), 1),
+    ],
+)
+def test_rows_that_are_not_those_of_the_images_are_refused(
+    wrap: Callable[[Tensor], Tensor], rows: int, stimuli: StimulusSet
+) -> None:
+    with pytest.raises(UsageError, match=f"gives {rows} rows of logits where it is shown 4 images"):
+        decide(Wrapped(wrap), stimuli)
+
+
+def test_probabilities_that_rounding_takes_beyond_one_are_still_some(stimuli: StimulusSet) -> None:
+    def ensemble(logits: Tensor) -> Tensor:
+        shares = (60 * logits).softmax(dim=1)
+        return sum((0.1 * shares for _ in range(10)), torch.zeros(()))
+
+    one = decide(Wrapped(lambda logits: (60 * logits).softmax(dim=1)), stimuli)
+    ten = decide(Wrapped(ensemble), stimuli)
+    assert ensemble(1000 * torch.eye(1, 1000)).max() > 1
+    assert ten.provenance["head"] == one.provenance["head"] == "probabilities"
+    assert ten.scores is not None
+    assert one.scores is not None
+    np.testing.assert_allclose(ten.scores.categories, one.scores.categories, rtol=1e-5, atol=1e-12)
+    for beyond, head in ((1 + 1e-6, "probabilities"), (1.001, "logits"), (-0.001, "logits")):
+        assert head_of(torch.tensor([[0.25, beyond]])) == head
+
+
+@pytest.mark.parametrize("value", [5.0, -3.0, 0.1])
+@pytest.mark.parametrize("aggregation", ["mean", "max"])
+def test_equal_logits_are_a_tie_however_many_classes_a_category_has(
+    value: float, aggregation: str, stimuli: StimulusSet
+) -> None:
+    network = as_model(Wrapped(lambda logits: torch.full_like(logits, value)), "flat")
+    made = decide(network, stimuli, Deciding(aggregation=aggregation))  # type: ignore[arg-type]
+    assert set(made.frame["response"]) == {"airplane"}
+    assert made.provenance["undecided"] == 7
+    said = "flat: all categories are alike on 7 stimuli, which count as decided for the first."
+    assert said in notes(shape_bias_table([DecisionMaker.from_decisions(made)]))
+
+
+@pytest.mark.parametrize("scale", [1, 200, 5000])
+@pytest.mark.parametrize("aggregation", ["mean", "sum", "max"])
+def test_categories_that_are_next_to_impossible_are_told_apart(
+    scale: float, aggregation: str
+) -> None:
+    """Against logarithms in NumPy; the probabilities themselves are 0 in float32, or float64."""
+    logits = scale * torch.randn(20, 1000, generator=torch.Generator().manual_seed(0))
+    scores = category_scores(logits, aggregation, IMAGENET_CLASSES)
+    expected = []
+    for row in logits.double().numpy():
+        of = [row[IMAGENET_CLASSES[category]] for category in CATEGORIES]
+        counts = [len(own) if aggregation == "mean" else 1 for own in of]
+        sums = [own.max() if aggregation == "max" else np.logaddexp.reduce(own) for own in of]
+        expected.append(np.array(sums) - np.log(counts))
+    assert scores.argmax(dim=1).tolist() == [int(row.argmax()) for row in expected]
+    shares = np.exp([row - np.logaddexp.reduce(row) for row in expected])
+    found = (scores / scores.sum(dim=1, keepdim=True)).numpy()
+    np.testing.assert_allclose(found, shares, rtol=1e-4, atol=1e-7)
+
+
+def test_where_nothing_is_said_of_any_category_it_is_counted(stimuli: StimulusSet) -> None:
+    used = [index for classes in IMAGENET_CLASSES.values() for index in classes]
+
+    def masked(logits: Tensor) -> Tensor:
+        return logits.index_fill(1, torch.tensor(used), -torch.inf)
+
+    assert decide(Wrapped(masked), stimuli).provenance["undecided"] == 7
+    assert decide(Brightness(), stimuli).provenance["undecided"] == 0

@@ -265,3 +265,40 @@ def test_the_command(folder: Path, tmp_path: Path, run_command: Command) -> None
     code, _, err = run_command("shape-bias", "--head-free", "--decisions", folder)
     assert code == 2
     assert "--head-free measures layers of networks" in err
+
+
+class Normed(nn.Module):
+    """Maps that are normed by the statistics of whatever images are shown together."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fine = nn.Conv2d(3, 8, 16, 16)
+        self.norm = nn.BatchNorm2d(8, track_running_stats=False)
+        self.coarse = nn.Conv2d(8, 8, 2, 2)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.coarse(self.norm(self.fine(images)).relu())
+
+
+def test_images_that_see_each_other_are_shown_one_by_one(tmp_path: Path) -> None:
+    generator = np.random.default_rng(0)
+    for name in NAMES[::6]:
+        path = tmp_path / name.split("-")[0].rstrip("0123456789") / f"{name}.png"
+        path.parent.mkdir(exist_ok=True)
+        blocks = generator.integers(0, 256, (7, 7, 3), dtype=np.uint8)
+        Image.fromarray(blocks.repeat(32, 0).repeat(32, 1)).save(path)
+    stimuli = open_stimuli(tmp_path, allow_partial=True)
+    chosen, network = HeadFree(head_free=True, layers=("coarse",)), Normed()
+    found = {
+        size: head_free(network, stimuli, chosen, computing=Computing(batch_size=size))
+        for size in (1, 4, 7)
+    }
+    alone = found[1].layers[0].measures
+    for size in (4, 7):
+        for name, measure in found[size].layers[0].measures.items():
+            assert measure.value == pytest.approx(alone[name].value, abs=1e-9), name
+        record = found[size].provenance
+        assert (record["batch"], record["refused"]) == (1, "images see each other")
+    network.norm = nn.Identity()  # type: ignore[assignment]
+    record = head_free(network, stimuli, chosen, computing=Computing(batch_size=4)).provenance
+    assert (record["batch"], record["refused"]) == (4, "")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,12 @@ from conftest import Command
 from PIL import Image
 
 import erf_tools
+from erf_tools.cue_conflict.categories import CATEGORIES, CUES, IMAGENET_CLASSES, Categories
+from erf_tools.cue_conflict.classify import category_scores
+from erf_tools.cue_conflict.stimuli import open_stimuli, published_names
 from erf_tools.errors import UsageError
+from erf_tools.models.model import as_model
+from erf_tools.reliance.judged import JudgedImages, conflict_images
 from erf_tools.reliance.measuring import feature_reliance
 from erf_tools.reliance.result import SuppressedAnswers
 from erf_tools.reliance.suppressions import SIDE
@@ -286,3 +292,120 @@ def test_a_function_gives_the_answers_of_a_network(tmp_path: Path) -> None:
 def test_misuse_of_the_function(labels: Any, choices: dict[str, Any], why: str) -> None:
     with pytest.raises(erf_tools.UsageError, match=why):
         erf_tools.feature_reliance(Channel(), pictures(), labels, **{"cues": "gray", **choices})
+
+
+# --- what decides, and in what company ---
+
+
+@pytest.fixture
+def conflict(tmp_path: Path) -> JudgedImages:
+    """Twelve stimuli of random blocks under published names."""
+    generator = np.random.default_rng(0)
+    for name in sorted(published_names())[::100]:
+        path = tmp_path / "stimuli" / name.split("-")[0].rstrip("0123456789") / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        blocks = generator.integers(0, 256, (3, 3, 3), dtype=np.uint8)
+        Image.fromarray(blocks.repeat(75, 0).repeat(75, 1)[:224, :224]).save(path)
+    return conflict_images(open_stimuli(tmp_path / "stimuli", allow_partial=True))
+
+
+class Means(torch.nn.Module):
+    """Logits of the means of colours, of images together or of each, and what is made of them."""
+
+    def __init__(self, norm: bool = False, wrap: Any = lambda logits: logits) -> None:
+        super().__init__()
+        generator = torch.Generator().manual_seed(0)
+        self.weight = torch.nn.Parameter(torch.randn(1000, 3, generator=generator))
+        self.norm, self.wrap = norm, wrap
+
+    def forward(self, images: torch.Tensor) -> Any:
+        means = images.mean(dim=(2, 3))
+        if self.norm:
+            means = means - 0.9 * means.mean(dim=0)
+        return self.wrap(means @ self.weight.T)
+
+
+def test_answers_do_not_depend_on_the_versions_beside(conflict: JudgedImages) -> None:
+    one, four, whole = (
+        erf_tools.feature_reliance(Means(norm=True), conflict, cues="gray", batch_size=size)
+        for size in (1, 4, 6)
+    )
+    assert np.array_equal(four.answers, one.answers)
+    assert np.array_equal(whole.answers, one.answers)
+    assert (one.setting["refused"], four.setting["refused"]) == ("", "images see each other")
+    apart = erf_tools.feature_reliance(Means(wrap=lambda it: 0.1 * it), conflict, cues="gray")
+    assert np.array_equal(apart.answers, one.answers)
+    assert apart.setting["refused"] == ""
+
+
+def test_what_a_head_gives_is_decided_over_all_images(conflict: JudgedImages) -> None:
+    """The first images' values lie in [0, 1] by chance; one that comes later tells."""
+    shown = [image.pixels() for image in conflict.images]
+    mean, std = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
+    inputs = torch.tensor(np.array([(each / 255 - mean) / std for each in shown])).float()
+    inputs = inputs.permute(0, 3, 1, 2)
+    largest = Means()(inputs).detach().max(dim=1).values
+    order = largest.argsort().tolist()
+    ordered = replace(conflict, images=tuple(conflict.images[place] for place in order))
+    middle = float(largest.sort().values[-2:].mean())
+    # As probabilities, two elephants of .03 are more than a bird of 1 among 49; as logits, less.
+    pattern = torch.zeros(1000)
+    pattern[IMAGENET_CLASSES["bird"][0]] = 1
+    pattern[IMAGENET_CLASSES["elephant"]] = 0.03
+
+    def wrap(logits: torch.Tensor) -> torch.Tensor:
+        return pattern * (1 + (logits.amax(dim=1, keepdim=True) > middle))
+
+    network = Means(wrap=wrap)
+    outputs = network(inputs[order]).detach()
+    assert outputs[:-1].max() <= 1 < outputs[-1].max()
+    expected = category_scores(outputs, "mean", IMAGENET_CLASSES).argmax(dim=1)
+    alone = [category_scores(each[None], "mean", IMAGENET_CLASSES).argmax() for each in outputs]
+    found = erf_tools.feature_reliance(network, ordered, cues="gray")
+    assert found.answers[:, 0].tolist() == expected.tolist()
+    assert expected.tolist() != [int(each) for each in alone]
+    assert found.setting["head"] == "logits"
+    softmaxed = Means(wrap=lambda logits: logits.softmax(dim=1))
+    of_shares = erf_tools.feature_reliance(softmaxed, conflict, cues="gray")
+    of_logits = erf_tools.feature_reliance(Means(), conflict, cues="gray")
+    assert np.array_equal(of_shares.answers, of_logits.answers)
+    assert of_shares.setting["head"] == "probabilities"
+
+
+def test_classes_of_ones_own_are_those_that_are_counted(tmp_path: Path) -> None:
+    names = ("sea", "hill")
+    generator = np.random.default_rng(0)
+    for shape, texture in (names, names[::-1]):
+        (tmp_path / "own" / shape).mkdir(parents=True)
+        blocks = generator.integers(0, 256, (7, 7, 3), dtype=np.uint8)
+        image = Image.fromarray(blocks.repeat(32, 0).repeat(32, 1))
+        image.save(tmp_path / "own" / shape / f"{shape}1-{texture}1.png")
+    for cues in (CUES, ("low", "high")):
+        categories = Categories(names, {"sea": [1], "hill": [7]}, cues=cues)
+        stimuli = open_stimuli(tmp_path / "own", categories=categories)
+        if cues != CUES:
+            with pytest.raises(UsageError, match="has the cues low and high, and reliance counts"):
+                conflict_images(stimuli)
+            continue
+        judged = conflict_images(stimuli)
+        found = erf_tools.feature_reliance(Means(), judged, cues="gray")
+        made = erf_tools.shape_bias(Means(), stimuli).decisions[0].frame["response"]
+        expected = [names.index(made[name]) for name in found.names]
+        assert found.answers[:, 0].tolist() == expected
+        assert found.chances.tolist() == [0.5, 0.5]
+        assert set(np.unique(found.answers)) <= {0, 1}
+
+
+def test_networks_that_are_told_of_categories_need_no_label_map(conflict: JudgedImages) -> None:
+    told = as_model(Means(wrap=lambda logits: logits[:, :16].log_softmax(dim=1)))
+    told = replace(told, classes=CATEGORIES)
+    mapped = replace(conflict, label_map={name: [at] for at, name in enumerate(CATEGORIES)})
+    found = erf_tools.feature_reliance(told, conflict, cues="gray")
+    expected = erf_tools.feature_reliance(told.module, mapped, cues="gray")
+    assert np.array_equal(found.answers, expected.answers)
+
+
+def test_rows_that_are_not_those_of_the_versions_are_refused(conflict: JudgedImages) -> None:
+    network = Means(wrap=lambda logits: logits[:-1])
+    with pytest.raises(UsageError, match="gives 3 rows of logits where it is shown 4 images"):
+        erf_tools.feature_reliance(network, conflict, cues="gray")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
+from math import log
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +27,14 @@ from erf_tools.cue_conflict.stimulus_sets import Stimulus, StimulusSet
 from erf_tools.errors import ErfToolsError, UsageError
 from erf_tools.kernels.devices import choose_device, device_name
 from erf_tools.models.class_names import unlike_imagenet
-from erf_tools.models.heads import IMAGENET_HEAD, are_probabilities, probabilities
-from erf_tools.models.logits import classifier, undecided
+from erf_tools.models.heads import IMAGENET_HEAD, Head, head_of, log_probabilities
+from erf_tools.models.logits import classifier, images_at_once, undecided
 from erf_tools.models.model import Model, as_model
 from erf_tools.provenance import versions
 from erf_tools.text import first_few
+
+#: Logarithm of scores that float32 has no room for, or not for others that are smaller yet.
+_FAINT = log(torch.finfo(torch.float32).tiny / torch.finfo(torch.float32).eps)
 
 
 @spelled_out((*declared(Deciding), *COMPUTING))
@@ -83,10 +87,10 @@ def decide(
     Unless it is to be computed exactly, what can be is folded into the weights first; see
     :func:`erf_tools.kernels.folding.folded`.
 
-    Softmax over all classes in float32, then ``aggregation`` over each category's classes; the
-    largest wins, and of equal ones the first in the alphabet. A head that gives probabilities
-    already, as the provenance then says, is taken at its word. The decisions carry the scores that
-    they were made by.
+    Softmax over all classes, then ``aggregation`` over each category's classes; the largest wins,
+    and of equal ones the first in the alphabet. A head that gives probabilities already, as the
+    provenance then says, is taken at its word. The decisions carry the scores that they were made
+    by. Images that see each other are shown one by one, which the provenance says, too.
     """
     if not isinstance(model, Model):
         model = as_model(model)
@@ -104,6 +108,7 @@ def decide(
             check_classes(name, logits.shape[1], own)
             _check_finite(name, logits, stimuli.stimuli[sum(map(len, given)) :])
             given.append(logits)
+        refused = classify.together.refused
     outputs = torch.cat(given)
     scores = category_scores(outputs, deciding.aggregation, classes)
     answers = [list(classes)[index] for index in scores.argmax(dim=1).tolist()]
@@ -122,7 +127,10 @@ def decide(
     frame = decision_frame(names, shapes, textures, answers)
     provenance = {
         **setting,
-        "head": "probabilities" if are_probabilities(outputs) else "logits",
+        "head": head_of(outputs),
+        "undecided": int((scores == scores[:, :1]).all(dim=1).sum()),
+        "batch": 1 if refused else images_at_once(computing, target),
+        "refused": refused,
         "device": device_name(target),
         "tf32": False,
         "versions": versions(),
@@ -196,24 +204,36 @@ def settings(
 
 
 def category_scores(
-    logits: Tensor, aggregation: str, classes: Mapping[str, Sequence[int]]
+    outputs: Tensor,
+    aggregation: str,
+    classes: Mapping[str, Sequence[int]],
+    head: Head | None = None,
 ) -> Tensor:
     """Return ``[N, categories]`` scores, in the order of ``classes``, of a head's outputs.
 
+    They are computed in float64 as logarithms, so that equal outputs have equal scores however many
+    classes a category has, and rounded to float32. Where a row would be lost by that, as all
+    categories are next to impossible, it is its scores over their sum.
+
     Args:
-        logits: of the head, ``[N, classes]``, or probabilities.
+        outputs: of the head, ``[N, classes]``: logits, or probabilities.
         aggregation: how the probabilities of a category's classes become one number.
         classes: of each category.
+        head: what the outputs are, if that is known from more of them.
     """
-    shares = probabilities(logits)
+    shares = log_probabilities(outputs, head)
     columns = []
     for indices in classes.values():
         own = shares[:, list(indices)]
-        if aggregation == "max":
-            columns.append(own.amax(dim=1))
-        else:
-            columns.append(own.mean(dim=1) if aggregation == "mean" else own.sum(dim=1))
-    return torch.stack(columns, dim=1)
+        largest = own.amax(dim=1)
+        if aggregation != "max":
+            relative = own - largest.where(largest.isfinite(), 0)[:, None]
+            total = relative.exp().sum(dim=1)
+            largest = largest + (total / len(indices) if aggregation == "mean" else total).log()
+        columns.append(largest)
+    scores = torch.stack(columns, dim=1)
+    largest, whole = scores.amax(dim=1, keepdim=True), scores.logsumexp(dim=1, keepdim=True)
+    return (scores - whole.where(largest.isfinite() & (largest < _FAINT), 0)).exp().float()
 
 
 def class_ranks(

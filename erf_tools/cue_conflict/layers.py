@@ -29,7 +29,9 @@ from erf_tools.kernels.devices import (
 )
 from erf_tools.kernels.folding import folded
 from erf_tools.models.failures import explained
+from erf_tools.models.logits import images_at_once
 from erf_tools.models.model import Model, as_model
+from erf_tools.models.together import Together
 from erf_tools.provenance import versions
 
 
@@ -44,7 +46,7 @@ def head_free(
     """Measure how much of shape and of texture the layers of a network hold.
 
     Features are the maps' means over all places (``[N, channels]``), of the stimuli whose cues
-    conflict.
+    conflict. Images that see each other are shown one by one, which the provenance says.
 
     Args:
         model: from :func:`erf_tools.load_model`, or any ``nn.Module`` with maps.
@@ -83,10 +85,15 @@ def head_free(
             network, _ = folded(network, read, size, {tap.path for tap in taps})
         dtype = floating_type(network)
         mean, std = statistics(deciding.preset, model.preprocessing)
+
+        @torch.inference_mode()
+        def features(pixels: np.ndarray) -> list[Tensor]:
+            maps = read(network, normalise(pixels, mean, std, target, dtype))
+            return [each.mean(dim=(2, 3)).cpu() for each in maps]
+
+        together = Together(network, features)
         for pixels in shown(model, conflict, deciding.preset, computing, target, progress):
-            with torch.inference_mode():
-                maps = read(network, normalise(pixels, mean, std, target, dtype))
-            given.append([each.mean(dim=(2, 3)).double().cpu() for each in maps])
+            given.append([each.double() for each in together(pixels)])
     frame = pd.DataFrame(
         {
             "shape": [each.shape for each in conflict.stimuli],
@@ -97,14 +104,21 @@ def head_free(
     sharing = Sharing.among(frame)
     layers = []
     for tap, parts in zip(taps, zip(*given, strict=True), strict=True):
-        features = torch.cat(parts).numpy()
-        if not np.isfinite(features).all():
+        pooled = torch.cat(parts).numpy()
+        if not np.isfinite(pooled).all():
             raise ErfToolsError(
                 f"{model.name} has features that are not finite at {tap.name}; check its weights"
             )
-        found = representation(features, sharing, chosen.similarity)
-        layers.append(LayerCues(tap.name, features.shape[1], found))
-    provenance = {**setting, "device": device_name(target), "tf32": False, "versions": versions()}
+        found = representation(pooled, sharing, chosen.similarity)
+        layers.append(LayerCues(tap.name, pooled.shape[1], found))
+    provenance = {
+        **setting,
+        "batch": 1 if together.refused else images_at_once(computing, target),
+        "refused": together.refused,
+        "device": device_name(target),
+        "tf32": False,
+        "versions": versions(),
+    }
     return Layered(model.name, tuple(layers), provenance)
 
 

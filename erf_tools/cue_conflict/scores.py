@@ -22,7 +22,8 @@ class Scores:
 
     Attributes:
         categories: indexed by the stimulus, a float32 column per category: what the probabilities
-            of its classes come to, in [0, 1]. The largest is the decision.
+            of its classes come to, in [0, 1], or that over its sum where float32 has no room for
+            it. The largest is the decision.
         ranks: indexed alike; columns ``shape`` and ``texture``: the rank, from 1, of the best class
             of the stimulus' shape and texture category among all classes of the head.
     """

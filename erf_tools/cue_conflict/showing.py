@@ -15,7 +15,7 @@ from erf_tools.computing import Computing
 from erf_tools.cue_conflict.stimulus_sets import SIDE, Stimulus, StimulusSet
 from erf_tools.errors import UsageError
 from erf_tools.images import ahead
-from erf_tools.models.logits import fast_batch
+from erf_tools.models.logits import images_at_once
 from erf_tools.models.model import Model
 from erf_tools.preprocessing import (
     IMAGENET_MEAN,
@@ -128,7 +128,7 @@ def shown(
         _check_size(stimulus.name, image, preset)
         return np.asarray(PRESETS[preset].view(image, model.preprocessing))
 
-    batch_size = computing.images_at_once or fast_batch(device)
+    batch_size = images_at_once(computing, device)
     views = ahead(pixels, stimuli.stimuli)
     with progress_bar(progress, total=len(stimuli), desc=model.name) as bar:
         while part := list(islice(views, batch_size)):

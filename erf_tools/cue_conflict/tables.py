@@ -85,6 +85,7 @@ def _row(maker: DecisionMaker) -> dict[str, object]:
             for column, value in maker.estimate(name).columns(name).items()
         },
         "head": provenance.get("head", ""),
+        "undecided": provenance.get("undecided", 0),
         "prompts": provenance.get("prompts") or "",
         "kind": provenance.get("kind", ""),
         "stimuli": maker.stimuli,
@@ -132,6 +133,7 @@ def accuracy_table(decisions: Sequence[Decisions]) -> pd.DataFrame:
                 },
                 "preset": made.provenance["preset"],
                 "aggregation": made.provenance["aggregation"],
+                "undecided": made.provenance.get("undecided", 0),
                 "prompts": made.provenance.get("prompts") or "",
                 "stimuli": made.provenance["stimuli"]["label"],
                 "weights_sha256": model["weights"]["sha256"],
@@ -231,12 +233,22 @@ def notes(table: pd.DataFrame) -> list[str]:
     if (table["head"] == "probabilities").any():
         names = ", ".join(table.loc[table["head"] == "probabilities", "model"])
         found.append(f"{names}: gives probabilities, which are taken as they are.")
-    found += prompt_notes(table)
+    found += [*undecided_notes(table), *prompt_notes(table)]
     for publication in PUBLICATIONS:
         shown = [row.name for row in publication.rows.values() if row.name in set(table["model"])]
         if shown:
             found.append(f"{', '.join(shown)}: {publication.source}.")
     return found
+
+
+def undecided_notes(table: pd.DataFrame) -> list[str]:
+    """Return of which networks all categories have the same score on some stimuli."""
+    return [
+        f"{name}: all categories are alike on {count} stimuli, which count as decided for the "
+        "first."
+        for name, count in zip(table["model"], table["undecided"], strict=True)
+        if count
+    ]
 
 
 def prompt_notes(table: pd.DataFrame) -> list[str]:

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 from torch import Tensor
 
 #: Classes of ImageNet-1K; a head with another number of them has other classes.
 IMAGENET_HEAD = 1000
+
+#: What a head gives.
+Head = Literal["probabilities", "logits"]
+
+#: By how much rounding takes probabilities out of [0, 1], as where those of an ensemble are added.
+_ROUNDING = 1e-5
 
 
 def find_logits(output: Any, key: str | None = None) -> Tensor | None:
@@ -43,16 +49,33 @@ def describe(output: Any) -> str:
     return f"a {type(output).__name__}"
 
 
-def are_probabilities(outputs: Tensor) -> bool:
-    """Tell whether a head gives probabilities, of a softmax or of sigmoids, and not logits.
+def head_of(outputs: Tensor) -> Head:
+    """Tell whether a head gives probabilities, of a softmax or of sigmoids, or logits.
 
     Args:
-        outputs: ``[N, classes]`` of as many images as there are; logits of none lie in [0, 1].
+        outputs: ``[N, classes]`` of as many images as there are; logits of none lie in [0, 1], out
+            of which rounding may take probabilities.
     """
-    return bool(((outputs >= 0) & (outputs <= 1)).all())
+    within = (outputs >= -_ROUNDING) & (outputs <= 1 + _ROUNDING)
+    return "probabilities" if bool(within.all()) else "logits"
+
+
+def log_probabilities(outputs: Tensor, head: Head | None = None) -> Tensor:
+    """Return logarithms ``[N, classes]`` of probabilities, in float64 on the CPU.
+
+    Those of a softmax of logits, and of probabilities as they are, within [0, 1].
+
+    Args:
+        outputs: of the head, ``[N, classes]``.
+        head: what they are, if that is known from more of them; see :func:`head_of`.
+    """
+    wide = outputs.cpu().double()
+    if (head or head_of(outputs)) == "logits":
+        return wide.log_softmax(dim=1)
+    return wide.clamp(0, 1).log()
 
 
 def probabilities(outputs: Tensor) -> Tensor:
     """Return ``[N, classes]`` in float32: the softmax of logits, probabilities as they are."""
     outputs = outputs.float()
-    return outputs if are_probabilities(outputs) else outputs.softmax(dim=1)
+    return outputs.clamp(0, 1) if head_of(outputs) == "probabilities" else outputs.softmax(dim=1)

@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from PIL import Image
 from torch import Tensor
 
 from erf_tools.computing import Computing
-from erf_tools.cue_conflict.categories import CATEGORIES, IMAGENET_CLASSES
-from erf_tools.cue_conflict.classify import category_scores, check_classes
+from erf_tools.cue_conflict.classify import category_classes, category_scores, check_classes
 from erf_tools.errors import ErfToolsError, UsageError
 from erf_tools.images import PixelStore, ahead
 from erf_tools.kernels.devices import choose_device
 from erf_tools.models.accuracy import ImageNetClass
 from erf_tools.models.class_names import unlike_imagenet
-from erf_tools.models.heads import IMAGENET_HEAD
-from erf_tools.models.logits import Classifier, classifier, fast_batch, undecided
+from erf_tools.models.heads import IMAGENET_HEAD, Head, head_of
+from erf_tools.models.logits import Classifier, classifier, images_at_once, undecided
 from erf_tools.models.model import Model
 from erf_tools.preprocessing import warped
 from erf_tools.progress import progress_bar
@@ -114,6 +114,7 @@ def setting(
         "suppressions": {row.name: row.record() for row in rows},
         "counted": list(judged.counted),
         "label_map": {key: list(own) for key, own in (judged.label_map or {}).items()} or None,
+        "categories": judged.categories.record() if judged.categories else None,
         "output_key": key,
         "seed": seed,
         "view": "short side 256, centre 224, then the network's own size",
@@ -123,18 +124,16 @@ def setting(
 
 
 def _check_names(model: Model, judged: JudgedImages) -> None:
-    """See that the names of a network's classes, where it has some, are those counted on."""
-    if judged.by_category and judged.label_map is None and not model.classes:
-        own = unlike_imagenet(model.module, IMAGENET_CLASSES)
-    elif any(
+    """See that a network's classes, where it says what they are, are those counted on."""
+    if judged.categories:
+        category_classes(model, judged.categories, judged.label_map)
+        return
+    of_synsets = any(
         isinstance(label, ImageNetClass)
         for image in judged.images
-        for label in image.answers.get("accuracy", ())
-    ):
-        own = unlike_imagenet(model.module)
-    else:
-        return
-    if own:
+        for label in image.answers["accuracy"]
+    )
+    if own := unlike_imagenet(model.module) if of_synsets else "":
         raise UsageError(
             f"{model.name} {own}: say which of its classes are meant with --label-map FILE, or for "
             "--images with their indices in --labels FILE"
@@ -152,7 +151,10 @@ class Decider:
         judged: what the images are, and what is counted.
         batch: how many versions at once.
         classify: gives logits.
-        done: its answers so far: of an earlier run, then by image.
+        classes: of the head, of each category; ``None`` where it is a class that is answered.
+        own: whether they were declared for this head.
+        done: its answers so far, of an earlier run and then by image, by what they take its outputs
+            for: logits, and also probabilities, as long as all of them may be.
     """
 
     name: str
@@ -161,12 +163,19 @@ class Decider:
     judged: JudgedImages
     batch: int
     classify: Classifier
-    done: list[SuppressedAnswers] = field(default_factory=list)
+    classes: Mapping[str, Sequence[int]] | None
+    own: bool
+    done: dict[Head, list[SuppressedAnswers]]
 
     @property
     def count(self) -> int:
         """How many images it has answered to, by an earlier run too."""
-        return sum(len(each.names) for each in self.done)
+        return sum(len(each.names) for each in self._taken)
+
+    @property
+    def _taken(self) -> list[SuppressedAnswers]:
+        """The answers that count by what is known of the head: all of its outputs decide."""
+        return next(iter(self.done.values()))
 
     def answer(self, image: SuppressedImage) -> None:
         """Answer to all versions of the next image.
@@ -174,37 +183,51 @@ class Decider:
         Raises:
             ErfToolsError: the network failed, or its answers cannot be judged.
         """
-        stack, judged, counted = image.shown[self.way], image.image, self.judged.counted
-        logits = [
-            self.classify(stack[start : start + self.batch])
-            for start in range(0, len(stack), self.batch)
-        ]
-        answers = np.concatenate([self._decided(each, judged) for each in logits])
-        choices = len(CATEGORIES) if self.judged.by_category else logits[0].shape[1]
-        self.done.append(
-            SuppressedAnswers(
-                self.setting,
-                self.judged.record,
-                (judged.name,),
-                (judged.sha256,),
-                answers[None],
-                {name: np.isin(answers, judged.answers[name])[None] for name in counted},
-                image.changes[None],
-                np.array([len(judged.answers[counted[0]]) / choices]),
-                self.done[0].example if self.done else image.unchanged,
-            )
+        stack, judged = image.shown[self.way], image.image
+        given = []
+        for start in range(0, len(stack), self.batch):
+            given.append(self.classify(stack[start : start + self.batch]))
+            self._check(given[-1], judged)
+        outputs = torch.cat(given)
+        if head_of(outputs) == "logits":
+            self.done.pop("probabilities", None)
+            if not self.done:
+                raise ErfToolsError(
+                    f"{self.name} gave values from 0 to 1 for the first images, which were taken "
+                    f"for probabilities, and gives logits for {judged.name}; remove its answers, "
+                    "to measure it again in one go"
+                )
+        for head, done in self.done.items():
+            done.append(self._answers(image, outputs, head))
+
+    def _answers(self, image: SuppressedImage, outputs: Tensor, head: Head) -> SuppressedAnswers:
+        judged, counted, choices = image.image, self.judged.counted, outputs.shape[1]
+        if self.classes is not None:
+            outputs = category_scores(outputs, "mean", self.classes, head)
+            choices = len(self.classes)
+        answers = outputs.argmax(dim=1).numpy().astype(np.int32)
+        record = {"head": head if self.classes else None, "refused": self.classify.together.refused}
+        return SuppressedAnswers(
+            {**self.setting, **record},
+            self.judged.record,
+            (judged.name,),
+            (judged.sha256,),
+            answers[None],
+            {name: np.isin(answers, judged.answers[name])[None] for name in counted},
+            image.changes[None],
+            np.array([len(judged.answers[counted[0]]) / choices]),
+            self._taken[0].example if self._taken else image.unchanged,
         )
 
-    def _decided(self, logits: Tensor, image: JudgedImage) -> np.ndarray:
+    def _check(self, logits: Tensor, image: JudgedImage) -> None:
         if (row := undecided(logits)) is not None:
             raise ErfToolsError(
                 f"{self.name} gives logits that are not finite for {image.name} (version {row} of "
                 "a batch): it decides nothing; check its weights"
             )
         classes = logits.shape[1]
-        if self.judged.by_category:
-            check_classes(self.name, classes, self.judged.label_map)
-            logits = category_scores(logits, "mean", self.judged.label_map or IMAGENET_CLASSES)
+        if self.classes is not None:
+            check_classes(self.name, classes, self.classes if self.own else None)
         elif classes != IMAGENET_HEAD and any(
             isinstance(label, ImageNetClass) for label in image.answers["accuracy"]
         ):
@@ -217,12 +240,11 @@ class Decider:
                 f"{image.name} is of class {max(image.answers['accuracy'])}, but {self.name} has "
                 f"{classes} classes"
             )
-        return logits.argmax(dim=1).numpy().astype(np.int32)
 
     def result(self) -> SuppressedAnswers:
         """Return all answers, with those of an earlier run."""
-        self.done = [SuppressedAnswers.joined(self.done)]
-        return self.done[0]
+        self.done = {head: [SuppressedAnswers.joined(done)] for head, done in self.done.items()}
+        return self._taken[0]
 
 
 @contextmanager
@@ -235,12 +257,27 @@ def decider(
 ) -> Iterator[Decider]:
     """Have a network ready to answer."""
     target, own = choose_device(computing.device, model.module), model.preprocessing
-    key = own_setting["output_key"]
+    key, classes = own_setting["output_key"], None
+    done: dict[Head, list[SuppressedAnswers]] = {"logits": []}
+    if judged.categories:
+        classes = category_classes(model, judged.categories, judged.label_map)
+        done = {"probabilities": [], "logits": []}
+    if earlier:
+        done = {earlier.setting["head"] or "logits": [earlier]}
     with classifier(model, target, own.mean, own.std, key, fast=not computing.exact) as classify:
-        way = (own.size, own.interpolation)
-        batch = computing.images_at_once or fast_batch(target)
-        done = [earlier] if earlier else []
-        yield Decider(model.name, way, own_setting, judged, batch, classify, done)
+        if earlier:
+            classify.together.refused = earlier.setting["refused"]
+        yield Decider(
+            model.name,
+            (own.size, own.interpolation),
+            own_setting,
+            judged,
+            images_at_once(computing, target),
+            classify,
+            classes,
+            bool(model.classes) or judged.label_map is not None,
+            done,
+        )
 
 
 def answers(

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from erf_tools.cue_conflict.categories import CATEGORIES
+from erf_tools.cue_conflict.categories import CUES, Categories
 from erf_tools.cue_conflict.label_maps import checked_label_map, read_label_map
 from erf_tools.cue_conflict.stimulus_sets import Stimulus, StimulusSet
 from erf_tools.errors import UsageError
@@ -58,7 +58,7 @@ class JudgedImages:
     Attributes:
         images: all of them.
         counted: what answers are counted as.
-        by_category: answers are among the sixteen categories, not among a head's own classes.
+        categories: what is answered; ``None`` where it is a class of the head.
         label_map: the classes of each category, where the head is not ImageNet-1K's.
         record: where they come from, as JSON values.
         left_out: images without a label.
@@ -66,7 +66,7 @@ class JudgedImages:
 
     images: tuple[JudgedImage, ...]
     counted: tuple[str, ...]
-    by_category: bool
+    categories: Categories | None
     label_map: Mapping[str, Sequence[int]] | None
     record: Mapping[str, Any]
     left_out: tuple[Remark, ...] = ()
@@ -157,7 +157,7 @@ def _judged(
         "labels": str(labels) if labels else None,
         "label_map": str(label_map) if label_map else None,
     }
-    return JudgedImages(known, ("accuracy",), False, None, record, left_out)
+    return JudgedImages(known, ("accuracy",), None, None, record, left_out)
 
 
 def conflict_images(
@@ -166,23 +166,29 @@ def conflict_images(
     """Return the stimuli whose shape and texture disagree; shape and texture are counted apart.
 
     Raises:
-        UsageError: they are single-cue stimuli, none has a conflict, or the label map makes no
-            sense.
+        UsageError: they are single-cue stimuli, none has a conflict, they have other cues than
+            shape and texture, or the label map makes no sense.
     """
     if not stimuli.conflict:
         raise UsageError(f"{stimuli.source} holds single-cue stimuli; use cue-conflict stimuli")
+    categories = stimuli.categories
+    if categories.cues != CUES:
+        raise UsageError(
+            f"{stimuli.source} has the cues {' and '.join(categories.cues)}, and reliance counts "
+            "shape and texture; use stimuli with these"
+        )
     known = tuple(
         JudgedImage(
             each.name,
             each.sha256,
             each,
             {
-                "shape": (CATEGORIES.index(each.shape),),
-                "texture": (CATEGORIES.index(each.texture),),
+                "shape": (categories.names.index(each.shape),),
+                "texture": (categories.names.index(each.texture),),
             },
         )
         for each in stimuli.of_conflict()
     )
     record = {**stimuli.record(), "label": stimuli.label, "count": len(known)}
-    ordered = None if label_map is None else checked_label_map(label_map)
-    return JudgedImages(known, ("shape", "texture"), True, ordered, record)
+    ordered = None if label_map is None else checked_label_map(label_map, categories.names)
+    return JudgedImages(known, ("shape", "texture"), categories, ordered, record)

@@ -270,6 +270,7 @@ def _write_accuracy(
         f"Accuracy over the {count} categories on {stimuli.label} from {stimuli.source}.",
         "MRR: mean of one over the rank of the right category among all (guessing gives "
         f"{guessing_mrr(count):.3f}), and of its best class among all classes of the head.",
+        *tables.undecided_notes(table),
         *tables.prompt_notes(table),
     ]
     files = Files(output, failures, {each.name: dict(each.provenance) for each in made})
