@@ -107,6 +107,34 @@ def test_tokens_in_order_are_read_with_what_stands_before_them(
     assert channels_first.reading == Reading("NCL", prefix_tokens)
 
 
+class _TokensBetween(nn.Module):
+    """Patches with further tokens behind them, or in their middle."""
+
+    def __init__(self, number: int, behind: bool) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.patches = nn.Conv2d(3, 16, 4, stride=4)
+        self.further = nn.Parameter(torch.randn(1, number, 16))
+        self.block, self.behind = nn.LayerNorm(16), behind
+
+    def forward(self, images: Tensor) -> Tensor:
+        tokens = self.patches(images).flatten(2).mT
+        place = tokens.shape[1] if self.behind else tokens.shape[1] // 2
+        further = self.further.expand(len(images), -1, -1)
+        return self.block(torch.cat([tokens[:, :place], further, tokens[:, place:]], dim=1))
+
+
+@pytest.mark.parametrize("size", [(96, 224), (224, 224)], ids=str)
+@pytest.mark.parametrize("behind", [False, True])
+@pytest.mark.parametrize("number", [1, 2])
+def test_tokens_elsewhere_are_not_taken_for_some_before_the_patches(
+    number: int, behind: bool, size: tuple[int, int]
+) -> None:
+    """All units would lie one or two columns aside."""
+    with pytest.raises(UsageError, match="declare them with"):
+        proven(_TokensBetween(number, behind).eval(), [Tap("block")], size)
+
+
 @pytest.mark.parametrize("prefix_tokens", [0, 1])
 def test_where_the_batch_comes_second_the_tap_to_write_is_named(prefix_tokens: int) -> None:
     network = Tokens(tokens_first=True, prefix_tokens=prefix_tokens).eval()

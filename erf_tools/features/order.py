@@ -52,8 +52,15 @@ def trial_images(network: nn.Module, size: tuple[int, int]) -> Tensor:
     return torch.stack(images).to(input_like(network))
 
 
-def verdict_of(map_: Tensor) -> Verdict:
-    """Return whether units ``[4, C, H, W]`` of the trial images lie where they are read from."""
+def verdict_of(map_: Tensor, guessed: bool = False) -> Verdict:
+    """Return whether units ``[4, C, H, W]`` of the trial images lie where they are read from.
+
+    Args:
+        map_: what the trial images give, as it is read.
+        guessed: from which token on it is read is a guess. If that is one too far, all units lie
+            one aside, and those of the last column at the other end of the image: the outermost
+            ones have to be certain.
+    """
     if map_.layout != torch.strided or not map_.is_floating_point():
         return "nothing to see"  # what is measured later says what is wrong with it
     one, other, above, before = map_
@@ -64,8 +71,9 @@ def verdict_of(map_: Tensor) -> Verdict:
         units = nearness.movedim(axis, 0).double().clamp(-_CUT, _CUT)
         half = len(units) // 2
         # Of an odd number of rows, the middle one has both.
-        of_one, of_other = units[:half].flatten(), units[len(units) - half :].flatten()
-        verdicts.add(_ordered(of_one[~of_one.isnan()], of_other[~of_other.isnan()], telling))
+        verdicts.add(_ordered(units[:half], units[len(units) - half :], telling))
+        if guessed and _ordered(units[:1], units[-1:], telling) != "certain":
+            return "wrong"
     for verdict in ("wrong", "nothing to see", "right"):
         if verdict in verdicts:
             return verdict
@@ -75,8 +83,9 @@ def verdict_of(map_: Tensor) -> Verdict:
 def _ordered(upper: Tensor, lower: Tensor, telling: float) -> Verdict:
     """Return whether values are larger than others, as a rank test does.
 
-    That they are not is told only where they spread by more than ``telling``.
+    That they are not is told only where they spread by more than ``telling``. NaN tells nothing.
     """
+    upper, lower = upper[~upper.isnan()], lower[~lower.isnan()]
     if not len(upper) or not len(lower):
         return "nothing to see"
     ranked = lower.sort().values

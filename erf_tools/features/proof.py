@@ -345,6 +345,7 @@ def _read_as(
     tensor: Tensor, network: nn.Module, tap: Tap, reading: Reading, size: Size
 ) -> tuple[Verdict, _Outcome]:
     """Return how an output looks when it is read in one way."""
+    guessed = tap.prefix_tokens is None and bool(reading.prefix_tokens)
     tap = replace(tap, reading=reading)
     shape = list(tensor.shape)
     if shape[1 if reading.layout == "LNC" else 0] != IMAGES:
@@ -356,7 +357,7 @@ def _read_as(
         map_ = as_map(tensor, network, tap, size)
     except UsageError as error:
         return "wrong", error
-    verdict = verdict_of(map_)
+    verdict = verdict_of(map_, guessed)
     if verdict == "wrong":
         return verdict, _NotInPlaceError(
             f"{tap.name} gives {shape} for {IMAGES} images, which are not units in the order of "
