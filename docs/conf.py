@@ -57,6 +57,7 @@ napoleon_use_ivar = True
 nitpick_ignore_regex = [
     ("py:.*", r"(numpy|np|torch|nn|pandas|pd|matplotlib|PIL|Image|msgspec|timm|ipaddress)\..*"),
     ("py:.*", r"(pathlib|collections|typing|functools|concurrent|contextlib|socket|abc)\..*"),
+    ("py:class", r"(importlib|types|_frozen_importlib(_external)?)\..*"),
     # The last: halves of a type with a comma.
     ("py:class", r"Path|Figure|ExitStack|RecordedResult|.*\[.*"),
     # Variables of types, and what lies in analyses, of which only the docstrings are shown.
