@@ -25,6 +25,7 @@ import typer
 from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
 from tqdm import tqdm
 
 from analyses.network_state import identities, random_states, state
@@ -257,12 +258,46 @@ def literal_map(network: nn.Module, images: list[Image.Image]) -> np.ndarray:
     for image in images:
         pixels = np.asarray(image).transpose(2, 0, 1)[None] / 255.0
         sample = torch.tensor((pixels - 0.5) / 0.25, requires_grad=True)
-        outputs = network(sample)
+        with _NormsByFormula():
+            outputs = network(sample)
         height, width = outputs.shape[2:]
         central = outputs[:, :, height // 2, width // 2].relu().sum()
         (gradient,) = torch.autograd.grad(central, sample)
         total += gradient.relu().sum((0, 1)).numpy()
     return total / len(images)
+
+
+class _NormsByFormula(TorchFunctionMode):
+    """Computes batch normalisation by its formula: of one image, torch misreads some layouts."""
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        """Run one of torch's functions."""
+        run = _norm_by_formula if func is F.batch_norm else func
+        return run(*args, **(kwargs or {}))
+
+
+def _norm_by_formula(
+    maps: Tensor,
+    mean: Tensor | None,
+    variance: Tensor | None,
+    *,
+    weight: Tensor,
+    bias: Tensor,
+    training: bool,
+    momentum: float,
+    eps: float,
+) -> Tensor:
+    """Normalise maps ``[N, C, H, W]`` as ``F.batch_norm``, whose arguments these are."""
+    if training or mean is None or variance is None:
+        variance, mean = torch.var_mean(maps, (0, 2, 3), correction=0)
+    scale = weight / (variance + eps).sqrt()
+    return (maps - mean[:, None, None]) * scale[:, None, None] + bias[:, None, None]
 
 
 def try_seed(seed: int) -> float | None:
