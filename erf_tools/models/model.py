@@ -131,14 +131,16 @@ def as_model(
             channels.
     """
     module = _unwrapped(check_network(module, name or "what is given as a network"))
+    digest = state_sha256(module)
     return Model(
         name=name or type(module).__name__,
         module=taking_rgb(module, channels),
-        weights=Weights("given", "as given", state_sha256(module)),
+        weights=Weights("given", "as given", digest),
         preprocessing=preprocessing or declared_preprocessing(module),
         tap=tap or default_tap(module),
         arguments={} if channels == 3 else {"channels": channels},
         own=True,
+        state_sha256=digest,
     )
 
 

@@ -263,10 +263,10 @@ def decider(
         classes = category_classes(model, judged.categories, judged.label_map)
         done = {"probabilities": [], "logits": []}
     if earlier:
-        done = {earlier.setting["head"] or "logits": [earlier]}
+        done = {earlier.setting.get("head") or "logits": [earlier]}
     with classifier(model, target, own.mean, own.std, key, fast=not computing.exact) as classify:
         if earlier:
-            classify.together.refused = earlier.setting["refused"]
+            classify.together.refused = earlier.setting.get("refused", "")
         yield Decider(
             model.name,
             (own.size, own.interpolation),
