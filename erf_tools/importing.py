@@ -7,6 +7,8 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from erf_tools.garbage import collector_resting
+
 
 @contextmanager
 def heavy_imports() -> Iterator[None]:
@@ -17,12 +19,10 @@ def heavy_imports() -> Iterator[None]:
     quarter of the time of a small command. It is for programs: garbage that is there when something
     was imported is never found.
     """
-    collecting, modules = gc.isenabled(), len(sys.modules)
-    gc.disable()
-    try:
-        yield
-    finally:
-        if len(sys.modules) > modules:
-            gc.freeze()
-        if collecting:
-            gc.enable()
+    modules = len(sys.modules)
+    with collector_resting():
+        try:
+            yield
+        finally:
+            if len(sys.modules) > modules:
+                gc.freeze()

@@ -39,7 +39,6 @@ class Course:
         self._contributions = contributions
         self._coarse = coarse
         self._plain: dict[int, list[Sight]] = {}
-        self._begun = self._settled = State(contributions.network, weights=False)
         self._proven = 0
         self.way = way
         self.refused = ""
@@ -58,6 +57,7 @@ class Course:
             self.way = asked
             if asked == PLAIN:
                 return
+        self._begun = self._settled = State(self._contributions.network, weights=False)
         behaviour = Behaviour()
         try:
             self._of_plain(first, 0, behaviour)

@@ -19,6 +19,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from erf_tools.garbage import collector_resting
+
 #: Packages whose code, where these distributions have put it, is told by their versions. Other code
 #: may change unseen.
 RELEASED = {
@@ -69,7 +71,8 @@ def architecture_sha256(module: nn.Module) -> str | None:
             for name, value in vars(owner).items():
                 if isinstance(value, FunctionType) and not name.startswith("_"):
                     _check_code(value)
-        said = Description().of(module)
+        with collector_resting():
+            said = Description().of(module)
     except Exception:  # objects refuse to be looked into in any way they like
         return None
     return hashlib.sha256(repr(said).encode()).hexdigest()

@@ -8,7 +8,6 @@ for, and the next one starts from the state that the user's network has.
 from __future__ import annotations
 
 import copy
-import gc
 import random
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -22,6 +21,7 @@ from torch.overrides import TorchFunctionMode
 
 from erf_tools.errors import ErfToolsError
 from erf_tools.features.references import reached
+from erf_tools.garbage import collector_resting
 
 
 class NotCopyableError(ErfToolsError):
@@ -60,18 +60,13 @@ def probe_copy(module: nn.Module) -> nn.Module:
 def _copied(module: nn.Module, copies: dict[int, Any]) -> nn.Module:
     own = {id(part) for part in module.modules()}
     own |= {id(tensor) for tensor in (*module.parameters(), *module.buffers())}
-    collecting = gc.isenabled()
-    gc.disable()  # it would run over the many new objects again and again
     try:
-        with torch.inference_mode(False), _TensorsWithoutHistory():
+        with collector_resting(), torch.inference_mode(False), _TensorsWithoutHistory():
             copied = copy.deepcopy(module, dict(copies))
             if _reaches(copied, own):
                 copied = _copied_with_functions(module, copies, own)
     except Exception as error:  # objects refuse to be copied in any way they like
         raise NotCopyableError(f"the network cannot be copied ({error})") from error
-    finally:
-        if collecting:
-            gc.enable()
     if _reaches(copied, own):
         raise NotCopyableError("something that the network uses refers to the network itself")
     return copied

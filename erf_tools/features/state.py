@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from erf_tools.errors import ErfToolsError
+from erf_tools.garbage import collector_resting
 
 #: Values that are compared by what they are.
 _PLAIN = (bool, int, float, complex, str)
@@ -25,10 +25,11 @@ class State:
         weights: remember parameters, their gradients and flags as well, which takes their memory.
     """
 
+    @collector_resting()
     def __init__(self, module: nn.Module, weights: bool) -> None:
         self._attributes = [(vars(part), dict(vars(part))) for part in module.modules()]
         self._containers: list[tuple[Any, Any]] = [
-            (value, copy.copy(value))
+            (value, value.copy())
             for _, values in self._attributes
             for value in values.values()
             if type(value).__module__ in ("builtins", "collections")
@@ -52,17 +53,20 @@ class State:
 
         What was not there before, as a table made for the first size that is seen, is no change.
         """
-        pairs = [
-            (value, present.get(name))
-            for present, values in self._attributes
-            for name, value in values.items()
-        ]
+        return any(self._differ(before, now) for before, now in self._pairs())
+
+    def _pairs(self) -> Iterator[tuple[Any, Any]]:
+        """Yield what the network held, each beside what it holds now."""
+        for present, values in self._attributes:
+            for name, value in values.items():
+                yield value, present.get(name)
         for container, content in self._containers:
             if isinstance(container, dict):
-                pairs += [(value, container.get(key)) for key, value in content.items()]
+                for key, value in content.items():
+                    yield value, container.get(key)
             elif isinstance(container, (list, deque)):
-                pairs += [(len(content), len(container)), *zip(content, container, strict=False)]
-        return any(self._differ(before, now) for before, now in pairs)
+                yield len(content), len(container)
+                yield from zip(content, container, strict=False)
 
     def _differ(self, before: Any, now: Any) -> bool:
         if isinstance(before, Tensor) and isinstance(now, Tensor):

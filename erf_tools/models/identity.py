@@ -22,6 +22,7 @@ from erf_tools.features.architecture import (
     UnknownError,
     name_of_released,
 )
+from erf_tools.garbage import collector_resting
 from erf_tools.models.code import is_own_code
 
 #: Attributes that say from where a network came, or that it is measured without.
@@ -52,7 +53,7 @@ def network_sha256(module: nn.Module, own: bool) -> str:
             makes follow from what else is in the digest, and may differ in the last bit between
             processors.
     """
-    with torch.inference_mode(False):
+    with collector_resting(), torch.inference_mode(False):
         said = _Identity(module if own else None).of(module)
     return hashlib.sha256(repr(said).encode()).hexdigest()
 
