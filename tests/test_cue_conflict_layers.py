@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
@@ -26,6 +27,7 @@ from erf_tools.cue_conflict.representation import (
     Layered,
     Sharing,
     representation,
+    triplets,
 )
 from erf_tools.cue_conflict.stimuli import StimulusSet, open_stimuli, published_names
 from erf_tools.errors import ErfToolsError, UsageError
@@ -113,6 +115,50 @@ def test_measures_by_loops(similarity: str) -> None:
         assert found[name].value == pytest.approx(value), name
 
 
+def with_triplets(names: list[str]) -> list[str]:
+    """Return the stimuli that have a partner by shape, and one by texture."""
+    cues = {name: [part.rstrip("0123456789") for part in name.split("-")] for name in names}
+
+    def has(name: str, cue: int) -> bool:
+        return any(
+            cues[other][cue] == cues[name][cue]
+            and cues[other][1 - cue] != cues[name][1 - cue]
+            and other.split("-")[cue] != name.split("-")[cue]
+            for other in names
+        )
+
+    return [name for name in names if has(name, 0) and has(name, 1)]
+
+
+@pytest.mark.parametrize(("share", "least"), [(0.99, 0.97), (0.05, 0.93)])
+def test_shares_of_triplets_near_an_end_hold_the_truth(share: float, least: float) -> None:
+    """Features are the shape's code or the texture's: the share is how often they are the shape's.
+
+    An anchor that is its shape wins against all whose shape another is, and is even with the rest;
+    one that is its texture loses alike: ``g * g + g * (1 - g) = g``.
+    """
+    generator = np.random.default_rng(0)
+    every = np.array([name.removesuffix(".png") for name in published_names()])
+    every = every[[len({part.rstrip("0123456789") for part in n.split("-")}) == 2 for n in every]]
+    held = narrow = 0
+    samples = 120
+    for _ in range(samples):
+        frame = frame_of(sorted(generator.choice(every, 80, replace=False).tolist()))
+        cue = np.where(generator.random(len(frame)) < share, "shape", "texture")
+        code = np.array(
+            [f"{c} {row[c]}" for c, (_, row) in zip(cue, frame.iterrows(), strict=True)]
+        )
+        alike = (code[:, None] == code).astype(float)
+        found = triplets(alike, Sharing.among(frame))
+        held += found.estimate.low <= share <= found.estimate.high
+        without = replace(found, pseudo=np.zeros(0), shift=0.0).estimate
+        narrow += not without.low <= share <= without.high
+        if (code == [f"shape {shape}" for shape in frame["shape"]]).all():
+            assert found.estimate.low < found.value == found.estimate.high == 1
+    assert held / samples >= least
+    assert narrow / samples > (0.3 if share == 0.99 else 0.05)  # as it was before
+
+
 def test_intervals_by_weighing_each_stimulus_more() -> None:
     names = NAMES[::2]
     features, even, step = features_of(names), np.ones(len(names)), 1e-5
@@ -127,10 +173,18 @@ def test_intervals_by_weighing_each_stimulus_more() -> None:
         np.testing.assert_allclose(found[measure].influence, influence, atol=1e-6)
         variance = slow_two_way_variance(influence, *images)
         clusters = min(len(set(way)) for way in images)
+        middle = value
+        if measure == "triplets_shape":
+            # An anchor more, all won, and one all lost, beside those that have triplets.
+            count = len(with_triplets(names))
+            middle = (value * count + 1) / (count + 2)
+            added = (middle**2 + (1 - middle) ** 2) / (count + 2) ** 2
+            own = float(((influence - influence.mean()) ** 2).sum())
+            variance += added * max(variance / own, 1)
         half = t.ppf(0.975, clusters - 1) * math.sqrt(variance)
         estimate = found[measure].estimate
         assert (estimate.low, estimate.high) == pytest.approx(
-            (value - half, value + half), abs=1e-5
+            (middle - half, middle + half), abs=1e-5
         )
 
 
@@ -158,6 +212,9 @@ def test_scale_changes_nothing_and_differences_of_the_same_vanish() -> None:
         assert other[name].value == pytest.approx(one[name].value)
         nothing = (one[name] - one[name]).estimate
         assert nothing.value == 0
+        if name == "triplets_shape":  # its pseudo-observations tell how much it might
+            assert nothing.low == -nothing.high < 0
+            continue
         assert math.isnan(nothing.low)  # nothing varies: of how much it might, nothing is known
         assert math.isnan(nothing.high)
 
@@ -169,7 +226,8 @@ def test_intervals_of_shares_stay_within_their_range(tmp_path: Path) -> None:
     codes = np.eye(len(CATEGORIES))[[CATEGORIES.index(value) for value in frame["texture"]]]
     features = codes + 0.4 * features_of(names, len(CATEGORIES))
     found = representation(features, Sharing.among(frame), "cosine")
-    assert found["triplets_shape"].estimate.low < 0
+    without_range = replace(found["triplets_shape"], ends=(-math.inf, math.inf), shift=0.0)
+    assert without_range.estimate.low < 0
     record = {
         "similarity": "cosine",
         "preset": "direct",

@@ -89,6 +89,45 @@ def test_golden_intervals(seed: int, makers: dict) -> None:
     assert paired.value == pytest.approx(-0.005, abs=6e-4)
 
 
+def test_the_bootstrap_of_few_hits_holds_the_truth() -> None:
+    """Independent decisions, for the shape in one of a hundred: the bias is .01 / .51."""
+    generator = np.random.default_rng(0)
+    every = list(published_counts(PUBLICATIONS[0])["humans"].by_stimulus.index)
+    samples, held, truth = 200, 0, 0.01 / 0.51
+    for _ in range(samples):
+        names = sorted(generator.choice(every, 80, replace=False).tolist())
+        drawn = generator.random(80)
+        table = {
+            "category": "s",
+            "shape": (drawn < 0.01).astype(int),
+            "texture": ((drawn >= 0.01) & (drawn < 0.51)).astype(int),
+            "total": 1,
+        }
+        counts = measures.ConflictCounts(pd.DataFrame(table, index=names))
+        found = measures.texture_bootstrap(counts, draws=300)
+        assert found.low <= found.value <= found.high
+        assert found.high - found.low > 0.02
+        held += found.low <= truth <= found.high
+    assert held / samples >= 0.95  # it was 0.5: no draw of no hits has any
+
+
+def test_the_bootstrap_has_no_interval_of_too_little() -> None:
+    few = pd.DataFrame(
+        {"category": "cat", "shape": 0, "texture": 1, "total": 1},
+        index=["cat1-dog1", "cat2-dog1", "cat3-dog2", "cat4-dog3"],
+    )
+    found = measures.texture_bootstrap(measures.ConflictCounts(few))
+    assert found.value == 0
+    assert math.isnan(found.low)
+    assert math.isnan(found.high)
+    few["texture"] = 0
+    more = few.set_axis(["cat1-dog1", "cat2-dog2", "cat3-dog3", "cat4-dog4"]).reindex(
+        [f"cat{number}-dog{number}" for number in range(1, 9)], method="ffill"
+    )
+    found = measures.texture_bootstrap(measures.ConflictCounts(more))
+    assert all(map(math.isnan, (found.value, found.low, found.high)))
+
+
 def test_the_interval_of_published_decisions_by_another_way(makers: dict) -> None:
     """Derivatives by leaving a little of each stimulus out, sums pair by pair."""
     counts = makers["resnet50"].counts

@@ -22,6 +22,7 @@ import pandas as pd
 from erf_tools.cue_conflict.categories import SIXTEEN, Categories
 from erf_tools.errors import UsageError
 from erf_tools.statistics import (
+    FEWEST_CLUSTERS,
     Estimate,
     TwoWayVariance,
     clustered_interval,
@@ -240,13 +241,20 @@ def texture_bootstrap(counts: ConflictCounts, draws: int = DRAWS, seed: int = 0)
     """Return the shape bias with a bootstrap interval over texture images alone.
 
     It takes stimuli that share a shape image as independent, and is too narrow where they are not;
-    for comparison with :func:`clustered_bias`.
+    for comparison with :func:`clustered_bias`. Images are drawn together with two
+    pseudo-observations, one decision for the shape and one for the texture: where all decisions
+    are for one of them, no draw of them alone differs. None for too few images.
     """
-    by_texture = counts.by_texture
-    weights = resampling_weights(len(by_texture), draws, seed)
-    shape, texture = (weights @ by_texture[kind].to_numpy() for kind in ("shape", "texture"))
+    by_texture, bias = counts.by_texture, shape_bias(counts)
+    if len(by_texture) < FEWEST_CLUSTERS or not counts.shape + counts.texture:
+        return Estimate(bias)
+    weights = resampling_weights(len(by_texture) + 2, draws, seed)
+    shape, texture = (
+        weights @ np.append(by_texture[kind].to_numpy(), added)
+        for kind, added in (("shape", (1, 0)), ("texture", (0, 1)))
+    )
     with np.errstate(invalid="ignore", divide="ignore"):
-        return percentile_interval(shape_bias(counts), shape / (shape + texture))
+        return percentile_interval(bias, shape / (shape + texture)).around()
 
 
 def difference(one: ConflictCounts, other: ConflictCounts) -> Estimate:

@@ -11,7 +11,7 @@ arXiv 2101.11604.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import nan
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ import pandas as pd
 
 from erf_tools.cue_conflict.measures import Influenced, source_images
 from erf_tools.errors import UsageError
-from erf_tools.files import read_archive, write_archive
+from erf_tools.files import read_archive, understood, write_archive
 
 #: Name of each measure, as a column, and what it is called where it is shown.
 MEASURES = {
@@ -30,6 +30,9 @@ MEASURES = {
     "texture_dimensions": "Dimensions, texture",
     "residual_dimensions": "Dimensions, neither",
 }
+
+#: What is kept of each measure of each layer, as :class:`Influenced` has it.
+_OF_MEASURES = ("values", "influences", "pseudo", "shifts", "ends")
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,6 +104,15 @@ class Layered:
             "dimensions": np.array([each.dimensions for each in self.layers]),
             "values": np.array([[found.value for found in row] for row in every]),
             "influences": np.array([[found.influence for found in row] for row in every]),
+            # A zero adds nothing: so all are as long.
+            "pseudo": np.array(
+                [
+                    [np.pad(found.pseudo, (0, 2 - len(found.pseudo))) for found in row]
+                    for row in every
+                ]
+            ),
+            "shifts": np.array([[found.shift for found in row] for row in every]),
+            "ends": np.array([[found.ends for found in row] for row in every]),
         }
         write_archive(path, arrays, {**self.provenance, "measures": list(MEASURES)})
 
@@ -115,20 +127,24 @@ class Layered:
         if record.pop("measures", None) != list(MEASURES):
             raise UsageError(f"{path} is not of this version of erf-tools; measure again")
         stimuli = pd.Index(arrays["stimuli"].tolist(), name="stimulus")
-        layers = tuple(
-            LayerCues(
-                str(layer),
-                int(count),
-                {
-                    name: Influenced(float(value), influence, stimuli)
-                    for name, value, influence in zip(MEASURES, values, influences, strict=True)
-                },
+        with understood(path):
+            layers = tuple(
+                LayerCues(
+                    str(layer),
+                    int(count),
+                    {
+                        name: Influenced(
+                            float(value), influence, stimuli, pseudo, float(shift), (low, high)
+                        )
+                        for name, value, influence, pseudo, shift, (low, high) in zip(
+                            MEASURES, *of_layer, strict=True
+                        )
+                    },
+                )
+                for layer, count, *of_layer in zip(
+                    *(arrays[name] for name in ("layers", "dimensions", *_OF_MEASURES)), strict=True
+                )
             )
-            for layer, count, values, influences in zip(
-                *(arrays[name] for name in ("layers", "dimensions", "values", "influences")),
-                strict=True,
-            )
-        )
         return cls(record["model"]["name"], layers, record)
 
 
@@ -168,13 +184,18 @@ def triplets(alike: np.ndarray, sharing: Sharing) -> Influenced:
     """Return the share of triplets in which the shape match is nearer than the texture match.
 
     In [0, 1]; ties count half. An anchor, one that shares its shape and one that shares its
-    texture, see :class:`Sharing`, make a triplet. NaN without any.
+    texture, see :class:`Sharing`, make a triplet. NaN without any. The pseudo-observations are an
+    anchor of which shape wins all triplets, as many as anchors have on average, and one of which
+    texture does: shares near either end have too little that varies. Simulated with known shares
+    of .95 to .99, for 80 and 300 stimuli, intervals hold them in 91 to 100 % of samples, and in
+    88 % where texture images matter and one triplet in a hundred is lost.
 
     Args:
         alike: ``[N, N]``, larger where stimuli are more alike; a row per anchor.
         sharing: of the same stimuli.
     """
     won, counted = np.zeros(len(alike)), np.zeros(len(alike))
+    by_anchor = np.zeros((2, len(alike)))  # won, and all
     for anchor, row in enumerate(alike):
         shapes, textures = (
             np.flatnonzero(shared[anchor]) for shared in (sharing.shape, sharing.texture)
@@ -183,15 +204,17 @@ def triplets(alike: np.ndarray, sharing: Sharing) -> Influenced:
         by_shape = _beaten(row[shapes], row[textures])
         won[shapes] += by_shape
         won[textures] += len(shapes) - _beaten(row[textures], row[shapes])
-        won[anchor] += by_shape.sum()
+        by_anchor[:, anchor] = by_shape.sum(), len(shapes) * len(textures)
         counted[shapes] += len(textures)
         counted[textures] += len(shapes)
-        counted[anchor] += len(shapes) * len(textures)
-    total = counted.sum() / 3
+    won, counted = won + by_anchor[0], counted + by_anchor[1]
+    total = by_anchor[1].sum()
     if not total:
         return Influenced(nan, np.full(len(alike), nan), sharing.stimuli)
-    share = float(won.sum() / 3 / total)
-    return Influenced(share, (won - share * counted) / total, sharing.stimuli)
+    in_anchors = by_anchor / by_anchor[1, by_anchor[1] > 0].mean()
+    found = Influenced.ratio(in_anchors[0], in_anchors[1], sharing.stimuli)
+    # A stimulus has a part in the triplets of other anchors, too.
+    return replace(found, influence=(won - found.value * counted) / total)
 
 
 def _beaten(values: np.ndarray, others: np.ndarray) -> np.ndarray:
