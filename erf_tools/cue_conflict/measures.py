@@ -294,7 +294,7 @@ def consistency_among(observers: Sequence[pd.DataFrame]) -> Estimate:
 
 def in_common(pairs: Iterable[_Pair]) -> list[_Pair]:
     """Return the pairs of decision makers that have answered to a stimulus in common."""
-    return [(one, other) for one, other in pairs if one.index.isin(other.index).any()]
+    return [(one, other) for one, other in pairs if len(one.index.intersection(other.index))]
 
 
 def _mean_consistency(pairs: Sequence[_Pair]) -> Estimate:
