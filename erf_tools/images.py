@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import random
+import re
 from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -45,6 +46,9 @@ _AHEAD = 2 * _WORKERS
 
 #: How many of the files that are no images a result names; there may be one beside each image.
 _RECORDED = 100
+
+#: How images are described that are given one by one, and how those in memory are named.
+_GIVEN, _IN_MEMORY = re.compile(r"\d+ given images"), re.compile(r"image-\d+")
 
 #: The colour photographs in scikit-image's wheel. Of its stereo pair only the left one: two views
 #: of one scene are not two images.
@@ -167,6 +171,20 @@ class Named(Protocol):
 def identities(images: Iterable[Named]) -> list[tuple[str, str]]:
     """Return name and SHA-256 of each image, by which results tell whether they are the same."""
     return [(image.name, image.sha256) for image in images]
+
+
+def are_given(source: str) -> bool:
+    """Tell whether images were given one by one, as their selection says in its source."""
+    return bool(_GIVEN.fullmatch(source))
+
+
+def file_name(name: str) -> str:
+    """Return what a name of an image that was given has in common with others of the same file.
+
+    It is the name of the file alone, as paths to one file differ in folders, and in capital letters
+    where these do not count. Images in memory are numbered in each list, and have none.
+    """
+    return "" if _IN_MEMORY.fullmatch(name) else re.split(r"[/\\]", name)[-1].casefold()
 
 
 def select(

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -188,6 +191,58 @@ def test_sessions_are_put_together(tmp_path: Path) -> None:
         write(tmp_path / f"x-experiment_subject-01_session_{session}.csv", row(image))
     (maker,) = read_decisions([tmp_path])
     assert len(maker.frame) == 2
+
+
+def recorded(path: Path, image: str, sha256: str = "a" * 64, **more: Any) -> None:
+    """Write decisions with the record that a study writes beside them."""
+    digest = hashlib.sha256(write(path, row(image)).read_bytes()).hexdigest()
+    record = {"model": {"weights": {"sha256": sha256}}, "sha256": {"decisions": digest}, **more}
+    path.with_suffix(".json").write_text(json.dumps(record))
+
+
+def test_files_of_one_name_are_one_network_if_their_records_say_so(tmp_path: Path) -> None:
+    one, other = tmp_path / "a" / "net.csv", tmp_path / "b" / "net.csv"
+    recorded(one, "cat1-dog1.png", stimuli={"count": 1}, device="cpu")
+    recorded(other, "cat4-dog3.png", stimuli={"count": 2}, device="cuda")
+    (maker,) = read_decisions([one.parent, other.parent])
+    assert maker.frame.index.tolist() == ["cat1-dog1", "cat4-dog3"]
+    both = rf"{one} and {other} both go by the name of net, and "
+    for changes, why in (
+        ({"sha256": "b" * 64}, "their records differ in model weights sha256: rename one"),
+        ({"preset": "mvh"}, "their records differ in preset: rename one"),
+    ):
+        recorded(other, "cat4-dog3.png", **changes)
+        with pytest.raises(UsageError, match=both + why):
+            read_decisions([one.parent, other.parent])
+    recorded(other, "cat4-dog3.png")
+    write(other, row("cat7-elephant1.png"))  # of which the record is not
+    with pytest.raises(UsageError, match=f"{both}nothing says that they are of one network"):
+        read_decisions([one.parent, other.parent])
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "joined"),
+    [
+        ("a/net", "b/net", False),
+        ("a/net", "a/cue-conflict_net_session-1", False),
+        ("a/cue-conflict_net_session-1", "a/cue-conflict_net_session-2", True),
+        ("a/cue-conflict_net_session-1", "b/cue-conflict_net_session-2", True),
+        ("a/cue-conflict_net_session-1", "b/cue-conflict_net_session-1", False),
+        ("a/cue-conflict_net_session-1", "b/x-experiment_net_session-2", False),
+    ],
+)
+def test_files_without_records_are_one_network_as_sessions_alone(
+    one: str, other: str, joined: bool, tmp_path: Path
+) -> None:
+    files = [tmp_path / f"{name}.csv" for name in (one, other)]
+    for file, image in zip(files, ("cat1-dog1.png", "cat4-dog3.png"), strict=True):
+        write(file, row(image))
+    if joined:
+        (maker,) = read_decisions(files)
+        assert (maker.name, len(maker.frame)) == ("net", 2)
+        return
+    with pytest.raises(UsageError, match="both go by the name of net, and nothing says"):
+        read_decisions(files)
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from torch import nn
 
 from erf_tools.erf.gradients import effective_receptive_field
@@ -15,6 +16,7 @@ from erf_tools.erf.parts import merge
 from erf_tools.errors import UsageError
 from erf_tools.images import select
 from erf_tools.models.loading import load_model
+from erf_tools.models.model import as_model
 
 SETTING = {
     "model": {"name": "net", "weights": {"kind": "random"}},
@@ -129,6 +131,121 @@ def test_merging_refuses_shared_images_and_other_settings() -> None:
         merge([result({"a": 1}), other])
     with pytest.raises(UsageError, match="nothing to merge"):
         merge([])
+
+
+def of_files(source: str, **digests: str) -> ERF:
+    """Return a result of files: their names, with _ for / and without an end, and their digests."""
+    names = [f"{name.replace('_', '/')}.png" for name in digests]
+    images = [MeasuredImage(*each, "counted") for each in zip(names, digests.values(), strict=True)]
+    run = {"images": {"source": source}}
+    return ERF(np.full((3, 4), len(images)), tuple(images), SETTING, (run,))
+
+
+TWO = "2 given images"
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        # The same files by other paths, all of them or one.
+        (of_files("img", a="1", b="2"), of_files(TWO, img_a="1", img_b="2")),
+        (of_files("img", a="1", b="2"), of_files(TWO, img_b="2", img_c="3")),
+        (of_files(TWO, img_a="1", img_b="2"), of_files(TWO, up_img_B="2", up_img_c="3")),
+        # Copies in another folder, by other names.
+        (of_files("img", a="1", b="2"), of_files("copy", c="2", d="3")),
+        (of_files(TWO, img_a="1", img_b="2"), of_files(TWO, copy_x="1", copy_y="2")),
+        (of_files(TWO, img_a="1", img_b="2"), of_files("3 given images", x="1", y="2", z="3")),
+        # Of results that say nothing of their folders.
+        (dataclasses.replace(of_files("", a="1", b="2"), runs=()), of_files("", c="2", d="3")),
+    ],
+)
+def test_an_image_of_another_name_is_the_same_image(one: ERF, other: ERF) -> None:
+    for results in ([one, other], [other, one], [result({"x": 1}), one, other]):
+        with pytest.raises(UsageError, match="are the same image, which would count twice"):
+            merge(results)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (of_files("img", a="1", b="2"), of_files("img", c="2", d="3")),
+        (of_files("img", x_a="1"), of_files("img", y_a="1")),
+        (of_files(TWO, img_a="1", img_b="2"), of_files(TWO, img_c="2", img_d="3")),
+        (of_files(TWO, x_a="1", x_b="2"), of_files(TWO, y_c="2", y_d="3")),
+        (of_files("img", a="1", b="2"), of_files("more", a="3", b="4")),
+    ],
+)
+def test_two_files_of_one_set_with_the_same_content_count_as_they_do_at_once(
+    one: ERF, other: ERF
+) -> None:
+    merged = merge([one, other])
+    assert merged.count == one.count + other.count
+    assert (merged.map == 1).all()
+
+
+def test_files_are_told_apart_in_parts_as_at_once(tmp_path: Path) -> None:
+    """Of four files, two with the same content: as paths, in a folder, and by both."""
+    for name, of in (("a", 0), ("b", 1), ("c", 1), ("d", 2)):
+        image = select("builtin", 3).images[of]
+        (tmp_path / f"{name}.png").write_bytes(Path(image.content).read_bytes())  # type: ignore[arg-type]
+    network = nn.Conv2d(3, 2, 5)
+    paths = sorted(tmp_path.iterdir())
+
+    def measured(images: list[Path] | Path, start: int = 0, end: int = 4) -> ERF:
+        selection = select(images, order="sequential")
+        own = dataclasses.replace(selection, images=selection.images[start:end])
+        return effective_receptive_field(network, own, resolution=32)
+
+    whole = measured(tmp_path)
+    for parts in (
+        [measured(paths[:2]), measured(paths[2:])],
+        [measured(tmp_path, 0, 2), measured(tmp_path, 2)],
+    ):
+        np.testing.assert_allclose(merge(parts).map, whole.map, rtol=1e-6)
+        assert merge(parts).count == 4
+    in_memory = [
+        effective_receptive_field(network, [Image.open(path) for path in own], resolution=32)
+        for own in (paths[:2], [paths[1], paths[3]])
+    ]
+    for twice in ([whole, measured(paths)], [whole, measured(paths[1:3])], in_memory):
+        with pytest.raises(UsageError, match=r"of one result and .* of another are the same image"):
+            merge(twice)
+
+
+def test_of_settings_that_do_not_merge_only_what_differs_is_told() -> None:
+    setting = {**SETTING, "model": {"name": "net", "weights": {"kind": "file", "sha256": "b" * 64}}}
+    first = dataclasses.replace(result({"a": 1}), setting=setting)
+    model = {"name": "net", "weights": {"kind": "file", "sha256": "c" * 64}}
+    second = dataclasses.replace(result({"b": 1}), setting={**setting, "model": model})
+    with pytest.raises(UsageError) as refused:
+        merge([first, second])
+    assert str(refused.value) == (
+        f"results differ in model weights sha256 ({'b' * 40}... and {'c' * 40}...) and do not "
+        "merge; measure them alike"
+    )
+
+
+def test_the_same_weights_merge_whichever_way_they_came() -> None:
+    """Weights that were changed after they were described, and described as they are now."""
+    module = nn.Sequential(nn.Conv2d(3, 2, 5), nn.ReLU())
+    before = as_model(module)
+    module[0].weight.data.mul_(2)
+    images = select("builtin", 2).images
+    parts = [
+        effective_receptive_field(network, [image.open()], layer="0", resolution=32)
+        for network, image in zip((before, module), images, strict=True)
+    ]
+    notes = [part.setting["model"]["weights"]["notes"] for part in parts]
+    assert (len(notes[0]), len(notes[1])) == (1, 0)
+    at_once = effective_receptive_field(
+        module, [image.open() for image in images], layer="0", resolution=32
+    )
+    np.testing.assert_allclose(merge(parts).map, at_once.map, rtol=1e-6)
+    module[0].stride = (2, 2)
+    other = effective_receptive_field(module, [images[1].open()], layer="0", resolution=32)
+    assert other.setting["model"]["weights"] == parts[1].setting["model"]["weights"]
+    with pytest.raises(UsageError, match=r"differ in .*model network_sha256"):
+        merge([parts[0], other])
 
 
 def test_networks_with_other_weights_do_not_merge() -> None:

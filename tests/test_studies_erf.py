@@ -19,6 +19,7 @@ from erf_tools.errors import ErfToolsError, UsageError
 from erf_tools.images import select
 from erf_tools.models.requests import requests
 from erf_tools.studies import erf as study
+from erf_tools.studies.one_by_one import other_images
 
 pytestmark = pytest.mark.usefixtures("no_drawing")
 
@@ -133,6 +134,19 @@ def test_a_result_that_is_there_is_used_again_only_if_nothing_changed(tmp_path: 
     archive = tmp_path / "resnet18" / "erf.npz"
     archive.write_bytes(archive.read_bytes()[:100])
     assert not reused(seed=1)
+
+
+def test_the_same_images_in_another_order_or_by_other_names_are_told_as_that() -> None:
+    there = [("a", "1"), ("b", "2"), ("c", "3")]
+    assert other_images(there, there) == other_images(there[:2], there, begun=True) == []
+    order = "the order of the images (the same 3 there and now)"
+    assert other_images(there, there[::-1]) == [order]
+    assert other_images(there, [*there[1:], there[0], ("d", "4")], begun=True) == [order]
+    named = [(f"img/{name}", sha256) for name, sha256 in there]
+    assert other_images(there, named) == ["the names of the images (the same 3 there and now)"]
+    for now in (there[:2], [*there[:2], ("d", "4")], [*there, ("d", "4")]):
+        (told,) = other_images(there, now)
+        assert told == f"images (3 there, {len(now)} now, not all of them the same)"
 
 
 def test_a_failing_model_costs_no_other_its_result(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import combinations
 from math import isnan, nan
 from pathlib import Path
 from typing import Any
@@ -22,8 +23,11 @@ from erf_tools.cue_conflict.categories import NO_ANSWER, SIXTEEN, Categories
 from erf_tools.cue_conflict.scores import SCORES, Scores
 from erf_tools.cue_conflict.stimulus_sets import TOTAL, parse_name, published_names
 from erf_tools.errors import UsageError, suggestion
+from erf_tools.files import file_sha256, read_json
 from erf_tools.folders import Remark, find_files, given_path, shown
+from erf_tools.records import differing_values
 from erf_tools.tables import read_csv, write_csv
+from erf_tools.text import first_few
 
 COLUMNS = (
     "subj",
@@ -43,12 +47,17 @@ LABEL_COLUMNS = ("image", "pred_label")
 _NO_ANSWERS = (NO_ANSWER, "None")
 
 #: As published with the stimuli, and by model-vs-human.
-_PUBLISHED_FILE = re.compile(r"(?:.*-experiment|cue-conflict)_(?P<name>.+)_session[-_]\d+")
+_PUBLISHED_FILE = re.compile(
+    r"(?P<of>(?:.*-experiment|cue-conflict)_(?P<name>.+)_session)[-_](?P<session>\d+)"
+)
 #: Published as subject-01, and written subject_01 or Subject-01 by others.
 _OBSERVER = re.compile(r"subject[-_](?P<number>\d+)", re.IGNORECASE)
 
 #: Suffixes of decisions, of how they were made, and of the scores they were made by.
 _BESIDE = (".csv", ".json", SCORES)
+
+#: Of what is recorded beside decisions, what may differ between those of one network.
+_OF_A_RUN = ("stimuli", "sha256", "device", "batch", "refused", "undecided")
 
 #: Characters of a name; it is drawn, and becomes the name of a file.
 _LONGEST_NAME = 200
@@ -143,8 +152,10 @@ def read_decisions(
 
     A decision maker is identified by the *file*, since the same ``subj`` stands for different
     networks in different published files; only an observer (``subject-01``, and ``Subject_01`` is
-    the same one), and a file with several subjects, go by ``subj``. Sessions of one decision maker
-    are put together.
+    the same one), and a file with several subjects, go by ``subj``. Files of one decision maker are
+    put together where it is known to be one: those of an observer, those that are named as sessions
+    in the published way, and those of which the records that ``erf-tools shape-bias`` has written
+    beside them name one network, deciding in one way.
 
     Args:
         sources: files and folders.
@@ -153,7 +164,8 @@ def read_decisions(
 
     Raises:
         UsageError: a file is missing or malformed, a category is unknown, a stimulus was never
-            published, or a decision maker answers to an image twice; file and row are named.
+            published, a decision maker answers to an image twice, or two files of one name may be
+            of two networks; file and row are named.
     """
     rows: dict[str, list[pd.DataFrame]] = {}
     for path in find_decision_files(sources)[0]:
@@ -177,11 +189,51 @@ def read_decisions(
             table["confidence"].tolist(),
         )
         files = sorted(set(table["file"]))
+        if not _OBSERVER.fullmatch(name):
+            for one, other in combinations(files, 2):
+                _check_one_network(name, Path(one), Path(other))
         known: dict[str, Any] = {"kind": "published decisions", "files": files}
         if categories.file:
             known["categories_file"] = categories.file
         makers.append(Decisions(name, frame, known, categories=categories))
     return sorted(makers, key=lambda maker: (not maker.human, maker.name))
+
+
+def _check_one_network(name: str, one: Path, other: Path) -> None:
+    """See that two files of decisions are of one network: by their records, or as sessions."""
+    ours, theirs = _record_of(one), _record_of(other)
+    why = "nothing says that they are of one network"
+    if ours and theirs:
+        differing = [found for found, *_ in differing_values(ours, theirs)]
+        if not differing:
+            return
+        why = f"their records differ in {first_few(differing)}"
+    elif _are_sessions(one, other):
+        return
+    raise UsageError(
+        f"--decisions {one} and {other} both go by the name of {name}, and {why}: rename one of "
+        "them if they are of two networks, else put their rows into one file"
+    )
+
+
+def _are_sessions(one: Path, other: Path) -> bool:
+    """Tell whether files go by names of two sessions of one decision maker, as published."""
+    ours, theirs = (_PUBLISHED_FILE.fullmatch(shown(path.stem)) for path in (one, other))
+    if not (ours and theirs and ours["of"] == theirs["of"]):
+        return False
+    return int(ours["session"]) != int(theirs["session"])
+
+
+def _record_of(path: Path) -> dict[str, Any] | None:
+    """Return what was recorded of the network beside decisions; ``None`` if that is not known."""
+    try:
+        record = read_json(path.with_suffix(".json"))
+    except UsageError:
+        return None
+    digests = record.get("sha256")
+    if not isinstance(digests, dict) or digests.get("decisions") != file_sha256(path):
+        return None  # it is of other decisions
+    return {key: value for key, value in record.items() if key not in _OF_A_RUN}
 
 
 def find_decision_files(sources: Sequence[str | Path]) -> tuple[list[Path], list[Remark]]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from itertools import combinations, pairwise, product
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,9 @@ from erf_tools.erf.measures.frame import Frame
 from erf_tools.erf.measures.sample import Sample
 from erf_tools.errors import UsageError
 from erf_tools.files import canonical_json, read_archive, understood, write_archive
+from erf_tools.images import are_given, file_name
+from erf_tools.records import differing_values
+from erf_tools.text import first_few
 
 _FORMAT = "erf-tools part, version 2"
 
@@ -157,17 +160,70 @@ def merge(results: Sequence[ERF]) -> ERF:
     Intervals of measures that need whole maps take each of the merged results as one group of
     images, and there are none for fewer than five.
 
+    An image is in two results where its content is, however it is named. A set of images may hold
+    the same content twice, though, which counts twice where the set is measured at once, and so it
+    does in parts. Two results are parts of one set, and an image of both is two files of it, where
+
+    - both are of images of one folder, and it has two names;
+    - both are of lists of paths that end in two names of files, and none of the lists holds all
+      images of the other.
+
     Raises:
         UsageError: nothing to merge, settings differ, or an image is in two of them.
     """
-    return join(Part.of_result(result) for result in results)
+    merged = join(Part.of_result(result) for result in results)
+    for one, other in combinations(results, 2):
+        _check_other_images(one, other)
+    return merged
+
+
+def _check_other_images(one: ERF, other: ERF) -> None:
+    """See that no image is in both results, whatever its names; see :func:`merge`."""
+    ours, theirs = _names(one), _names(other)
+    shared = [sha256 for sha256 in ours if sha256 in theirs]
+    sources = {run.get("images", {}).get("source", "") for run in (*one.runs, *other.runs)}
+    listed = all(map(are_given, sources)) and bool(sources)
+    if not listed and len(sources) == 1 and "" not in sources:
+        return  # names tell the files of one folder apart, and equal ones are told by join
+    whole = len(shared) == min(len(ours), len(theirs))
+    same = [
+        (mine, its)
+        for sha256 in shared
+        for mine, its in product(ours[sha256], theirs[sha256])
+        if whole or not listed or file_name(mine) == file_name(its)
+    ]
+    if same:
+        raise UsageError(
+            f"{same[0][0]} of one result and {same[0][1]} of another are the same image, which "
+            f"would count twice ({len(same)} such pairs): measure one of the results again "
+            "without it, or all images at once"
+        )
+
+
+def _names(result: ERF) -> dict[str, list[str]]:
+    """Return the names of each image by its digest."""
+    names: dict[str, list[str]] = {}
+    for image in result.images:
+        names.setdefault(image.sha256, []).append(image.name)
+    return names
 
 
 def _check_alike(first: Part, part: Part) -> None:
-    for key in first.setting.keys() | part.setting.keys():
-        ours, theirs = first.setting.get(key), part.setting.get(key)
-        if canonical_json(ours) != canonical_json(theirs):
-            raise UsageError(f"results differ in {key} and do not merge: {ours} and {theirs}")
+    found = list(differing_values(_deciding(first.setting), _deciding(part.setting)))
+    if found:
+        differing = first_few([f"{name} ({ours} and {theirs})" for name, ours, theirs in found])
+        raise UsageError(f"results differ in {differing} and do not merge; measure them alike")
+
+
+def _deciding(setting: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what decides the numbers of a setting.
+
+    Of weights as given the digest says all: their notes tell by which way they came.
+    """
+    weights = setting["model"]["weights"]
+    if weights["kind"] != "given":
+        return dict(setting)
+    return {**setting, "model": {**setting["model"], "weights": {**weights, "notes": []}}}
 
 
 def save_parts(path: Path, parts: Sequence[Part]) -> None:

@@ -13,6 +13,7 @@ from erf_tools.erf.maps import ERF
 from erf_tools.erf.procedure import PROCEDURE, Procedure
 from erf_tools.errors import UsageError
 from erf_tools.image_choices import ImageChoices
+from erf_tools.images import are_given
 from erf_tools.labels import ASKED
 from erf_tools.models.requests import Layers
 from erf_tools.perturbation.choices import CHECKING
@@ -21,7 +22,6 @@ from erf_tools.reliance.choices import Suppressing
 from erf_tools.reliance.suppressions import asking_for, recorded
 
 _SEED = re.compile(r"initialised with seed (\d+)")
-_GIVEN_IMAGES = re.compile(r"\d+ given images")
 
 
 def erf_command(result: ERF, check: PerturbationERF | None = None) -> str | None:
@@ -43,7 +43,7 @@ def erf_command(result: ERF, check: PerturbationERF | None = None) -> str | None
     (run,) = result.runs
     source, order, drawn = (run["images"][key] for key in ("source", "order", "seed"))
     seed = _SEED.match(setting["model"]["weights"]["source"])
-    if _GIVEN_IMAGES.fullmatch(source) or (seed and int(seed[1]) != drawn):
+    if are_given(source) or (seed and int(seed[1]) != drawn):
         return None
     try:
         procedure = Procedure.recorded(setting).chosen
@@ -131,11 +131,7 @@ def reliance_command(setting: Mapping[str, Any], images: Mapping[str, Any]) -> s
     if images.get("kind") == "cue conflict":
         chosen = StimulusChoices(images["source"], bool(images["deviations"]))
         shown = words(declared(StimulusChoices), vars(chosen))
-    elif (
-        _GIVEN_IMAGES.fullmatch(images["source"])
-        or images["order"] != "spread"
-        or images["seed"] != drawn
-    ):
+    elif are_given(images["source"]) or images["order"] != "spread" or images["seed"] != drawn:
         return None
     else:
         shown = ["--images", images["source"], "--num-images", str(images["selected"])]

@@ -13,15 +13,13 @@ from typing import Any, Generic, TypeVar
 
 from erf_tools.errors import UsageError
 from erf_tools.failures import Failures, FailuresError
-from erf_tools.files import canonical_json, remove_partial_files
+from erf_tools.files import remove_partial_files
 from erf_tools.models.requests import Request
 from erf_tools.provenance import versions
+from erf_tools.records import differing_values
 from erf_tools.text import first_few
 
 Result = TypeVar("Result")
-
-#: Signs of a value that are shown.
-_SIGNS = 40
 
 
 @dataclass(frozen=True)
@@ -125,23 +123,18 @@ def _folders(place: Path) -> Iterator[Path]:
     yield from (path for path in place.glob("*/") if path.is_dir())
 
 
-def differences(there: Mapping[str, Any], now: Mapping[str, Any], within: str = "") -> list[str]:
+def differences(there: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """Return in what JSON values differ, each as its name with both values.
 
     Args:
         there: what a result says of itself; what ``now`` does not name does not count.
         now: what is asked for.
-        within: name of what both are of.
     """
-    found = []
-    for key, value in now.items():
-        name = f"{within} {key}".strip()
-        other = there.get(key)
-        if isinstance(value, Mapping) and isinstance(other, Mapping):
-            found += differences(other, {**dict.fromkeys(other), **value}, name)
-        elif canonical_json(value) != canonical_json(other):
-            found.append(f"{name} ({_short(other)} there, {_short(value)} now)")
-    return found
+    named = {key: there.get(key) for key in now}
+    return [
+        f"{name} ({other} there, {value} now)"
+        for name, other, value in differing_values(named, now)
+    ]
 
 
 def other_images(
@@ -154,8 +147,13 @@ def other_images(
         now: asked for.
         begun: a result of the first of them is enough.
     """
-    if list(there) == list(now[: len(there)] if begun else now):
+    wanted = now[: len(there)] if begun else now
+    if list(there) == list(wanted):
         return []
+    if sorted(there) == sorted(wanted):
+        return [f"the order of the images (the same {len(there)} there and now)"]
+    if [sha256 for _, sha256 in there] == [sha256 for _, sha256 in wanted]:
+        return [f"the names of the images (the same {len(there)} there and now)"]
     return [f"images ({len(there)} there, {len(now)} now, not all of them the same)"]
 
 
@@ -187,8 +185,3 @@ def check_not_in_series(wanted: Sequence[Request], measured: str) -> None:
                 f"{request.model} has a series of checkpoints; {measured} is measured of one of "
                 f"them: --weights {request.weights}"
             )
-
-
-def _short(value: Any) -> str:
-    text = value if isinstance(value, str) else canonical_json(value)
-    return text if len(text) <= _SIGNS else f"{text[:_SIGNS]}..."
