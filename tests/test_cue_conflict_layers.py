@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import shlex
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import get_args
 
@@ -18,9 +20,9 @@ from torch import Tensor, nn
 
 from erf_tools.computing import Computing
 from erf_tools.cue_conflict.categories import CATEGORIES
-from erf_tools.cue_conflict.choices import HeadFree, Similarity
+from erf_tools.cue_conflict.choices import Deciding, HeadFree, Similarity
 from erf_tools.cue_conflict.layer_tables import layer_table
-from erf_tools.cue_conflict.layers import head_free
+from erf_tools.cue_conflict.layers import chosen_taps, head_free, layer_settings
 from erf_tools.cue_conflict.representation import (
     MEASURES,
     LayerCues,
@@ -31,6 +33,8 @@ from erf_tools.cue_conflict.representation import (
 )
 from erf_tools.cue_conflict.stimuli import StimulusSet, open_stimuli, published_names
 from erf_tools.errors import ErfToolsError, UsageError
+from erf_tools.models.loading import load_model
+from erf_tools.report.commands import head_free_command
 
 #: Stimuli of six categories, few enough for loops over triplets.
 NAMES = sorted(
@@ -323,6 +327,33 @@ def test_the_command(folder: Path, tmp_path: Path, run_command: Command) -> None
     code, _, err = run_command("shape-bias", "--head-free", "--decisions", folder)
     assert code == 2
     assert "--head-free measures layers of networks" in err
+
+
+@pytest.mark.parametrize(
+    ("name", "layers"),
+    [
+        ("resnet10t", ()),
+        ("resnet10t", ("layer1", "layer4")),
+        ("torchvision:resnet18", ()),
+        ("torchvision:resnet18", ("layer3", "layer4")),
+        ("torchvision:swin_t", ()),
+        ("torchvision:swin_t", ("features",)),
+    ],
+)
+def test_the_command_names_the_layers_that_were_measured(
+    name: str, layers: tuple[str, ...], few: StimulusSet
+) -> None:
+    model = load_model(name, "random")
+    chosen = HeadFree(head_free=True, layers=layers)
+    record = layer_settings(model, few, chosen, Deciding())
+    words = shlex.split(head_free_command(record) or "")
+    asked = [value for word, value in pairwise(words) if word == "--layer"]
+    again = HeadFree(head_free=True, layers=tuple(asked))
+    assert chosen_taps(model, again, Deciding()) == chosen_taps(model, chosen, Deciding())
+    # What only Python gives is in no command.
+    for given in ({"layout": "NHWC"}, {"prefix_tokens": 1}, {"grid": [7, 7]}, {"path": ""}):
+        tap = {**record["layers"][-1], "stage": None, "default": False, **given}
+        assert head_free_command({**record, "layers": [*record["layers"][:-1], tap]}) is None
 
 
 class Normed(nn.Module):

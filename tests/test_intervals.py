@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import synthetic
 import torch
 from PIL import Image
 from torch import nn
@@ -274,8 +275,48 @@ def test_gradients_of_any_size_have_the_same_participation(scale: float) -> None
         assert found.participation == pytest.approx(plain, rel=1e-9)
         for name in ("participation", "legacy_50"):
             assert np.isnan(found.estimate(name).low)
+    why = "gradients are outside 1e-30 to 1e+30, where float32 does not hold the maps"
+    assert found.without_whole_map_intervals == (why if not 1e-30 < scale < 1e30 else "")
+    assert found.without_intervals == ""
     assert found.estimate("radius").columns("") == pytest.approx(
         Measures(maps.mean(0), None, sampled(maps)).estimate("radius").columns(""), rel=1e-9
+    )
+
+
+def test_tables_say_why_whole_maps_have_no_intervals() -> None:
+    """Against the columns: a note stands where others have an interval and these have none."""
+    maps = blobs(12, 32, 32)
+    results = []
+    for name, scale in (("small", 1e-36), ("usual", 1.0), ("large", 1e36)):
+        scaled = scale * maps
+        with np.errstate(over="ignore"):
+            kept = sampled(scaled)
+        results.append(replace(synthetic.erf(name, scaled.mean(0)), sample=kept))
+    table = erf_table(results)
+    missing = table["legacy_50_low"].isna() & table["linear_50_low"].notna()
+    assert table["model"][missing].tolist() == ["small", "large"]
+    assert table["participation_low"].isna().tolist() == missing.tolist()
+    said = [note for note in notes(table) if "no intervals of" in note]
+    assert said == [
+        f"{name} has no intervals of legacy r and participation: gradients are outside 1e-30 to "
+        "1e+30, where float32 does not hold the maps."
+        for name in ("small", "large")
+    ]
+
+
+def test_groups_of_zeros_are_told_from_gradients_out_of_range() -> None:
+    maps = np.zeros((40, 32, 32))
+    maps[4:6] = blobs(2, 32, 32)
+    frame = Frame(maps.shape[1:])
+    groups = list(maps.reshape(20, 2, 32, 32).sum(1).astype(np.float32))
+    sums = image_sums(maps, frame)
+    found = Measures(
+        maps.mean(0), None, Sample.of_groups(maps.sum(0), groups, [2] * 20, sums, frame)
+    )
+    assert np.isfinite(found.estimate("linear_50").low)
+    assert np.isnan(found.estimate("legacy_50").low)
+    assert found.without_whole_map_intervals == (
+        "the maps of all but one of 20 groups of images are zero"
     )
 
 

@@ -26,6 +26,7 @@ from erf_tools.reliance.judged import JudgedImages, conflict_images
 from erf_tools.reliance.measuring import feature_reliance
 from erf_tools.reliance.result import SuppressedAnswers
 from erf_tools.reliance.suppressions import SIDE
+from erf_tools.reliance.tables import notes
 
 NETWORKS = """
 import torch
@@ -370,6 +371,56 @@ def test_what_a_head_gives_is_decided_over_all_images(conflict: JudgedImages) ->
     of_logits = erf_tools.feature_reliance(Means(), conflict, cues="gray")
     assert np.array_equal(of_shares.answers, of_logits.answers)
     assert of_shares.setting["head"] == "probabilities"
+
+
+def test_ties_are_counted_and_said_as_with_shape_bias(
+    conflict: JudgedImages, tmp_path: Path
+) -> None:
+    """A network that sees colour only: grey leaves it nothing, and half of the grey little."""
+
+    def flat_without_colour(images: torch.Tensor) -> torch.Tensor:
+        spread = (images.std(dim=1, correction=0).amax(dim=(1, 2)) > 1).float()
+        return spread[:, None] * torch.arange(1000.0) / 1000
+
+    class Flat(torch.nn.Module):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            mean = torch.tensor([0.485, 0.456, 0.406])[:, None, None]
+            std = torch.tensor([0.229, 0.224, 0.225])[:, None, None]
+            return flat_without_colour(255 * (images * std + mean))
+
+    flat = erf_tools.feature_reliance(as_model(Flat(), "flat"), conflict, cues="gray")
+    assert flat.tied is not None
+    *coloured, grey = flat.tied.sum(axis=0).tolist()
+    assert (coloured, grey) == ([0] * len(coloured), 12)
+    assert (flat.answers[flat.tied] == 0).all()
+    said = [
+        "flat: all categories are alike on 12 changed versions of images, which count as decided "
+        "for the first."
+    ]
+    row = flat.to_frame().iloc[0]
+    assert (row["undecided"], row["undecided_changed"]) == (0, 12)
+    assert [each for each in notes(flat.to_frame(), flat.rows) if "alike" in each] == said
+    always = as_model(Means(wrap=lambda logits: 0 * logits), "always")
+    found = erf_tools.feature_reliance(always, conflict, cues="gray")
+    assert found.to_frame()["undecided"].tolist() == [12, 12]
+    below = [each for each in notes(found.to_frame(), found.rows) if "alike" in each]
+    assert below[0] == (
+        "always: all categories are alike on 12 unchanged images, which count as decided for the "
+        "first."
+    )
+    assert len(below) == 2
+    images = [image.pixels() for image in conflict.images[:6]]
+    pictures = [Image.fromarray(each) for each in images]
+    of_classes = erf_tools.feature_reliance(always, pictures, [0] * 6, cues="gray")
+    assert "always: all classes are alike on 6 unchanged images" in " ".join(
+        notes(of_classes.to_frame(), of_classes.rows)
+    )
+    flat.save(tmp_path / "flat.npz")
+    read = SuppressedAnswers.load(tmp_path / "flat.npz")
+    assert np.array_equal(read.tied, flat.tied)  # type: ignore[arg-type]
+    unknown = SuppressedAnswers.joined([flat, replace(flat, tied=None)])
+    assert unknown.to_frame()["undecided"].isna().all()
+    assert not any("alike" in each for each in notes(unknown.to_frame(), unknown.rows))
 
 
 def test_classes_of_ones_own_are_those_that_are_counted(tmp_path: Path) -> None:

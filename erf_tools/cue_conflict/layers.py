@@ -144,7 +144,10 @@ def layer_settings(
     return {
         **shown_settings(model, stimuli, deciding.preset),
         "kind": "head-free",
-        "layers": [tap.record() for tap in chosen_taps(model, chosen, deciding)],
+        "layers": [
+            {**tap.record(), "default": tap == model.tap}
+            for tap in chosen_taps(model, chosen, deciding)
+        ],
         "similarity": chosen.similarity,
         "features": "means of the map over all places",
     }

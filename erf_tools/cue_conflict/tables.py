@@ -241,13 +241,25 @@ def notes(table: pd.DataFrame) -> list[str]:
     return found
 
 
-def undecided_notes(table: pd.DataFrame) -> list[str]:
-    """Return of which networks all categories have the same score on some stimuli."""
+def undecided_notes(
+    table: pd.DataFrame,
+    column: str = "undecided",
+    choices: str = "categories",
+    shown: str = "stimuli",
+) -> list[str]:
+    """Return of which networks all categories have the same score on some stimuli.
+
+    Args:
+        table: with the columns ``model`` and ``column``.
+        column: on how many; NaN where it is not known.
+        choices: among what is decided.
+        shown: what is decided on.
+    """
     return [
-        f"{name}: all categories are alike on {count} stimuli, which count as decided for the "
+        f"{name}: all {choices} are alike on {count:.0f} {shown}, which count as decided for the "
         "first."
-        for name, count in zip(table["model"], table["undecided"], strict=True)
-        if count
+        for name, count in zip(table["model"], table[column], strict=True)
+        if count > 0
     ]
 
 

@@ -111,6 +111,11 @@ def notes(table: pd.DataFrame) -> list[str]:
         f"{row.model} has no intervals: {row.without_intervals}."
         for row in table[table["without_intervals"] != ""].itertuples()
     ]
+    found += [
+        f"{row.model} has no intervals of legacy r and participation: "
+        f"{row.without_whole_map_intervals}."
+        for row in table[table["without_whole_map_intervals"] != ""].itertuples()
+    ]
     at_unit = all_rows["square"] == "unit"
     if at_unit.any():
         rows = ", ".join(

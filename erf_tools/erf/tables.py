@@ -31,7 +31,7 @@ _COUNTS = ("images", "zero_maps", "nan_maps", "parameters")
 _WORDS = (
     *(*SUBJECT, "resolution", "paper_standing", "protocol", "unit", "units", "center_basis"),
     *("square", "weights_source", "weights_sha256", "map_sha256", "without_intervals"),
-    *("warnings", "warnings_in_words"),
+    *("without_whole_map_intervals", "warnings", "warnings_in_words"),
 )
 
 #: Of :func:`erf_table`, in this order.
@@ -43,7 +43,7 @@ COLUMNS = (
     *(*(f"paper_{percent}" for percent in PERCENT), "paper_standing", "protocol", "unit", "units"),
     *("center_row", "center_column", "center_basis", "square", "parameters"),
     *("weights_source", "weights_sha256", "map_sha256", "without_intervals"),
-    *("warnings", "warnings_in_words"),
+    *("without_whole_map_intervals", "warnings", "warnings_in_words"),
 )
 
 
@@ -55,8 +55,9 @@ def erf_table(results: Sequence[ERF], others: Sequence[OthersMap] = ()) -> pd.Da
     every pixel reach the unit. ``erf_rate`` is the number of pixels above 4.55 % of the peak (the
     square of ``extent``) as a share of the theoretical field's area (Loos 2024). ``MEASURE_low``
     and ``_high`` are the ends of 95 % intervals, for the measures that may have them;
-    ``without_intervals`` says why there are none. ``warnings`` are the kinds of
-    :data:`erf_tools.erf.cautions.KINDS`, ``warnings_in_words`` their sentences.
+    ``without_intervals`` says why there are none, and ``without_whole_map_intervals`` why measures
+    that need whole maps (legacy ratios, participation) have none where others do. ``warnings`` are
+    the kinds of :data:`erf_tools.erf.cautions.KINDS`, ``warnings_in_words`` their sentences.
 
     Args:
         results: measured here.
@@ -151,6 +152,7 @@ def _row(result: ERF) -> dict[str, object]:
         "weights_source": model["weights"]["source"],
         "weights_sha256": model["weights"]["sha256"],
         "without_intervals": result.measures.without_intervals,
+        "without_whole_map_intervals": result.measures.without_whole_map_intervals,
         "warnings": SEPARATOR.join(each.kind for each in found),
         "warnings_in_words": SEPARATOR.join(each.sentence for each in found),
     }

@@ -217,6 +217,7 @@ class Decider:
             image.changes[None],
             np.array([len(judged.answers[counted[0]]) / choices]),
             self._taken[0].example if self._taken else image.unchanged,
+            (outputs == outputs[:, :1]).all(dim=1).numpy()[None],
         )
 
     def _check(self, logits: Tensor, image: JudgedImage) -> None:

@@ -32,6 +32,8 @@ class SuppressedAnswers:
             :func:`erf_tools.reliance.changes.measure_changes`.
         chances: of guessing each image right, ``[images]``.
         example: the first image as it was changed, uint8 ``[224, 224, 3]``.
+        tied: for which versions all classes, or categories, have the same score, so that the first
+            is answered, ``[images, 1 + variants]``; ``None`` where it was not recorded.
     """
 
     setting: Mapping[str, Any]
@@ -43,6 +45,7 @@ class SuppressedAnswers:
     changes: np.ndarray
     chances: np.ndarray
     example: np.ndarray
+    tied: np.ndarray | None = None
 
     @property
     def rows(self) -> tuple[Suppression, ...]:
@@ -111,6 +114,7 @@ class SuppressedAnswers:
             hits={name: np.concatenate([part.hits[name] for part in parts]) for name in first.hits},
             changes=stacked("changes"),
             chances=stacked("chances"),
+            tied=None if any(part.tied is None for part in parts) else stacked("tied"),
         )
 
     def save(self, path: Path) -> None:
@@ -127,6 +131,7 @@ class SuppressedAnswers:
             "chances": self.chances,
             "example": self.example,
             **{f"hits_{name}": hits for name, hits in self.hits.items()},
+            **({} if self.tied is None else {"tied": self.tied}),
         }
         write_archive(path, arrays, {"setting": dict(self.setting), "source": dict(self.source)})
 
@@ -153,4 +158,5 @@ class SuppressedAnswers:
                 arrays["changes"],
                 arrays["chances"],
                 arrays["example"],
+                arrays.get("tied"),
             )

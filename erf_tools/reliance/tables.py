@@ -6,8 +6,10 @@ from collections.abc import Iterable, Sequence
 from math import nan
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
+from erf_tools.cue_conflict.tables import undecided_notes
 from erf_tools.labels import UNTRAINED
 from erf_tools.reliance import measures
 from erf_tools.reliance.changes import CHANGES, mean_changes
@@ -15,6 +17,9 @@ from erf_tools.reliance.result import SuppressedAnswers
 from erf_tools.reliance.suppressions import Suppression, variants
 from erf_tools.statistics import Estimate, wilson_interval
 from erf_tools.tables import DIFFERENCES, NONE, Subject, difference_row, marked_low, with_intervals
+
+#: Columns of how often nothing was decided, and on what.
+_UNDECIDED = {"undecided": "unchanged images", "undecided_changed": "changed versions of images"}
 
 
 def about(result: SuppressedAnswers, counted: str, clean: Estimate | None = None) -> dict[str, Any]:
@@ -73,7 +78,9 @@ def reliance_table(
 
     ``accuracy`` is on the unchanged images, with Wilson's interval. The columns of
     :func:`~erf_tools.reliance.measures.profile` are reliances, those of
-    :func:`~erf_tools.reliance.measures.areas` means of relative accuracy.
+    :func:`~erf_tools.reliance.measures.areas` means of relative accuracy. ``undecided`` is on how
+    many unchanged images all classes, or categories, had the same score, and ``undecided_changed``
+    on how many versions that are changed; NaN where that was not recorded.
     """
     table = []
     for result in results:
@@ -81,6 +88,8 @@ def reliance_table(
             row = about(result, counted)
             for each in (*measures.profile(rows), *measures.areas(rows)):
                 row |= measures.estimate(hits, each, result.stimuli).columns(each.name)
+            tied = np.full(2, nan) if result.tied is None else result.tied.sum(axis=0)
+            row |= {"undecided": tied[0], "undecided_changed": tied[1:].sum()}
             row["weights_sha256"] = result.setting["model"]["weights"]["sha256"]
             table.append(row)
     return pd.DataFrame(table)
@@ -169,5 +178,11 @@ def notes(table: pd.DataFrame, rows: Sequence[Suppression]) -> list[str]:
         f"the clean accuracy of {{names}} is less than {measures.LOW_ACCURACY:.0%} of the way from "
         "guessing to always right; what is relative to it means nothing, and is not shown.",
     )
+    if "undecided" in table:  # earlier tables do not say
+        networks = table.drop_duplicates(["model", "weights", "weights_sha256"])
+        for column, shown in _UNDECIDED.items():
+            for counted, own in networks.groupby(networks["counted"] == "accuracy"):
+                choices = "classes" if counted else "categories"
+                found += undecided_notes(own, column, choices, shown)
     found += [f"Source: {source}." for source in dict.fromkeys(row.source for row in rows)]
     return found

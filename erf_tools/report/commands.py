@@ -84,13 +84,19 @@ def head_free_command(record: Mapping[str, Any]) -> str | None:
     """Return the ``erf-tools shape-bias --head-free`` command that measures layers again.
 
     Args:
-        record: provenance of a network's layers.
+        record: provenance of a network's layers. ``None`` is returned for layers that only Python
+            gives, as for :func:`erf_command`.
     """
     taps = record["layers"]
-    # timm's own methods give stages and last maps, which are what is measured unasked.
-    named = [] if any(tap["path"].startswith("forward_") for tap in taps) else taps
-    layers = (f"{tap['path']}#{tap['run']}" if tap["run"] else tap["path"] for tap in named)
-    chosen = HeadFree(True, tuple(layers), record["similarity"])
+    named: list[str] = []
+    # Stages, and the last map where there are none, are what is measured unasked.
+    if not all(tap.get("default") or tap["stage"] is not None for tap in taps):
+        for tap in taps:
+            found = Layers.recorded({**tap, "default": False})
+            if found is None or not found.layers:
+                return None
+            named += found.layers
+    chosen = HeadFree(True, tuple(named), record["similarity"])
     deciding = Deciding(record["preset"], output_key=taps[0]["output_key"] if named else None)
     own = [each for each in declared(Deciding) if each.name in ("preset", "output_key")]
     choices = words(own, vars(deciding)) + words(declared(HeadFree), vars(chosen))

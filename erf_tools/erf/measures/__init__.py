@@ -136,6 +136,13 @@ class Measures:
         alone = f"the maps of all but one of {images} images are zero"
         return "" if self._sample.with_mass > 1 else alone
 
+    @cached_property
+    def without_whole_map_intervals(self) -> str:
+        """Why measures that need whole maps have no intervals where others do; empty else."""
+        if self.without_intervals or self._sample is None:
+            return ""
+        return self._sample.without_spreads
+
     def record(self) -> dict[str, Any]:
         """Return values and intervals as JSON values."""
         return {**self.columns(), "without_intervals": self.without_intervals}

@@ -18,7 +18,7 @@ from erf_tools.statistics import Estimate
 _CHUNK = 2**16
 
 #: Peaks of maps of which float32 has all that counts, with room below for what is less.
-_IN_RANGE = (1e-30, 1e30)
+IN_RANGE = (1e-30, 1e30)
 
 
 @dataclass(frozen=True)
@@ -152,7 +152,7 @@ class Groups:
     def in_range(self) -> bool:
         """Whether float32 holds the groups' maps, whichever of them is left out."""
         second, highest = np.sort(self._peaks())[-2:]
-        return bool(_IN_RANGE[0] <= second and highest <= _IN_RANGE[1])
+        return bool(IN_RANGE[0] <= second and highest <= IN_RANGE[1])
 
     def means_without(self) -> Iterator[np.ndarray]:
         """Yield the mean of all other images, for each group, float32 ``[height, width]``.

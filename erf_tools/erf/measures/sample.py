@@ -12,7 +12,7 @@ from threadpoolctl import threadpool_limits
 
 from erf_tools.erf.intervals import FEWEST, Spread, effective_number
 from erf_tools.erf.measures.families.moments import Moments
-from erf_tools.erf.measures.family import Family, Grouped, Groups, Summed
+from erf_tools.erf.measures.family import IN_RANGE, Family, Grouped, Groups, Summed
 from erf_tools.erf.measures.frame import Frame
 from erf_tools.erf.measures.registry import FAMILIES
 
@@ -98,6 +98,21 @@ class Sample:
         """Number of images whose maps are not zero everywhere."""
         return int(np.count_nonzero(self.sums[Moments.name][:, 0]))
 
+    @property
+    def without_spreads(self) -> str:
+        """Why it is not known how measures that need whole maps spread; empty where it is."""
+        if not self.spreads or any(
+            np.isfinite(spread.deviations).any() for spread in self.spreads.values()
+        ):
+            return ""
+        groups = len(self.counts)
+        if groups < FEWEST:
+            return f"{groups} groups of images are fewer than {FEWEST}"
+        if np.count_nonzero(self._masses(by_groups=True)) < 2:
+            return f"the maps of all but one of {groups} groups of images are zero"
+        low, high = IN_RANGE
+        return f"gradients are outside {low:g} to {high:g}, where float32 does not hold the maps"
+
     def pairs_with(self, other: Sample, by_groups: bool) -> bool:
         """Tell whether it is of the same images as another, in the same order.
 
@@ -110,10 +125,13 @@ class Sample:
 
     def effective(self, by_groups: bool) -> float:
         """Return the effective number of images, or of groups of them."""
+        return effective_number(self._masses(by_groups))
+
+    def _masses(self, by_groups: bool) -> np.ndarray:
         masses = self.sums[Moments.name][:, 0]
-        if by_groups:
-            masses = np.add.reduceat(masses, np.cumsum([0, *self.counts[:-1]]))
-        return effective_number(masses)
+        if not by_groups:
+            return masses
+        return np.add.reduceat(masses, np.cumsum([0, *self.counts[:-1]]))
 
     def sizes(self) -> list[int]:
         """Return the numbers of images of the convergence curve."""

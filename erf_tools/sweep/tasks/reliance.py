@@ -187,6 +187,7 @@ def _by_network(table: pd.DataFrame) -> pd.DataFrame:
     import pandas as pd
 
     about = ["model", "weights", "counted", "images", "low_accuracy", "weights_sha256"]
+    about += ["undecided", "undecided_changed"]
     measured = [name for name in table if name not in about]
     relative = [name for name in measured if not name.startswith("accuracy")]
     shown = table.copy()
