@@ -117,3 +117,7 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run_comman
     assert row["width"] < 3
     assert "Critical band" in Path("out/critical_band.md").read_text()
     assert Path("out/critical_band.png").stat().st_size > 1000
+    code, _, err = run_command(*command[:-1], "color", "--overwrite")
+    assert code == 0, err
+    assert Path("out/reliance.csv").exists()
+    assert not list(Path("out").glob("critical_band*"))

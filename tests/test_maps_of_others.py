@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import Command
+from matplotlib.figure import Figure
 from synthetic import blob, erf
 
 from erf_tools.erf.measures import MEASURES
@@ -16,8 +17,10 @@ from erf_tools.erf.shown_tables import compact, notes, readable
 from erf_tools.erf.tables import COLUMNS, erf_table, with_published, without_published
 from erf_tools.errors import UsageError
 from erf_tools.failures import Failures
+from erf_tools.figures import save_figure
 from erf_tools.joined import join
 from erf_tools.labels import in_lines
+from erf_tools.provenance import versions
 from erf_tools.report.content import collect
 from erf_tools.report.results import Results, find_results
 
@@ -157,7 +160,12 @@ def test_the_command_measures_and_marks_maps(tmp_path: Path, run_command: Comman
     code, _, err = run_command(*line, "--output", str(out))
     assert code == 2
     assert "holds another map named SLaK-T" in err
+    # Of what is written of some results only, what is of others goes; that of `erf` stays.
+    for stem in ("erf_convergence", "erf_stages"):
+        save_figure(Figure(figsize=(1, 1)), out / stem, {"versions": versions()})
     assert run_command(*line, "--output", str(out), "--overwrite")[0] == 0
+    assert not list(out.glob("erf_convergence*"))
+    assert (out / "erf_stages.png").is_file()
     code, _, err = run_command(*line, "--name", "more", "--output", str(out))
     assert (code, "2 names for 1 maps" in err) == (2, True)
 

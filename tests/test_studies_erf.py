@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from matplotlib.figure import Figure
 from PIL import Image
 
 from erf_tools.erf import shown_tables
@@ -16,10 +17,14 @@ from erf_tools.erf.maps import ERF
 from erf_tools.erf.measures import MEASURES
 from erf_tools.erf.procedure import Procedure
 from erf_tools.errors import ErfToolsError, UsageError
+from erf_tools.failures import Failures
+from erf_tools.figures import save_figure
 from erf_tools.images import select
 from erf_tools.models.requests import requests
+from erf_tools.provenance import versions
 from erf_tools.studies import erf as study
 from erf_tools.studies.one_by_one import other_images
+from erf_tools.studies.written import remove_earlier
 
 pytestmark = pytest.mark.usefixtures("no_drawing")
 
@@ -147,6 +152,57 @@ def test_the_same_images_in_another_order_or_by_other_names_are_told_as_that() -
     for now in (there[:2], [*there[:2], ("d", "4")], [*there, ("d", "4")]):
         (told,) = other_images(there, now)
         assert told == f"images (3 there, {len(now)} now, not all of them the same)"
+
+
+def test_what_an_earlier_run_has_drawn_of_other_results_is_removed(tmp_path: Path) -> None:
+    """Of figures with the names that this command writes, and of the tables that belong to them."""
+    earlier = ("erf_stages", "erf_series", "perturbation", "erf_of_mine", "critical_band")
+    for stem in earlier:
+        save_figure(Figure(figsize=(1, 1)), tmp_path / stem, {"versions": versions()})
+    tables = (
+        "perturbation_table.csv",
+        "perturbation_table.md",
+        "critical_band.csv",
+        "erf_stages.csv",
+    )
+    for name in tables:
+        (tmp_path / name).write_text("model\n")
+    for name in ("erf_series.pdf", "perturbation_linearity.png"):  # drawn by others
+        Figure(figsize=(1, 1)).savefig(tmp_path / name)
+    (tmp_path / "linked.png").write_bytes((tmp_path / "erf_stages.png").read_bytes())
+    (tmp_path / "perturbation_linearity.pdf").symlink_to("linked.png")
+    before = {path.name for path in tmp_path.iterdir()}
+    wanted, images = requests(["resnet18"], ["random"]), select("builtin", 1)
+    outcome = study.measure_erfs(wanted, images, tmp_path, SMALL)
+    assert not outcome.failures
+    assert before - {path.name for path in tmp_path.iterdir()} == {
+        *("erf_stages.png", "erf_stages.pdf", "erf_series.png", "perturbation.png"),
+        *("perturbation.pdf", "perturbation_table.csv", "perturbation_table.md"),
+    }
+
+
+def test_what_a_run_has_drawn_again_stays_and_what_cannot_be_removed_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for stem in ("again", "earlier"):
+        save_figure(Figure(figsize=(1, 1)), tmp_path / stem, {"versions": versions()})
+        (tmp_path / f"{stem}.csv").write_text("model\n")
+    written = [tmp_path / f"again.{suffix}" for suffix in ("png", "pdf")]
+    shown = {stem: [f"{stem}.csv"] for stem in ("again", "earlier", "never")}
+    failures = Failures()
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", _refuse)
+        remove_earlier(tmp_path, shown, written, failures)
+    assert [str(failure) for failure in failures] == [
+        f"cannot write {tmp_path / 'earlier.png'}: no; choose another --output folder"
+    ]
+    remove_earlier(tmp_path, shown, written, failures)
+    left = {"again.png", "again.pdf", "again.csv"}
+    assert {path.name for path in tmp_path.iterdir()} == left
+
+
+def _refuse(_path: Path, missing_ok: bool = False) -> None:
+    raise PermissionError(13, "no")
 
 
 def test_a_failing_model_costs_no_other_its_result(tmp_path: Path) -> None:

@@ -145,6 +145,13 @@ def differing(
     return [f"check: {each}" for each in others]
 
 
+#: What is written of checks; see :func:`erf_tools.studies.written.remove_earlier`.
+SHOWN_OF_CHECKS = {
+    "perturbation": [f"perturbation_table.{suffix}" for suffix in ("csv", "md", "tex")],
+    "perturbation_linearity": [],
+}
+
+
 def write_checks(
     results: Sequence[PerturbationERF], output: Path, failures: Failures
 ) -> list[Path]:

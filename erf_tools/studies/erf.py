@@ -29,7 +29,7 @@ from erf_tools.perturbation.checking import check_choices
 from erf_tools.perturbation.choices import Checking
 from erf_tools.perturbation.result import PerturbationERF
 from erf_tools.report.results import Results
-from erf_tools.studies.checks import check_all, write_checks
+from erf_tools.studies.checks import SHOWN_OF_CHECKS, check_all, write_checks
 from erf_tools.studies.one_by_one import (
     Earlier,
     clear,
@@ -39,11 +39,14 @@ from erf_tools.studies.one_by_one import (
     other_run,
 )
 from erf_tools.studies.requested import expected_setting, requested_layers
-from erf_tools.studies.written import Files
+from erf_tools.studies.written import Files, remove_earlier
 
 _ARCHIVE = "erf.npz"
 #: What shows a result, made of what is in its archive.
 _SHOWN = ("erf.json", "heatmap.png", "heatmap.pdf")
+#: What shows results together, of some only; see :func:`erf_tools.studies.written.remove_earlier`.
+SHOWN_OF_RESULTS = {"erf_convergence": ["erf_convergence.csv", "erf_differences.csv"]}
+_SHOWN_OF_SOME = {**SHOWN_OF_RESULTS, "erf_stages": [], "erf_series": [], **SHOWN_OF_CHECKS}
 
 
 @dataclass(frozen=True)
@@ -172,6 +175,7 @@ def measure_erfs(
         table, files = write_together(
             results, (), output, course.failures, reference, layers.stages, in_series, checks
         )
+        remove_earlier(output, _SHOWN_OF_SOME, files, course.failures)
     reused = tuple(request.folder for request in course.reused)
     return Study(tuple(results), reused, tuple(course.failures), table, tuple(files), tuple(checks))
 

@@ -12,8 +12,9 @@ from erf_tools.failures import Failures
 from erf_tools.files import locked
 from erf_tools.models.requests import check_folders, folder_name
 from erf_tools.report.results import MAP_OF_OTHERS
-from erf_tools.studies.erf import Study, write_together
+from erf_tools.studies.erf import SHOWN_OF_RESULTS, Study, write_together
 from erf_tools.studies.one_by_one import clear
+from erf_tools.studies.written import remove_earlier
 
 
 def measure_maps(
@@ -51,4 +52,5 @@ def measure_maps(
         for map_, place in zip(maps, places, strict=True):
             map_.save(place)
         table, files = write_together(results, maps, output, failures, reference)
+        remove_earlier(output, SHOWN_OF_RESULTS, files, failures)
     return Study(tuple(results), (), tuple(failures), table, tuple(files))

@@ -36,10 +36,13 @@ from erf_tools.studies.one_by_one import (
     look_up,
     other_images,
 )
-from erf_tools.studies.written import Files, TableStudy, WrittenTables
+from erf_tools.studies.written import Files, TableStudy, WrittenTables, remove_earlier
 
 #: Answers are written so many seconds after they were last.
 _KEPT_FOR = 30.0
+
+#: What is written of some suppressions only; see :func:`~erf_tools.studies.written.remove_earlier`.
+_SHOWN_OF_SOME = {"critical_band": [f"critical_band.{suffix}" for suffix in ("csv", "md", "tex")]}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -220,6 +223,7 @@ def write_reliance(
         said, below = critical_band.readable(bands), critical_band.notes(bands)
         files.tables("critical_band", bands, said, below)
         files.figure("critical_band", lambda: figures.critical_band_plot(bands))
+    remove_earlier(output, _SHOWN_OF_SOME, files.written, failures)
     files.record()
     return WrittenTables(table, shown, remarks, files)
 

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from erf_tools.errors import ErfToolsError
 from erf_tools.failures import Failures
 from erf_tools.figures import save_figure
-from erf_tools.files import write_json
+from erf_tools.files import remove, write_json
 from erf_tools.report.page import write_report
 from erf_tools.report.results import Results
 from erf_tools.tables import write_csv, write_tables
@@ -75,6 +75,40 @@ class Files:
     def page(self, read: Callable[[], Results], reference: bool = True) -> None:
         """Write the page of what was measured; ``read`` may read what was written before it."""
         self.add("report.html", lambda path: write_report(path, read(), self.failures, reference))
+
+
+def remove_earlier(
+    output: Path,
+    shown: Mapping[str, Sequence[str]],
+    written: Sequence[Path],
+    failures: Failures,
+) -> None:
+    """Remove what an earlier run of a command has written together and this one has not.
+
+    It would lie beside tables of other results. A figure without the provenance of erf-tools in its
+    metadata is the user's: it stays, with the tables that would belong to it, as do links.
+
+    Args:
+        output: the study's folder.
+        shown: stems of figures that the command writes of some results only, each with the names of
+            the tables that belong to it.
+        written: what this run has written.
+        failures: what cannot be removed is added here.
+    """
+    for stem, tables in shown.items():
+        figure = [output / f"{stem}{suffix}" for suffix in (".png", ".pdf")]
+        with failures.alone(stem):
+            earlier = [path for path in figure if path not in written and _is_ours(path)]
+            if earlier:
+                earlier += [output / name for name in tables if output / name not in written]
+            for path in earlier:
+                if path.is_file() and not path.is_symlink():
+                    remove(path)
+
+
+def _is_ours(figure: Path) -> bool:
+    """Tell whether a file is a figure of erf-tools, which has its provenance in its metadata."""
+    return figure.is_file() and not figure.is_symlink() and b"erf-tools" in figure.read_bytes()
 
 
 @dataclass(frozen=True)
