@@ -74,7 +74,8 @@ def test_the_readme_has_two_commands_and_ci_runs_them() -> None:
     assert re.fullmatch(r"python -m pip install .* && python -m pytest\n", test)
     script = (ROOT / ".ci" / "run").read_text()
     assert 'eval "$(readme_command 1)"' in script
-    assert 'eval "$(readme_command 2)"' in script
+    assert "tests=$(readme_command 2)" in script  # its installation first, then its tests
+    assert script.index('eval "${tests%% && *}"') < script.index('eval "${tests#* && }"')
     assert {block.content for block in shown} == {install, test}  # the others are the same
 
 
