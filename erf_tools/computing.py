@@ -60,6 +60,37 @@ class Computing:
         return whole_number(number, "--batch-size", 1, LARGEST_BATCH)
 
 
+#: Devices by their names in torch, with a number or without.
+_DEVICE = re.compile(r"([a-z][a-z0-9_]*)(?::(?:0|[1-9][0-9]*))?")
+_TYPES = (
+    *("cpu", "cuda", "fpga", "hip", "hpu", "ideep", "ipu", "lazy", "maia", "meta", "mkldnn", "mps"),
+    *("mtia", "opencl", "opengl", "privateuseone", "ve", "vulkan", "xla", "xpu"),
+)
+
+
+def plausible_device(name: str) -> str:
+    """Return the name of a device, after seeing that there may be one, without importing torch.
+
+    What is installed beside torch may name a device as it likes.
+
+    Raises:
+        UsageError: torch knows none of this name on any machine.
+    """
+    found = _DEVICE.fullmatch(name)
+    if name == "auto" or (found and found[1] in _TYPES):
+        return name
+    from importlib.metadata import entry_points  # takes its time, and few need it
+
+    if not (found and entry_points(group="torch.backends")):
+        raise no_such_device(name)
+    return name
+
+
+def no_such_device(name: str) -> UsageError:
+    """Return what is said of a device that there is not."""
+    return UsageError(f"--device {name}: there is no such device here; use auto or cpu")
+
+
 #: What can be chosen of how a network is run.
 COMPUTING = declared(Computing)
 

@@ -230,9 +230,12 @@ def select(
         if several:
             remarks.append((name, "holds several images; the first is used"))
     if not readable:
+        first, why = unreadable[0]
         raise UsageError(
-            f"none of the {len(unreadable)} images in {described} can be read "
-            f"(the first, {unreadable[0][0]}: {unreadable[0][1]})"
+            f"none of the {len(unreadable)} images in {described} can be read (the first, {first}: "
+            f"{why})"
+            if len(unreadable) > 1
+            else f"the only image, {first}, cannot be read: {why}"
         )
     return Selection(
         tuple(readable), described, order, seed, tuple(unreadable), left_out, tuple(remarks)

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import timm
 import torch
+from conftest import Command
 from PIL import Image
 from torch import Tensor, nn
 
@@ -206,6 +208,53 @@ def test_only_heads_that_the_labels_are_of_are_judged(
             model, selection, Procedure(resolution=16), [model.tap], labels=found
         )
         np.testing.assert_equal(result.top1(), np.nan if top1 is None else top1)
+
+
+def test_indices_beyond_imagenet_are_checked_against_the_head(tmp_path: Path) -> None:
+    """Of a head of 1001 classes that always says 0, the image of class 0 is right."""
+    for name in ("a", "b"):
+        Image.new("RGB", (8, 8), "red").save(tmp_path / f"{name}.png")
+    (tmp_path / "labels.csv").write_text("image,label\na.png,0\nb.png,1000\n")
+    selection = select(tmp_path)
+    found = find_labels(selection.images, tmp_path / "labels.csv", classes=None)
+    assert found == {"a.png": 0, "b.png": 1000}
+
+    def top1(classes: int, labels: dict[str, int]) -> float:
+        model = as_model(Classes(classes, lambda logits: logits), "net", tap=Tap("features"))
+        (result,) = measure_layers(
+            model, selection, Procedure(resolution=16), [model.tap], labels=labels
+        )
+        return result.top1()
+
+    assert top1(1001, found) == 0.5
+    assert top1(1001, {"a.png": 0, "b.png": 1000}) == 0.5
+    assert top1(1001, {"a.png": found["a.png"]}) == 1  # a share of the images
+    assert np.isnan(top1(1001, {"a.png": 0}))  # may be ImageNet-1K's
+    assert np.isnan(top1(1000, found))  # it does not say how many classes it has
+    declared = Classes(1000, lambda logits: logits)
+    declared.num_classes = 1000
+    model = as_model(declared, "net", tap=Tap("features"))
+    with pytest.raises(UsageError, match=r"^b\.png is of class 1000, but net has 1000 classes"):
+        measure_layers(model, selection, Procedure(resolution=16), [model.tap], labels=found)
+
+
+def test_a_table_for_a_larger_head_is_taken_by_the_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run_command: Command
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "images").mkdir()
+    Image.new("RGB", (48, 48), "red").save(tmp_path / "images/a.png")
+    (tmp_path / "labels.csv").write_text("image,label\na.png,1000\n")
+    command = ("erf", "--model", "test_resnet", "--weights", "w.pth", "--images", "images")
+    command += ("--labels", "labels.csv", "--resolution", "32", "--output", "out")
+    torch.save(timm.create_model("test_resnet").state_dict(), "w.pth")
+    code, _, err = run_command(*command)
+    assert code == 2
+    assert "a.png is of class 1000, but test_resnet has 1000 classes" in err
+    (tmp_path / "labels.csv").write_text("image,label\nelse.png,1000\n")
+    code, _, err = run_command(*command)
+    assert code == 2
+    assert "--labels labels.csv does not name the only image, a.png" in err
 
 
 def test_logits_that_are_not_finite_are_no_class(tmp_path: Path) -> None:

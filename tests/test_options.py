@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from itertools import combinations
@@ -10,11 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import typer
 from conftest import Command
 from sweep_studies import write_study
 
 from erf_tools.cli import app
+from erf_tools.cli.options import no_file
+from erf_tools.computing import plausible_device
 from erf_tools.downloads import is_offline
 from erf_tools.errors import UsageError
 
@@ -92,6 +96,80 @@ def test_the_shell_completes(line: str, offered: set[str]) -> None:
         check=False,
     )
     assert set(done.stdout.split()) == offered, done.stderr
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("erf", "--model", "resnet10t"),
+        ("audit", "--model", "resnet10t"),
+        ("measure", "map.npy"),
+        ("attention", "--model", "deit_tiny_patch16_224"),
+        ("dead-pixels", "--model", "resnet10t"),
+        ("shape-bias", "--model", "resnet10t"),
+        ("reliance", "--model", "resnet10t"),
+        ("compare",),
+        ("report", "."),
+        ("demo",),
+    ],
+)
+def test_results_go_into_folders(
+    command: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run_command: Command
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, _, err = run_command(*command, "--output", "there/r.html")
+    assert code == 2
+    assert err == (
+        "erf-tools: --output there/r.html ends as a file, and results go into a folder; name a "
+        "folder, as in there/r\n"
+    )
+    assert not list(tmp_path.iterdir())
+
+
+def test_folders_may_have_dots_and_be_there(tmp_path: Path) -> None:
+    (tmp_path / "old.csv").mkdir()
+    for name in ("v1.2", "old.csv", "resnet50.a1_in1k", "."):
+        assert no_file(tmp_path / name) == tmp_path / name
+    with pytest.raises(UsageError, match="ends as a file"):
+        no_file(tmp_path / "new.CSV")
+
+
+@pytest.mark.parametrize(
+    "name", ["nowhere", "cuda:x", "cuda:01", "cuda:-1", "CUDA", "gpu", "cuda:", "cpu:1:2"]
+)
+def test_what_is_no_device_of_torchs_is_refused(name: str, run_command: Command) -> None:
+    with pytest.raises(RuntimeError):
+        torch.device(name)
+    said = f"erf-tools: --device {name}: there is no such device here; use auto or cpu\n"
+    for command in (["erf", "--model", "resnet10t"], ["app"], ["sweep", "study.toml"]):
+        code, _, err = run_command(*command, "--device", name)
+        assert (code, err) == (2, said)
+
+
+def test_nonsense_is_no_device_before_torch_is_there() -> None:
+    words = ["erf-tools", "attention", "--model", "deit", "--device", "nowhere"]
+    program = (
+        "import sys; sys.modules['torch'] = None; from erf_tools.cli import main; "
+        f"sys.argv = {words!r}; main()"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    said = "erf-tools: --device nowhere: there is no such device here; use auto or cpu\n"
+    assert (done.returncode, done.stderr) == (2, said)
+
+
+def test_what_torch_takes_for_a_device_is_not_refused_before(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with pytest.raises(RuntimeError, match="Expected one of") as caught:
+        torch.device("nowhere")
+    types = re.findall(r"\w+", str(caught.value).partition("one of ")[2].partition(" device")[0])
+    assert len(types) > 15
+    for name in types:
+        assert plausible_device(name) == name
+        assert plausible_device(f"{name}:12") == f"{name}:12"
+    assert plausible_device("auto") == "auto"
+    monkeypatch.setattr("importlib.metadata.entry_points", lambda group: [group])
+    assert plausible_device("npu:1") == "npu:1"  # as extensions of torch name theirs
 
 
 @pytest.fixture

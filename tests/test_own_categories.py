@@ -7,6 +7,7 @@ import shlex
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -246,6 +247,37 @@ def test_declarations_that_make_no_sense(text: str, said: str, tmp_path: Path) -
         read_categories(path)
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("choices", "said"),
+    [
+        ({"names": ("level1", "level10")}, "level1 and level10 cannot be told apart"),
+        ({"names": ("cat", "Cat")}, "cat and Cat differ in capital letters only"),
+        ({"names": ("cat", "cat")}, "the category cat is named twice"),
+        ({"names": ("cat", "na")}, "no category can be called na"),
+        ({"names": ("a-b", "c")}, "a-b has a '-'"),
+        ({"names": ("cat",)}, "cat is the only category"),
+        ({"names": ()}, "there is no category"),
+        ({"names": ("cat", 3)}, "a category is called 3; a name is a word"),
+        ({"names": "cat"}, "names is 'cat'; it has several words"),
+        ({"cues": ("a", "A")}, "both cues are called a"),
+        ({"cues": ("a, b", "c")}, "a comma"),
+        ({"prompts": {"cat": ("\n",)}}, "in prompts, cat is called"),
+        ({"classes": {"cat": [1000]}}, "a class of cat is 1000; it is from 0 to 999"),
+        ({"classes": {"cat": [1], "dog": [1]}}, "class 1 of dog is a class of cat already"),
+        ({"classes": {"cat": [7, 7]}}, "class 7 of cat is a class of cat already"),
+        ({"classes": {"cat": [1.5]}}, "a class of cat is 1.5; it is a whole number"),
+    ],
+)
+def test_categories_from_python_are_checked_as_files_are(
+    choices: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(UsageError) as caught:
+        Categories(**choices)
+    assert said in str(caught.value)
+    single = Categories(names=("level1", "level10", "a-b"), cues=("shape",))  # no pairs in names
+    assert Categories.of_record(single.record()) == single
 
 
 def test_names_that_end_in_digits_are_told_apart(tmp_path: Path) -> None:

@@ -98,6 +98,39 @@ def test_ten_models_at_1024_stay_below_15_mb(monkeypatch: pytest.MonkeyPatch) ->
     assert len(html.encode()) < 15e6
 
 
+def test_maps_of_one_name_are_told_apart_by_what_differs() -> None:
+    def seeded(seed: int, digest: str = "0" * 64, source: str = "builtin") -> ERF:
+        found = synthetic.erf("net", blob(32, 5))
+        weights = {**found.setting["model"]["weights"], "sha256": digest}
+        weights["source"] = f"initialised with seed {seed}"
+        images = {**found.runs[0]["images"], "source": source}
+        model = {**found.setting["model"], "weights": weights}
+        runs = ({**found.runs[0], "images": images},)
+        return replace(found, setting={**found.setting, "model": model}, runs=runs)
+
+    def labels(*results: ERF) -> list[str]:
+        return [each["label"] for each in content_of(list(results), [])["erfs"]]
+
+    first = seeded(0)
+    assert labels(first, seeded(1, "1" * 64)) == [
+        f"net (untrained), initialised with seed {seed}" for seed in (0, 1)
+    ]
+    assert labels(first, seeded(0, "abcdef012" + 55 * "0")) == [
+        "net (untrained), weights 00000000",
+        "net (untrained), weights abcdef01",
+    ]
+    assert labels(first, seeded(0, source="other|" + SCRIPT)) == [
+        "net (untrained), 2 images of builtin, spread, seed 0",
+        f"net (untrained), 2 images of other|{SCRIPT}, spread, seed 0",
+    ]
+    at_unit = replace(first, setting={**first.setting, "square": "unit"})
+    assert labels(first, at_unit)[1] == "net (untrained), square at the unit"
+    assert labels(first, synthetic.erf("net", blob(32, 5), protocol="kim2023"))[1] == (
+        "net (untrained), 32x32, kim2023, unit center"
+    )
+    assert labels(first, first) == ["net (untrained), 1", "net (untrained), 2"]
+
+
 def embedded(html: str) -> dict:
     (data,) = re.findall(r'<script type="application/json" id="data">(.*?)</script>', html)
     return json.loads(data)

@@ -11,12 +11,34 @@ import typer
 
 from erf_tools.addresses import is_address
 from erf_tools.choices import Choice
-from erf_tools.computing import DEVICE
+from erf_tools.computing import DEVICE, plausible_device
+from erf_tools.errors import UsageError
 from erf_tools.labels import ASKED
 from erf_tools.numbers import LARGEST_SEED
 
 #: What stands between commas: brackets and quotes are whole.
 _NAME = re.compile(r'(?:\[[^\]]*\]|\{[^}]*\}|"[^"]*"|[^,])+')
+
+#: Endings of files that results are in.
+_FILES = (
+    *(".csv", ".html", ".jpeg", ".jpg", ".json", ".md", ".npy", ".npz", ".parquet", ".pdf"),
+    *(".png", ".tex"),
+)
+
+
+def no_file(output: Path) -> Path:
+    """Return where results go, after seeing that it is not meant as a file.
+
+    Raises:
+        UsageError: it ends as one, and is no folder yet.
+    """
+    if output.suffix.lower() in _FILES and not output.is_dir():
+        raise UsageError(
+            f"--output {output} ends as a file, and results go into a folder; name a folder, as in "
+            f"{output.with_suffix('')}"
+        )
+    return output
+
 
 # In the order of every command: networks, what is measured, how it is computed, where it goes.
 Models = Annotated[
@@ -44,7 +66,9 @@ Channels = Annotated[
         help="That the networks take: luminance; red, green, blue; or these and luminance.",
     ),
 ]
-Device = Annotated[str, typer.Option(metavar=DEVICE.metavar, help=DEVICE.help)]
+Device = Annotated[
+    str, typer.Option(metavar=DEVICE.metavar, help=DEVICE.help, callback=plausible_device)
+]
 Seed = Annotated[
     int,
     typer.Option(
@@ -54,7 +78,9 @@ Seed = Annotated[
 Offline = Annotated[
     bool, typer.Option("--offline", help="Fetch nothing; HF_HUB_OFFLINE=1 does the same.")
 ]
-Output = Annotated[Path, typer.Option(metavar="DIR", help="Folder for the results.")]
+Output = Annotated[
+    Path, typer.Option(metavar="DIR", help="Folder for the results.", callback=no_file)
+]
 Overwrite = Annotated[
     bool, typer.Option("--overwrite", help="Replace other results in the folder.")
 ]
@@ -73,6 +99,7 @@ def option(choice: Choice) -> Any:
         metavar=choice.metavar,
         show_default=shown,
         min=choice.lowest,
+        callback=plausible_device if choice is DEVICE else None,
     )
     if not several:
         return Annotated[choice.type, how]

@@ -13,7 +13,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import takewhile
 from typing import Any
+
+from erf_tools.errors import UsageError
+from erf_tools.numbers import whole_number
+from erf_tools.text import visible
 
 CATEGORIES = (
     "airplane",
@@ -69,6 +74,12 @@ IMAGENET_CLASSES: Mapping[str, list[int]] = {
 }
 
 
+#: What a category cannot be called: how no answer is written.
+_NO_NAMES = (NO_ANSWER, "None")
+
+#: Signs of a word, and the last class of ImageNet-1K.
+_LONGEST, _LAST_CLASS = 200, 999
+
 #: What the cues are called by default.
 CUES = ("shape", "texture")
 
@@ -87,6 +98,10 @@ class Categories:
         cues: what the cue whose category comes first in a stimulus' name is called, and the other;
             one where each stimulus has one cue only.
         file: that declares them; empty for what comes with the package.
+
+    Raises:
+        UsageError: a name or cue is none, or cannot be told from another in names of stimuli, or a
+            class is no class of ImageNet-1K or belongs to two categories.
     """
 
     names: tuple[str, ...] = CATEGORIES
@@ -94,6 +109,20 @@ class Categories:
     prompts: Mapping[str, Sequence[str]] = field(default_factory=dict)
     cues: tuple[str, ...] = CUES
     file: str = field(default="", compare=False)
+
+    def __post_init__(self) -> None:
+        for name in ("names", "cues"):
+            given = getattr(self, name)
+            if isinstance(given, str):
+                raise UsageError(f"{name} is {given!r}; it has several words")
+            object.__setattr__(self, name, tuple(given))
+        _check_cues(self.cues)
+        _check_names(self.names, len(self.cues) > 1)
+        for name, prompts in self.prompts.items():
+            for prompt in prompts:
+                _check_word(prompt, f"in prompts, {name}")
+        if self.classes is not IMAGENET_CLASSES:
+            _check_classes(self.classes)
 
     @property
     def as_published(self) -> bool:
@@ -129,6 +158,67 @@ class Categories:
         names, cues = tuple(record["names"]), tuple(record["cues"])
         prompts = {name: tuple(own) for name, own in record["prompts"].items()}
         return cls(names, record["classes"], prompts, cues)
+
+
+def _check_cues(cues: tuple[str, ...]) -> None:
+    if not 1 <= len(cues) <= 2:
+        raise UsageError(f"cues has {len(cues)} names; it has two, or one for single-cue stimuli")
+    for cue in cues:
+        _check_word(cue, "a cue")
+        if "," in cue:
+            raise UsageError(f"a cue is called {cue!r}; a comma stands between cues in tables")
+    if len({cue.casefold() for cue in cues}) < len(cues):
+        raise UsageError(f"both cues are called {cues[0]}; give them different names")
+
+
+def _check_names(names: tuple[str, ...], in_pairs: bool) -> None:
+    if len(names) < 2:
+        only = f"{names[0]} is the only category" if names else "there is no category"
+        raise UsageError(f"{only}; to decide takes two or more")
+    seen: dict[str, str] = {}
+    for name in names:
+        _check_word(name, "a category")
+        if name in _NO_NAMES:
+            raise UsageError(f"no category can be called {name}, which is how no answer is written")
+        if "/" in name or "\\" in name or name in (".", ".."):
+            raise UsageError(f"the category {name} cannot be a folder; its stimuli lie in one")
+        if name in seen.values():
+            raise UsageError(f"the category {name} is named twice")
+        if (other := seen.setdefault(name.casefold(), name)) != name:
+            raise UsageError(f"the categories {other} and {name} differ in capital letters only")
+        if in_pairs and "-" in name:
+            raise UsageError(
+                f"the category {name} has a '-', which stands between the two cues in the names of "
+                "stimuli; write _ instead"
+            )
+    known = set(names)
+    for name in names if in_pairs else ():
+        digits = sum(1 for _ in takewhile(str.isdecimal, reversed(name)))
+        shorter = [name[:-count] for count in range(1, digits + 1) if name[:-count] in known]
+        if shorter:
+            raise UsageError(
+                f"the categories {shorter[0]} and {name} cannot be told apart in names of stimuli, "
+                "where numbers follow; rename one"
+            )
+
+
+def _check_word(word: str, what: str) -> None:
+    if not isinstance(word, str):
+        raise UsageError(f"{what} is called {word!r}; a name is a word")
+    if not word.strip() or word != word.strip():
+        raise UsageError(f"{what} is called {word!r}; a name neither is empty nor ends in a space")
+    if visible(word) != word or len(word) > _LONGEST:
+        raise UsageError(f"{what} is called {visible(word[:_LONGEST])!r}; that is no name")
+
+
+def _check_classes(classes: Mapping[str, Sequence[int]]) -> None:
+    owners: dict[int, str] = {}
+    for name, own in classes.items():
+        for label in own:
+            index = whole_number(label, f"a class of {name}", 0, _LAST_CLASS)
+            if index in owners:
+                raise UsageError(f"class {index} of {name} is a class of {owners[index]} already")
+            owners[index] = name
 
 
 SIXTEEN = Categories()

@@ -37,7 +37,7 @@ from erf_tools.kernels.devices import (
     device_name,
     normalise,
 )
-from erf_tools.models.accuracy import classify, own_evaluation
+from erf_tools.models.accuracy import check_labels, classify, own_evaluation
 from erf_tools.models.failures import OutOfMemory, explained
 from erf_tools.models.model import Model
 from erf_tools.preprocessing import evaluation_view
@@ -188,8 +188,11 @@ class MeasurableNetwork:
             A part per layer; with several protocols, one per layer and protocol, layer by layer.
 
         Raises:
+            UsageError: a label is no class of the network's.
             ErfToolsError: the network failed.
         """
+        if labels and self._model.weights.trained:
+            check_labels(self._model, labels)
         store = store or PixelStore(0)
         bar = progress_bar(progress, total=len(selection), desc=self._model.name)
         with bar, state_kept(self._contributions.network, weights=False):

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from erf_tools.computing import no_such_device
 from erf_tools.errors import UsageError
 from erf_tools.features.copies import (
     NotCopyableError,
@@ -41,9 +42,7 @@ def check_device(name: str) -> torch.device:
         device = torch.device(name)
         torch.ones(1, device=device).cpu()  # `meta` takes values, but gives none back
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise UsageError(
-            f"--device {name}: there is no such device here; use auto or cpu"
-        ) from error
+        raise no_such_device(name) from error
     return device
 
 

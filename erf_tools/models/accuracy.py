@@ -29,6 +29,10 @@ class ImageNetClass(int):
     """The index of a synset in ImageNet-1K: a class of heads with its thousand classes only."""
 
 
+class LargerHeadClass(int):
+    """The index of a class of heads with more classes than ImageNet-1K's."""
+
+
 def find_labels(
     images: Sequence[SourceImage], table: Path | None = None, classes: int | None = IMAGENET_HEAD
 ) -> dict[str, int]:
@@ -42,7 +46,8 @@ def find_labels(
         classes: how many there can be; ``None`` where each network's head says it later.
 
     Returns:
-        Indices; those of synsets as :class:`ImageNetClass`.
+        Indices; those of synsets as :class:`ImageNetClass`, and those of a table with some beyond
+        ImageNet-1K's as :class:`LargerHeadClass`.
 
     Raises:
         UsageError: the table cannot be read, lacks a column, has an unknown label, names an image
@@ -66,10 +71,10 @@ def find_labels(
         elif in_name:
             labels[image.name] = in_name[-1]
     if table and not named:
-        raise UsageError(
-            f"--labels {table} names none of the {len(images)} images, of which the first is "
-            f"{images[0].name}"
-        )
+        none = f"names none of the {len(images)} images, of which the first is"
+        if len(images) == 1:
+            none = "does not name the only image,"
+        raise UsageError(f"--labels {table} {none} {images[0].name}")
     return labels
 
 
@@ -96,7 +101,28 @@ def _read_table(path: Path, synsets: Mapping[str, int], classes: int | None) -> 
         if name in labels:
             raise UsageError(f"{row.place}: {name} is listed a second time")
         labels[name] = index
-    return labels
+    if max(labels.values(), default=0) < IMAGENET_HEAD:
+        return labels
+    return {
+        name: index if isinstance(index, ImageNetClass) else LargerHeadClass(index)
+        for name, index in labels.items()
+    }
+
+
+def check_labels(model: Model, labels: Mapping[str, int]) -> None:
+    """See that a head whose number of classes a network declares has those of the labels.
+
+    Raises:
+        UsageError: a label is beyond them, and beyond ImageNet-1K's.
+    """
+    config = getattr(model.module, "config", None)
+    classes = getattr(model.module, "num_classes", getattr(config, "num_labels", None))
+    name = max(labels, key=lambda image: labels[image], default="")
+    if name and isinstance(classes, int) and labels[name] >= max(classes, IMAGENET_HEAD):
+        raise UsageError(
+            f"{name} is of class {labels[name]}, but {model.name} has {classes} classes; give it "
+            "--labels of its own"
+        )
 
 
 def own_evaluation(model: Model) -> Preprocessing | None:
@@ -148,9 +174,11 @@ def _judges(classes: int, labels: Iterable[int]) -> bool:
     """Tell whether a head with so many classes can be judged by the labels.
 
     ImageNet-1K's can by any. Of others, the user's own indices say which of its classes is meant,
-    but a synset does not; larger heads have ImageNet's classes in another order.
+    but a synset does not. Larger heads have ImageNet's classes in another order, and are judged by
+    indices only where some are beyond these.
     """
-    return classes == IMAGENET_HEAD or all(
-        classes < IMAGENET_HEAD and label < classes and not isinstance(label, ImageNetClass)
-        for label in labels
-    )
+    known = list(labels)
+    if classes != IMAGENET_HEAD and any(isinstance(label, ImageNetClass) for label in known):
+        return False
+    larger = any(isinstance(label, LargerHeadClass) or label >= IMAGENET_HEAD for label in known)
+    return max(known, default=0) < classes and (classes <= IMAGENET_HEAD or larger)

@@ -142,10 +142,12 @@ def _judged(
         if right is not None
     )
     if not known:
+        none = f"none of the {len(selection)} images in {selection.source} has a label"
+        if len(selection) == 1:
+            none = f"the only image, {selection.images[0].name}, has no label"
         raise UsageError(
-            f"none of the {len(selection)} images in {selection.source} has a label: put them in "
-            "folders named by synsets (n01440764), name them in --labels FILE, or the folders' "
-            "classes in --label-map FILE"
+            f"{none}: put images in folders named by synsets (n01440764), name them in "
+            "--labels FILE, or the folders' classes in --label-map FILE"
         )
     left_out = tuple((image.name, "it has no label") for image, right in each if right is None)
     record = {

@@ -13,7 +13,7 @@ from erf_tools.failures import Failures
 from erf_tools.files import understood
 from erf_tools.report.coded_maps import block_sides
 from erf_tools.report.maker_content import makers_content
-from erf_tools.report.map_content import erf_content, of_others_content
+from erf_tools.report.map_content import erf_content, of_others_content, told_apart
 from erf_tools.report.results import Results
 from erf_tools.report.values import plain, set_distinct
 
@@ -64,6 +64,8 @@ def read_context(results: Results, failures: Failures, reference: bool) -> Conte
         with failures.alone(map_.name):
             of_others.append(plain(of_others_content(map_, block)))
     maps = [*(each.content for each in shown), *of_others]
-    set_distinct(maps)
+    apart = [plain(told_apart(each.result)) for each in shown]
+    ways = zip(*apart, strict=True)
+    set_distinct(maps, *([*own, *(each["details"] for each in of_others)] for own in ways))
     makers = makers_content(results.biases, failures)
     return Context(results, reference, failures, shown, maps, makers)

@@ -16,6 +16,7 @@ from erf_tools.erf.measures import MEASURES
 from erf_tools.erf.measures.families.squares import shares_held
 from erf_tools.erf.measures.frame import doubled_center
 from erf_tools.erf.measures.radial import radial_profile
+from erf_tools.erf.networks import conditions_in_words
 from erf_tools.erf.others import NOT_KNOWN, OthersMap
 from erf_tools.perturbation.result import PerturbationERF
 from erf_tools.report.coded_maps import coded_map
@@ -62,6 +63,16 @@ def erf_content(
         "provenance": _erf_provenance(result),
         "command": erf_command(result, check),
     }
+
+
+def told_apart(result: ERF) -> list[str]:
+    """Return what may tell results of one label and the same details apart: words for each."""
+    weights = result.setting["model"]["weights"]
+    return [
+        weights["source"],
+        f"weights {weights['sha256'][:8]}",
+        *conditions_in_words(result),
+    ]
 
 
 def of_others_content(map_: OthersMap, block: int) -> dict[str, Any]:

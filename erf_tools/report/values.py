@@ -29,9 +29,15 @@ def plain(value: Any) -> Any:
     return without_nan(value)
 
 
-def set_distinct(contents: Sequence[dict[str, Any]]) -> None:
-    """Make labels differ, by details where two are the same."""
-    labels = distinct([each["label"] for each in contents], [each["details"] for each in contents])
+def set_distinct(contents: Sequence[dict[str, Any]], *more: Sequence[str]) -> None:
+    """Make labels differ, by details where two are the same.
+
+    Args:
+        contents: what is shown, with its label and its details.
+        more: what else is known of each, to tell those apart that have the same details.
+    """
+    known = ([each[name] for each in contents] for name in ("label", "details"))
+    labels = distinct(*known, *more)
     for each, label in zip(contents, labels, strict=True):
         each["label"] = label
 

@@ -113,7 +113,7 @@ def measure_erfs(
     computing = computing or Computing()
     if checking:
         check_choices(procedure, checking, len(selection))
-    known = find_labels(selection.images, labels)
+    known = find_labels(selection.images, labels, classes=None)
     store = PixelStore()
 
     def earlier(request: Request) -> Earlier[list[ERF]]:

@@ -57,7 +57,7 @@ class Sources:
             raise UsageError(f"images.labels {labels}: there is no such file")
         from erf_tools.models.accuracy import find_labels  # with torch, which no plan needs else
 
-        return find_labels(self.selection().images, labels)
+        return find_labels(self.selection().images, labels, classes=None)
 
 
 def divided(lengths: tuple[int, ...], about: int) -> Iterator[tuple[int, int]]:
