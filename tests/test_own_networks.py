@@ -21,7 +21,7 @@ from erf_tools.models.digests import state_sha256
 from erf_tools.models.model import Model
 from erf_tools.models.requests import Request
 from erf_tools.report.commands import erf_command
-from erf_tools.sweep.plan import _identity
+from erf_tools.sweep.plan import network_identity
 
 #: A file of a user's: a U-Net, a network that enlarges images, and one that compares two.
 FILE = '''
@@ -284,7 +284,7 @@ def test_edited_code_is_another_network(
     path = tmp_path / "nets.py"
     path.write_text(code)
     first = load_model(f"{place}:build")
-    planned = [_identity(Request(f"{place}:build"))]
+    planned = [network_identity(Request(f"{place}:build"))]
     path.write_text(code.replace("ReLU", "GELU"))
     monkeypatch.delitem(sys.modules, "nets", raising=False)
     second = load_model(f"{place}:build")
@@ -292,7 +292,7 @@ def test_edited_code_is_another_network(
     assert first.record() != second.record()
     if place.endswith(".py"):
         assert isinstance(second.module[1], torch.nn.GELU)
-    planned.append(_identity(Request(f"{place}:build")))
+    planned.append(network_identity(Request(f"{place}:build")))
     assert planned[0] != planned[1]
 
 

@@ -21,7 +21,7 @@ from erf_tools.images import Selection, select
 from erf_tools.models.requests import Request
 from erf_tools.sweep.dispatch import Queue
 from erf_tools.sweep.estimate import operations
-from erf_tools.sweep.plan import Measurement, Unit, _identity, make_plan
+from erf_tools.sweep.plan import Measurement, Unit, make_plan, network_identity
 from erf_tools.sweep.study import read_study
 from erf_tools.sweep.tasks.erf import ErfTask, Share
 from erf_tools.sweep.work import perform
@@ -175,20 +175,30 @@ def test_units_are_others_where_code_that_is_imported_or_a_file_it_names_changes
     name = f"{folder}/net.py:build"
     (folder / "net.py").write_text("def build():\n    from parts.block import Block\n    Block()\n")
     (folder / "parts" / "block.py").write_text("from .size import SIZE, FILE\n")
-    (folder / "parts" / "size.py").write_text("SIZE, FILE = 3, 'settings.json'\n")
+    (folder / "parts" / "size.py").write_text(
+        "SIZE, FILE = 3, 'settings.json'\nBESIDE = Path(__file__).with_name('beside.yaml')\n"
+        "BELOW = Path(__file__).parents[1] / 'sizes' / 'below.toml'\n"
+    )
+    (folder / "sizes").mkdir()
+    others = (folder / "parts" / "beside.yaml", folder / "sizes" / "below.toml")
+    for file in others:
+        file.write_text("1")
     (folder / "settings.json").write_text("1")
     (folder / "unused.py").write_text("1")
 
     def identity() -> dict[str, Any]:
-        return _identity(Request(name))
+        return network_identity(Request(name))
 
     first = identity()
     (folder / "unused.py").write_text("2")
     assert identity() == first
     _edited(folder / "parts" / "size.py", "3", "5")
     second = identity()
-    _edited(folder / "settings.json", "1", "2")
-    assert len({canonical_json(each) for each in (first, second, identity())}) == 3
+    seen = [first, second]
+    for file in (folder / "settings.json", *others):
+        _edited(file, "1", "2")
+        seen.append(identity())
+    assert len({canonical_json(each) for each in seen}) == 5
 
 
 @pytest.mark.parametrize("prefix", ["local-dir:", "transformers:"])
@@ -203,7 +213,7 @@ def test_units_are_others_where_a_local_folder_changes(
     seen = []
     for file, content in (("config.json", "{}"), ("config.json", "[]"), ("model.safetensors", "2")):
         (tmp_path / file).write_text(content)
-        seen.append(canonical_json(_identity(Request(f"{prefix}{tmp_path}", weights))))
+        seen.append(canonical_json(network_identity(Request(f"{prefix}{tmp_path}", weights))))
     assert len(set(seen)) == 3
 
 
@@ -227,14 +237,14 @@ def test_a_version_of_a_library_counts_for_its_networks_alone(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     names = ("resnet18", "transformers:vit", "networks.py:build")
-    before = [_identity(Request(name, "random")) for name in names]
+    before = [network_identity(Request(name, "random")) for name in names]
     monkeypatch.setattr(provenance, "_version", lambda _package: "0.1")
-    after = [_identity(Request(name, "random")) for name in names]
+    after = [network_identity(Request(name, "random")) for name in names]
     assert [one == other for one, other in zip(before, after, strict=True)] == [True, False, False]
 
 
 def unit(measurement: str, shard: int, shards: int) -> Unit:
-    whole = Measurement(measurement, Request("model"), ErfTask(), 0, 1, shards, shards, {})
+    whole = Measurement(measurement, Request("model"), {}, ErfTask(), 0, 1, shards, shards, {})
     return Unit(whole, shard, Share(Selection((), "none"), ()))
 
 

@@ -19,6 +19,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import sweep_studies
+import torch
 from conftest import Command
 from PIL import Image
 from sweep_studies import (
@@ -33,6 +34,7 @@ from sweep_studies import (
     sleep,
     write_study,
 )
+from threadpoolctl import threadpool_limits
 
 from erf_tools.computing import Computing
 from erf_tools.erf.gradients import measure_layers
@@ -70,13 +72,10 @@ def test_results_are_those_of_a_single_run(study: Path) -> None:
     """Images measured apart, two by two, against all of them at once."""
     done = sweep(study)
     model = load_model("networks:three")
-    (whole,) = measure_layers(
-        model,
-        select("images", 6),
-        Procedure(resolution=32),
-        [model.tap],
-        computing=Computing(device="cpu"),
-    )
+    settings, cpu = (Procedure(resolution=32), [model.tap]), Computing(device="cpu")
+    with threadpool_limits(1):  # as many as the study says: they are in the record
+        torch.set_num_threads(1)
+        (whole,) = measure_layers(model, select("images", 6), *settings, computing=cpu)
     joined = ERF.load("out/erf/ding2022/networks_three/erf.npz")
     np.testing.assert_allclose(joined.total, whole.total, rtol=1e-12)
     assert joined.images == whole.images

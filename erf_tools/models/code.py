@@ -6,7 +6,7 @@ import ast
 import os
 import sys
 import sysconfig
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from hashlib import sha256
@@ -20,6 +20,9 @@ _DATA = (
     *(".pth", ".pt", ".ckpt", ".bin", ".safetensors", ".pkl", ".npz", ".npy"),
 )
 
+#: Signs that a text which names a folder has at most.
+_LONGEST = 60
+
 
 @dataclass(frozen=True)
 class FactoryCode:
@@ -31,7 +34,8 @@ class FactoryCode:
         modules: the files of the modules that it imports, at once or later, and that these import;
             by the names they are imported by. Code that was installed is not among them.
         digests: the SHA-256 of these files and of its own, by path.
-        data: the SHA-256 of files with settings or weights that they name, by path.
+        data: the SHA-256 of files with settings or weights that they name, by path: in a folder of
+            code or the current one, or in a folder there that they name too.
     """
 
     place: str
@@ -86,9 +90,12 @@ def code_of(name: str) -> FactoryCode:
         imported, texts = _said(file, package)
         named |= texts
         waiting += [found for each in sorted(imported) for found in _found(each, roots)]
-    bases = {folder, Path(os.getcwd()).resolve()}
-    files = {base / text for text in named if text.endswith(_DATA) for base in bases}
-    data = {file.resolve(): file_sha256(file) for file in files if _is_file(file)}
+    bases = {folder, Path(os.getcwd()).resolve(), *(file.parent for file in digests)}
+    # A path may be put together, as in ``Path(__file__).parent / "settings" / "small.json"``.
+    folders = {base / text for text in named if len(text) <= _LONGEST for base in bases}
+    places = bases | {place for place in folders if _is(place.is_dir)}
+    files = {place / text for text in named if text.endswith(_DATA) for place in places}
+    data = {file.resolve(): file_sha256(file) for file in files if _is(file.is_file)}
     return FactoryCode(place, folder, modules, digests, data)
 
 
@@ -119,9 +126,9 @@ def _found(name: str, roots: list[Path]) -> Iterator[tuple[str, Path]]:
                 break
 
 
-def _is_file(path: Path) -> bool:
+def _is(kind: Callable[[], bool]) -> bool:
     try:
-        return path.is_file()
+        return kind()
     except OSError:  # no file has such a name
         return False
 

@@ -99,7 +99,7 @@ class SuppressedAnswers:
         if len({canonical_json(part.setting) for part in parts}) > 1:
             raise UsageError(
                 f"{first.name} had other weights or settings for some of its images, so that its "
-                "answers do not add up; remove them, to measure again"
+                "answers do not add up"
             )
 
         def stacked(name: str) -> np.ndarray:

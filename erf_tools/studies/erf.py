@@ -205,6 +205,17 @@ def write_result(result: ERF, folder: Path, labels: Path | None = None) -> ERF:
     return written
 
 
+def show_again(folder: Path) -> None:
+    """Write what is missing of what shows a result, of the archive in its folder.
+
+    Raises:
+        UsageError: the archive is missing or damaged.
+        OutputError: the folder cannot be written.
+    """
+    if not all((folder / name).is_file() for name in _SHOWN):
+        _show(ERF.load(folder / _ARCHIVE), folder, again=False)
+
+
 def _show(result: ERF, folder: Path, again: bool = True) -> None:
     """Write what shows a result; only what is missing of it unless it is to be written again."""
     missing = [name for name in _SHOWN if again or not (folder / name).is_file()]

@@ -13,10 +13,13 @@ from erf_tools.errors import ErfToolsError
 from erf_tools.files import locked
 from erf_tools.progress import progress_bar
 from erf_tools.sweep.folder import SweepFolder
-from erf_tools.sweep.outcome import Outcome
+from erf_tools.sweep.outcome import Failure, Outcome
 from erf_tools.sweep.plan import Plan, Unit, make_plan
 from erf_tools.sweep.results import write_results
 from erf_tools.sweep.study import StudyFile
+
+#: How often units are done that lack a part again when all others are done.
+_ROUNDS = 3
 
 #: Does units: the units and the sweep's folder; yields their outcomes in any order.
 Executor = Callable[[Sequence[Unit], Path], Iterator[Outcome]]
@@ -75,10 +78,17 @@ def sweep(
         todo = folder.pending(plan)
         count = sum(len(unit.names) for unit in todo)
         with progress_bar(progress, total=count, desc=output.name) as bar:
-            _do(todo, folder, execute, bar)
-            # A shared file system may have shown the last two workers of a measurement too little
-            # of each other for either to put its result together.
-            _do(folder.pending(plan), folder, execute, bar)
+            # A part may have turned out to be damaged, or of another network; and a shared file
+            # system may have shown the last two workers of a measurement too little of each other
+            # for either to put its result together.
+            units, left = todo, {}
+            for _ in range(_ROUNDS):
+                if units:
+                    left = _do(units, folder, execute, bar)
+                    units = folder.pending(plan)
+            for unit in units:
+                if unit.id in left:
+                    folder.fail(unit, left[unit.id])
         written = write_results(study, plan, folder)
     return Sweep(
         plan,
@@ -90,11 +100,16 @@ def sweep(
     )
 
 
-def _do(units: Sequence[Unit], folder: SweepFolder, execute: Executor, bar: Any) -> None:
-    if not units:
-        return
+def _do(
+    units: Sequence[Unit], folder: SweepFolder, execute: Executor, bar: Any
+) -> dict[str, Failure]:
+    """Do units, and record what fails; return by unit the failures that can be tried again."""
     of = {unit.id: unit for unit in units}
+    mended = {}
     for outcome in execute(units, folder.path):
-        if outcome.failure:
+        if outcome.failure and outcome.failure.mended:
+            mended[outcome.unit] = outcome.failure
+        elif outcome.failure:
             folder.fail(of[outcome.unit], outcome.failure)
         bar.update(outcome.images)
+    return mended

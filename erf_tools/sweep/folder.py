@@ -5,10 +5,13 @@ All a sweep knows lies in files that appear whole or not at all, so that it goes
 
 from __future__ import annotations
 
+import json
 import socket
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from hashlib import sha256
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +19,16 @@ import pandas as pd
 
 from erf_tools.errors import UsageError
 from erf_tools.failures import reason
-from erf_tools.files import atomic_path, read_json, remove_partial_files, write_json
+from erf_tools.files import (
+    atomic_path,
+    canonical_json,
+    file_sha256,
+    read_json,
+    remove,
+    remove_partial_files,
+    understood,
+    write_json,
+)
 from erf_tools.sweep.outcome import Failure
 from erf_tools.sweep.plan import Measurement, Plan, Unit
 from erf_tools.sweep.study import MOST_THREADS
@@ -37,6 +49,7 @@ class SweepFolder:
         self.path = path
         self._plan = path / "plan.json"
         self._units, self._failures = path / "units", path / "failures"
+        self._digests: dict[tuple[str, int, int, int], str] = {}
 
     def remove_partial_files(self) -> None:
         """Remove what writers that were killed have left; nobody else may be at work."""
@@ -60,7 +73,7 @@ class SweepFolder:
     def begin_result(self, measurement: Measurement) -> None:
         """Forget the result of another setting that is about to be written over."""
         if self.rows(measurement) is None:
-            (self.path / measurement.marker).unlink(missing_ok=True)
+            remove(self.path / measurement.marker)
 
     def finish(self, measurement: Measurement, rows: pd.DataFrame) -> None:
         """Record a measurement's rows, after everything else is written, and drop its parts.
@@ -72,31 +85,53 @@ class SweepFolder:
         Raises:
             OutputError: the rows cannot be written.
         """
+        files = [
+            [file, *(Path(file).with_suffix(end).as_posix() for end in measurement.task.beside)]
+            for file in rows["file"]
+        ]
+        rows = rows.assign(
+            identity=measurement.id,
+            written=[canonical_json({file: self._sha256(file) for file in own}) for own in files],
+        )
+        stored = pd.read_parquet(BytesIO(rows.to_parquet(index=False)))  # as it will be read
         with atomic_path(self.path / measurement.marker) as temporary:
-            rows.assign(identity=measurement.id).to_parquet(temporary, index=False)
+            stored.assign(sha256=_rows_sha256(stored)).to_parquet(temporary, index=False)
         self.forget_failures(measurement.units)
-        self._drop_parts(measurement)
+        self.drop_parts(measurement)
 
-    def _drop_parts(self, measurement: Measurement) -> None:
+    def drop_parts(self, measurement: Measurement) -> None:
+        """Remove all parts of a measurement."""
         for unit in measurement.units:
-            self.part(unit).unlink(missing_ok=True)
+            remove(self.part(unit))
 
     def rows(self, measurement: Measurement) -> pd.DataFrame | None:
         """Return the rows of a finished measurement; ``None`` if it, or a file of it, is not there.
 
-        A damaged file counts as none.
+        A file that is not as it was written counts as none.
         """
         return self._rows(measurement.marker, measurement.id)
 
     def _rows(self, marker: str, identity: str) -> pd.DataFrame | None:
-        try:
-            rows = pd.read_parquet(self.path / marker)
-        except (OSError, ValueError):  # pyarrow's errors are ValueErrors
+        path = self.path / marker
+        if not path.is_file():
             return None
-        whole = all((self.path / file).is_file() for file in rows["file"])
-        return (
-            rows.drop(columns="identity") if whole and set(rows["identity"]) == {identity} else None
-        )
+        with suppress(OSError, UsageError), understood(path):
+            rows = pd.read_parquet(path)
+            digests = rows.pop("sha256")
+            known = set(digests) == {_rows_sha256(rows)} and set(rows["identity"]) == {identity}
+            written = [item for own in rows["written"] for item in json.loads(own).items()]
+            if known and all(self._sha256(file) == digest for file, digest in written):
+                return rows.drop(columns=["identity", "written"])
+        return None
+
+    def _sha256(self, file: str) -> str:
+        """Return the digest of a file below the folder, which is read once as long as it stays."""
+        path = self.path / file
+        now = path.stat()
+        key = file, now.st_ino, now.st_size, now.st_mtime_ns
+        if key not in self._digests:
+            self._digests[key] = file_sha256(path)
+        return self._digests[key]
 
     def results(self, plan: Plan) -> dict[str, pd.DataFrame]:
         """Return the rows of all finished measurements by identity, and drop what parts they left.
@@ -108,7 +143,7 @@ class SweepFolder:
         }
         for measurement in plan.measurements:
             if measurement.id in found:
-                self._drop_parts(measurement)
+                self.drop_parts(measurement)
         return found
 
     def fail(self, unit: Unit, failure: Failure) -> None:
@@ -139,7 +174,7 @@ class SweepFolder:
     def forget_failures(self, units: Sequence[str]) -> None:
         """Remove the records of failed units, so that they are tried again."""
         for unit in units:
-            (self._failures / f"{unit}.json").unlink(missing_ok=True)
+            remove(self._failures / f"{unit}.json")
 
     def pending(self, plan: Plan) -> list[Unit]:
         """Return the units that are neither done nor failed, in the plan's order.
@@ -203,7 +238,10 @@ class SweepFolder:
     def _record(self) -> dict[str, Any]:
         if not self._plan.exists():
             raise UsageError(f"no sweep has begun in {self.path}")
-        return read_json(self._plan)
+        try:
+            return read_json(self._plan)
+        except UsageError as error:
+            raise UsageError(f"{error}; remove it, and run the sweep again") from error
 
     @contextmanager
     def _understood(self) -> Iterator[None]:
@@ -211,6 +249,10 @@ class SweepFolder:
             yield
         except (KeyError, TypeError, ValueError) as error:
             raise UsageError(f"{self._plan} is damaged ({reason(error)}); remove it") from error
+
+
+def _rows_sha256(rows: pd.DataFrame) -> str:
+    return sha256(rows.to_csv(index=False).encode()).hexdigest()
 
 
 def _last_of_whole(unit: Unit, parts: set[str]) -> bool:

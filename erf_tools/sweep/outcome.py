@@ -12,10 +12,12 @@ class Failure:
     Attributes:
         reason: one sentence.
         traceback: for those who look into it; may be empty.
+        mended: whether nothing is left of what was wrong, so that it can be tried again at once.
     """
 
     reason: str
     traceback: str = ""
+    mended: bool = False
 
 
 @dataclass(frozen=True)

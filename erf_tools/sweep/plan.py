@@ -39,6 +39,7 @@ class Measurement:
     Attributes:
         id: digest of all that its result depends on, but for weights that a model hub decides on.
         request: the network.
+        network: what identified it when the plan was made.
         task: what is measured of it.
         seed: of random weights.
         threads: of the process on a CPU.
@@ -49,6 +50,7 @@ class Measurement:
 
     id: str
     request: Request
+    network: Mapping[str, Any]
     task: Task
     seed: int
     threads: int
@@ -157,16 +159,22 @@ def make_plan(study: StudyFile, threads: int | None = None, progress: bool = Fal
         "threads": threads,
         "versions": versions(),
     }
-    requests = [(request, {**common, **_identity(request)}) for request in wanted]
+    requests = [(request, network_identity(request)) for request in wanted]
     sources = Sources(study, progress)
     units: list[Unit] = []
     for task in study.tasks:
         opened = task.opened(sources)
-        settings = {"table": task.table, "task": msgspec.to_builtins(task), **opened.identity}
+        settings = {
+            **common,
+            "table": task.table,
+            "task": msgspec.to_builtins(task),
+            **opened.identity,
+        }
         for request, known in requests:
             measurement = Measurement(
                 _digest({**known, **settings, "marker": task.marker(request).as_posix()}),
                 request,
+                known,
                 task,
                 study.seed,
                 threads,
@@ -179,8 +187,11 @@ def make_plan(study: StudyFile, threads: int | None = None, progress: bool = Fal
     return Plan(tuple(measurements.values()), tuple(units), sources.selected, threads)
 
 
-def _identity(request: Request) -> dict[str, Any]:
-    """Return what identifies a network before it is loaded."""
+def network_identity(request: Request) -> dict[str, Any]:
+    """Return what identifies a network before it is loaded, as JSON values.
+
+    A digest is ``None`` where it is not known yet: of weights that are to be fetched.
+    """
     return {
         "model": request.model,
         "weights": request.weights,

@@ -63,12 +63,19 @@ def write_results(study: StudyFile, plan: Plan, folder: SweepFolder) -> SweepTab
     for task in study.tasks:
         measurements = [each for each in plan.measurements if each.task == task]
         found = [rows[each.id] for each in measurements if each.id in rows]
+        shown: set[str] = set()
         if found:
-            own = task.publish(pd.concat(found, ignore_index=True), folder.path, failures)
-            tidied.append(_tidy(own.table, task.title, own.measures))
-            files += own.files
+            with failures.alone(f"what shows {task.title} of all networks"):
+                own = task.publish(pd.concat(found, ignore_index=True), folder.path, failures)
+                tidied.append(_tidy(own.table, task.title, own.measures))
+                files += own.files
+                shown = {*own.table["file"]}
         left = [each for each in measurements if each.id not in rows]
         tidied.append(_without_result(left, units))
+        unshown = [
+            each for each in measurements if each not in left and not shown >= {*rows[each.id].file}
+        ]
+        tidied.append(_not_shown(unshown, rows, list(failures)))
     table = pd.concat([each for each in tidied if len(each)], ignore_index=True)[list(COLUMNS)]
     files.append(write_csv(table, folder.path / "sweep.csv"))
     with atomic_path(folder.path / "sweep.parquet") as temporary:
@@ -109,21 +116,38 @@ def _without_result(
     for each in measurements:
         reasons = [failures[unit] for unit in each.units if unit in failures]
         count = f" ({len(reasons)} of {each.shards} units)" if each.shards > 1 else ""
-        listed.append(
-            {
-                "model": each.request.model,
-                "weights": each.request.weights_label,
-                "protocol": each.task.title,
-                "images": each.images,
-                "value": nan,
-                "value_low": nan,
-                "value_high": nan,
-                "status": "failed" if reasons else "missing",
-                "reason": f"{reasons[0]}{count}" if reasons else "",
-                **dict.fromkeys(("weights_sha256", "layer", "resolution", "measure", "file"), ""),
-            }
-        )
+        listed.append(_row(each, f"{reasons[0]}{count}" if reasons else ""))
     return pd.DataFrame(listed)
+
+
+def _not_shown(
+    measurements: Sequence[Measurement],
+    rows: Mapping[str, pd.DataFrame],
+    failures: Sequence[ErfToolsError],
+) -> pd.DataFrame:
+    """Return a row per measurement whose result is there and is in no table."""
+    listed = []
+    for each in measurements:
+        files = rows[each.id]["file"]
+        own = [why for why in failures if any(file in str(why) for file in files)]
+        listed.append(_row(each, str([*failures, *own][-1])))
+    return pd.DataFrame(listed)
+
+
+def _row(measurement: Measurement, reason: str) -> dict[str, object]:
+    """Return the row of a measurement that failed, or is missing if there is no reason."""
+    return {
+        "model": measurement.request.model,
+        "weights": measurement.request.weights_label,
+        "protocol": measurement.task.title,
+        "images": measurement.images,
+        "value": nan,
+        "value_low": nan,
+        "value_high": nan,
+        "status": "failed" if reason else "missing",
+        "reason": reason,
+        **dict.fromkeys(("weights_sha256", "layer", "resolution", "measure", "file"), ""),
+    }
 
 
 def _images(plan: Plan) -> list[list[str]]:

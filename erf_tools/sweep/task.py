@@ -17,6 +17,7 @@ from msgspec import Meta, Struct, defstruct
 from erf_tools.choices import Choice
 from erf_tools.errors import ErfToolsError, UsageError
 from erf_tools.failures import Failures
+from erf_tools.files import remove
 from erf_tools.models.requests import Request
 from erf_tools.preprocessing import Preprocessing
 
@@ -25,6 +26,10 @@ if TYPE_CHECKING:
 
     from erf_tools.sweep.plan import Measurement
     from erf_tools.sweep.sources import Sources
+
+
+class PartsError(ErfToolsError):
+    """Parts make no result; those that do not are removed, so that they are measured again."""
 
 
 #: A text with something in it.
@@ -95,10 +100,12 @@ class Task(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     Attributes:
         table: name of the table, and of the folder for results below the sweep's.
         repeatable: whether a study may have several, as ``[[table]]``.
+        beside: endings of the files that a result has beside the one that its rows name.
     """
 
     table: ClassVar[str]
     repeatable: ClassVar[bool] = False
+    beside: ClassVar[tuple[str, ...]] = ()
 
     @property
     def title(self) -> str:
@@ -166,7 +173,8 @@ class Task(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
             The rows of the result; ``file`` is where it lies, below the sweep's folder.
 
         Raises:
-            ErfToolsError: the parts do not make a result.
+            UsageError: the parts do not add up: they are of different networks.
+            PartsError: a part is damaged; it is removed.
             FileNotFoundError: a part is gone, since another worker has put them together.
             OutputError: it cannot be written.
         """
@@ -178,7 +186,11 @@ class Task(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         Args:
             rows: of all results that are there.
             output: the sweep's folder.
-            failures: what cannot be written is added here.
+            failures: what cannot be written is added here, and what cannot be read of a result,
+                which the table is without then.
+
+        Raises:
+            ErfToolsError: nothing can be read.
         """
         raise NotImplementedError
 
@@ -188,12 +200,12 @@ def removed_if_damaged(part: Path) -> Iterator[None]:
     """Remove a part that cannot be read inside, so that it is made again.
 
     Raises:
-        ErfToolsError: it could not be read.
+        PartsError: it could not be read.
         FileNotFoundError: it is not there.
     """
     try:
         part.stat()
         yield
     except UsageError as error:
-        part.unlink(missing_ok=True)
-        raise ErfToolsError(f"{error}; it is removed, to be made again") from error
+        remove(part)
+        raise PartsError(f"{error}; it is removed, to be made again") from error

@@ -13,11 +13,12 @@ import torch
 from threadpoolctl import threadpool_limits
 
 from erf_tools.allocation import keep_freed_memory
-from erf_tools.errors import ErfToolsError, OutputError
+from erf_tools.errors import ErfToolsError, OutputError, UsageError
 from erf_tools.failures import one_sentence
 from erf_tools.sweep.folder import SweepFolder
 from erf_tools.sweep.outcome import Failure, Outcome
-from erf_tools.sweep.plan import Measurement, Unit
+from erf_tools.sweep.plan import Measurement, Unit, network_identity
+from erf_tools.sweep.task import PartsError
 
 
 class _Network:
@@ -35,7 +36,7 @@ class _Network:
         """Return the network of a measurement, ready for its task.
 
         Raises:
-            ErfToolsError: the network cannot be had.
+            ErfToolsError: the network cannot be had, or is not the one that was planned.
         """
         if self._key != (measurement.id, device):
             self.close()
@@ -45,6 +46,7 @@ class _Network:
                     self._found = measurement.task.network(
                         measurement.request, measurement.seed, device, self._held
                     )
+                    _check_planned(measurement)
             except ErfToolsError as error:
                 self._found = error
         if isinstance(self._found, ErfToolsError):
@@ -55,6 +57,27 @@ class _Network:
         """Leave the network as it was, and forget it."""
         self._held.close()
         self._key, self._found = None, None
+
+
+def _check_planned(measurement: Measurement) -> None:
+    """See that a network is loaded from what lay there when the plan was made.
+
+    Its result would be kept under the name of another: a sweep may wait long for its machines.
+
+    Raises:
+        ErfToolsError: it was changed since.
+    """
+    now = network_identity(measurement.request)
+    changed = [
+        name
+        for name, planned in measurement.network.items()
+        if planned is not None and planned != now[name]
+    ]
+    if changed:
+        raise ErfToolsError(
+            f"{measurement.request.label} was changed since the sweep began (in "
+            f"{', '.join(changed)}); run the sweep again to measure it as it is now"
+        )
 
 
 _network = _Network()
@@ -91,7 +114,8 @@ def perform(unit: Unit, output: Path, device: str = "auto") -> Outcome:
     except OutputError:
         raise
     except ErfToolsError as error:
-        failure = Failure(str(error), traceback.format_exc())
+        mended = isinstance(error, PartsError)
+        failure = Failure(str(error), traceback.format_exc(), mended)
     return Outcome(unit.id, len(unit.names), time.perf_counter() - started, failure)
 
 
@@ -108,4 +132,10 @@ def _perform(unit: Unit, folder: SweepFolder, device: str) -> None:
             rows = measurement.task.join(measurement, parts, folder.path)
         except FileNotFoundError:  # two finished last, and the other has put it together
             return
+        except UsageError as error:  # nobody knows which of them are of the network of now
+            folder.drop_parts(measurement)
+            raise PartsError(
+                f"{error}; the network was changed in between, or is another each time it is made "
+                "(seed what its code draws): all of its parts are removed, to be measured again"
+            ) from error
         folder.finish(measurement, rows)

@@ -155,10 +155,14 @@ class ErfTask(_Choices):
         return pd.concat(tables, ignore_index=True)
 
     def publish(self, rows: pd.DataFrame, output: Path, failures: Failures) -> Published:
-        """Write the ERF table of all networks."""
+        """Write the ERF table of all networks, and pictures that were lost since."""
         from erf_tools.erf.measures import MEASURES
         from erf_tools.erf.shown_tables import write_erf_table
+        from erf_tools.studies.erf import show_again
 
+        for file in rows["file"]:
+            with failures.alone(file):
+                show_again((output / file).parent)
         files: list[Path] = []
         with failures.alone(f"erf_table of {self.title}"):
             stem = output / self.table / folder_name(self.title) / "erf_table"

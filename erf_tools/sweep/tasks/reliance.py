@@ -13,7 +13,7 @@ from msgspec import Meta
 from erf_tools.choices import declared, values_of
 from erf_tools.computing import Computing
 from erf_tools.cue_conflict.stimuli import open_stimuli
-from erf_tools.errors import UsageError
+from erf_tools.errors import ErfToolsError, UsageError
 from erf_tools.failures import Failures
 from erf_tools.images import PixelStore
 from erf_tools.models.requests import Request, folder_name
@@ -142,6 +142,8 @@ class RelianceTask(_Choices):
             with removed_if_damaged(part):
                 found.append(SuppressedAnswers.load(part))
         whole = SuppressedAnswers.joined(found)
+        if len(set(whole.names)) < len(whole.names):
+            raise UsageError("an image is in two parts, which would count it twice")
         path = self.marker(measurement.request).with_suffix(".npz")
         whole.save(output / path)
         side = whole.setting["model"]["preprocessing"]["size"]
@@ -169,6 +171,8 @@ class RelianceTask(_Choices):
             with failures.alone(file):
                 answers.append(SuppressedAnswers.load(output / file))
                 files.append(file)
+        if not answers:
+            raise ErfToolsError("no answers can be read")
         written = write_reliance(answers, output / self.table, failures)
         measured = _by_network(written.table)
         known = rows[rows["file"].isin(files)].reset_index(drop=True)

@@ -14,9 +14,10 @@ from erf_tools.choices import declared, values_of
 from erf_tools.computing import Computing
 from erf_tools.cue_conflict.categories import SIXTEEN, Categories
 from erf_tools.cue_conflict.choices import Deciding, StimulusChoices
+from erf_tools.cue_conflict.scores import SCORES
 from erf_tools.cue_conflict.stimuli import open_stimuli
 from erf_tools.cue_conflict.stimulus_sets import SIDE, StimulusSet
-from erf_tools.errors import UsageError
+from erf_tools.errors import ErfToolsError, UsageError
 from erf_tools.failures import Failures
 from erf_tools.files import read_archive, write_archive
 from erf_tools.models.requests import Request, folder_name
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from erf_tools.sweep.plan import Measurement
 
 #: How the names of a part's scores begin.
-_SCORES = "score of "
+_SCORE = "score of "
 
 _Choices: Any = table((*declared(StimulusChoices), *declared(Deciding)), Task)
 
@@ -46,6 +47,7 @@ class ShapeBiasTask(_Choices):
     """
 
     table: ClassVar[str] = "shape_bias"
+    beside: ClassVar[tuple[str, ...]] = (".json", SCORES)
 
     shard: Annotated[int, Meta(ge=1)] = 320
 
@@ -106,7 +108,7 @@ class ShapeBiasTask(_Choices):
         frame = made.frame.reset_index()
         arrays = {column: frame[column].to_numpy(dtype=str) for column in frame}
         scores = made.scores.table
-        arrays |= {f"{_SCORES}{column}": scores[column].to_numpy() for column in scores}
+        arrays |= {f"{_SCORE}{column}": scores[column].to_numpy() for column in scores}
         write_archive(part, arrays, dict(made.provenance))
 
     def join(self, measurement: Measurement, parts: Sequence[Path], output: Path) -> pd.DataFrame:
@@ -129,10 +131,7 @@ class ShapeBiasTask(_Choices):
         provenance = {**records[0], **measurement.whole}
         model = provenance["model"]
         if any(record["model"] != model for record in records):
-            raise UsageError(
-                f"{measurement.request.model} had other weights for some of its stimuli; remove "
-                f"{output / 'units'} to decide again"
-            )
+            raise UsageError(f"{model['name']} had other weights for some of its stimuli")
         table = {column: np.concatenate(values) for column, values in arrays.items()}
         names = table["stimulus"].tolist()
         frame = decision_frame(
@@ -141,9 +140,9 @@ class ShapeBiasTask(_Choices):
         if not frame.index.is_unique:
             raise UsageError("a stimulus is in two parts, which would count it twice")
         numbers = {
-            column.removeprefix(_SCORES): values
+            column.removeprefix(_SCORE): values
             for column, values in table.items()
-            if column.startswith(_SCORES)
+            if column.startswith(_SCORE)
         }
         scores = Scores.of_table(pd.DataFrame(numbers, index=names))
         path = self.marker(measurement.request).with_suffix(".csv")
@@ -168,6 +167,8 @@ class ShapeBiasTask(_Choices):
             with failures.alone(file):
                 decided.append(load_decisions(output / file))
                 files.append(file)
+        if not decided:
+            raise ErfToolsError("no decisions can be read")
         written = write_shape_bias(decision_makers(decided), output / self.table, failures)
         own = [made.name for made in decided]
         networks = written.table.set_index("model").loc[own].reset_index()
