@@ -40,6 +40,11 @@ def of_images(**changes: Any) -> ERF:
     return replace(result, images=tuple(replace(each, **changes) for each in result.images))
 
 
+def of_run(**changes: Any) -> ERF:
+    result = sound()
+    return replace(result, runs=({**result.runs[0], **changes},))
+
+
 def set_in(result: ERF, **setting: Any) -> ERF:
     return replace(result, setting={**result.setting, **setting})
 
@@ -51,6 +56,8 @@ CASES: dict[str, ERF] = {
     "saturated": replace(sound(), total=np.ones((32, 32))),
     "off centre": set_in(sound(), center=[8, 16]),
     "field within the image": set_in(sound(), receptive_field=FIELD),
+    "field contradicted": of_run(contradicted_field=[7, 7]),
+    "random draws": of_run(draws=True),
     "accuracy collapsed": of_images(predicted=999),
     "zero maps": replace(
         sound(),

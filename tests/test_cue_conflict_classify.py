@@ -546,6 +546,17 @@ def test_images_that_see_each_other_are_shown_one_by_one(
         assert made.provenance["refused"] == said
 
 
+def test_of_a_head_that_draws_it_is_said_and_not_that_images_see_each_other(
+    stimuli: StimulusSet,
+) -> None:
+    class Drawing(Brightness):
+        def forward(self, images: Tensor) -> Tensor:
+            return super().forward(images) * torch.rand(())
+
+    made = decide(Drawing(), stimuli, computing=Computing(batch_size=3))
+    assert (made.provenance["batch"], made.provenance["refused"]) == (1, "it draws random numbers")
+
+
 def test_images_that_do_not_see_each_other_are_shown_together(stimuli: StimulusSet) -> None:
     class Counting(Brightness):
         def __init__(self) -> None:

@@ -3,21 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 import torchvision
+from reference import ding2022_map
 from timm.layers import Conv2dSame, EcaModule, GroupNorm1
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from erf_tools.erf.gradients import effective_receptive_field
+from erf_tools.computing import Computing
+from erf_tools.erf.cautions import cautions
+from erf_tools.erf.gradients import effective_receptive_field, measure_layers
+from erf_tools.erf.measuring import measurable
+from erf_tools.erf.parts import join
+from erf_tools.erf.procedure import Procedure
 from erf_tools.erf.shown_tables import notes
 from erf_tools.erf.tables import erf_table
+from erf_tools.erf.witness import reaches_beyond
 from erf_tools.errors import ErfToolsError
+from erf_tools.features.taps import Tap
 from erf_tools.fields.dependency import receptive_fields
 from erf_tools.fields.locality import mixes
 from erf_tools.fields.receptive_field import ReceptiveField
+from erf_tools.images import select
+from erf_tools.models.model import as_model
+from erf_tools.preprocessing import Preprocessing
 
 Step = Callable[[nn.Module, Tensor], Tensor]
 
@@ -223,6 +236,63 @@ def test_a_word_within_a_name_does_not_move_the_centre(name: str) -> None:
     assert field.center((7, 7)) == (28, 28 - 4 * 2)
 
 
+class OwnAttention(nn.Module):
+    """Each position attends to all others of its map, or of its window."""
+
+    def __init__(self, window: int | None = None) -> None:
+        super().__init__()
+        self.window, self.keys = window, nn.Linear(8, 8)
+
+    def forward(self, features: Tensor) -> Tensor:
+        rows, columns = features.shape[2:]
+        height, width = (self.window or rows), (self.window or columns)
+        cut = features.unfold(2, height, height).unfold(3, width, width).permute(0, 2, 3, 4, 5, 1)
+        tokens = cut.flatten(3, 4)
+        tokens = self.keys(tokens) @ (tokens.softmax(-2).mT @ tokens)  # linear attention
+        maps = tokens.unflatten(3, (height, width)).permute(0, 5, 1, 3, 2, 4)
+        return maps.reshape(features.shape)
+
+
+class LookingAttention(Looking):
+    """Called as attention is, and it only looks aside; with attention and a gate in it, too."""
+
+    def __init__(self, *parts: nn.Module, gate: bool = False) -> None:
+        super().__init__()
+        self.parts = nn.Sequential(*parts)
+        self.pool = nn.AdaptiveAvgPool2d(1) if gate else None
+
+    def forward(self, features: Tensor) -> Tensor:
+        found = super().forward(self.parts(features))
+        return found * self.pool(found).sigmoid() if self.pool else found
+
+
+@pytest.mark.parametrize(
+    ("parts", "aside"),
+    [
+        ([nn.GroupNorm(2, 8), LookingAttention()], 4 * 2),
+        ([nn.GroupNorm(2, 8), LookingAttention(gate=True)], 4 * 2),
+        ([nn.GroupNorm(2, 8), LookingAttention(), LookingAttention()], 8 * 2),
+        ([LookingAttention(OwnAttention())], 4 * 2),
+        ([OwnAttention()], 0),
+        ([OwnAttention(), LookingAttention()], 4 * 2),
+        ([nn.GroupNorm(2, 8), OwnAttention(8)], 0),
+        ([nn.GroupNorm(2, 8), type("Attention", (nn.AvgPool2d,), {})(3, 1, 1)], 0),
+    ],
+    ids=["alone", "gated", "two", "around", "real", "behind", "windows", "centred"],
+)
+def test_a_part_that_only_looks_aside_is_not_undone(parts: list[nn.Module], aside: int) -> None:
+    """Whatever its name, and attention and windows are."""
+
+    def step(parts: nn.ModuleList, features: Tensor) -> Tensor:
+        for part in parts:
+            features = part(features)
+        return features
+
+    field = field_of(Between(step, *parts).eval())
+    assert (field.unbounded, field.basis) == (True, "local dependency")
+    assert field.center((7, 7)) == (28, 28 - aside)
+
+
 @pytest.mark.parametrize(
     ("name", "mixing"),
     [
@@ -254,3 +324,111 @@ def test_modules_that_run_at_some_sizes_only_leave_the_field_known(exact: bool) 
     result = effective_receptive_field(OfSize(), num_images=8, resolution=64, exact=exact)
     assert result.receptive_field.size == (7, 7)
     assert result.center == (32, 32)
+
+
+PLAIN = Preprocessing(mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
+
+
+class Hiding(nn.Module):
+    """Looks farther where gradients are taken, which no pass of the search for fields does."""
+
+    def __init__(self, counting: bool = False) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.second = nn.Conv2d(3, 8, 3, 2, 1), nn.Conv2d(8, 8, 3, 2, 1)
+        self.far = nn.Conv2d(8, 8, 15, padding=7)
+        self.counting, self.passes = counting, 0
+
+    def forward(self, images: Tensor) -> Tensor:
+        self.passes += self.counting
+        features = self.first(images).relu() * (1 + self.passes)
+        return self.second(features + (self.far(features) if torch.is_grad_enabled() else 0))
+
+
+WAYS: dict[str, dict[str, object]] = {
+    "few": {"num_images": 2},
+    "exact": {"exact": True},
+    "fast": {},
+    "batch": {"batch_size": 3},
+    "at the unit": {"square": "unit"},
+    "grid": {"unit": "grid:2"},
+    "with its sign": {"protocol": "luo2016"},
+    "bf16": {"precision": "bf16"},
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_field_that_the_map_contradicts_is_not_known(way: str) -> None:
+    choices = {"num_images": 8, "resolution": 64, **WAYS[way]}
+    result = effective_receptive_field(as_model(Hiding(), preprocessing=PLAIN), **choices)
+    field = result.receptive_field
+    assert (field.unbounded, field.basis, result.theoretical_box) == (None, "grid", None)
+    assert result.center == (33.5, 33.5)  # of a tile of 4 pixels
+    assert result.runs[0]["contradicted_field"] == [7, 7]
+    (said,) = [each.sentence for each in cautions(result) if each.kind == "field contradicted"]
+    assert "beyond the theoretical field that was found, 7x7" in said
+    assert any(said in note for note in notes(erf_table([result])))
+
+
+@pytest.mark.parametrize("counting", [False, True])
+def test_the_map_that_contradicts_a_field_is_right(counting: bool) -> None:
+    selection, network = select("builtin", 3), Hiding(counting).double()
+    fresh = Hiding(counting).double().eval().requires_grad_(False)
+    maps = [
+        ding2022_map(fresh, image.open(), 64, PLAIN.mean, PLAIN.std, torch.float64)
+        for image in selection.images
+    ]
+    result = effective_receptive_field(
+        as_model(network, preprocessing=PLAIN), selection, resolution=64
+    )
+    assert result.receptive_field.unbounded is None
+    np.testing.assert_allclose(result.map, np.mean(maps, axis=0), rtol=1e-9, atol=1e-12)
+
+
+def test_of_several_layers_one_field_is_contradicted_in_all_parts() -> None:
+    model, taps = as_model(Hiding()), [Tap("first"), Tap("second")]
+    selection, procedure = select("builtin", 8), Procedure(resolution=64)
+    results = measure_layers(model, selection, procedure, taps, computing=Computing())
+    fields = [result.receptive_field for result in results]
+    assert [field.size for field in fields] == [(3, 3), None]
+    assert [result.runs[0]["contradicted_field"] for result in results] == [None, [7, 7]]
+    halves = (selection.images[:2], selection.images[2:])
+    with measurable(model, procedure, taps) as ready:  # as a sweep does
+        parts = [ready.measure(replace(selection, images=own), (len(own),)) for own in halves]
+    joined = join(part[1] for part in parts)
+    assert (joined.count, joined.receptive_field) == (8, fields[1])
+    np.testing.assert_allclose(joined.map, results[1].map, rtol=1e-5)
+
+
+def test_circular_padding_contradicts_nothing() -> None:
+    """What is beyond one rim is at the other."""
+    torch.manual_seed(0)
+    circular = {"padding": 2, "padding_mode": "circular"}
+    network = nn.Sequential(
+        nn.Conv2d(3, 8, 5, 2, **circular), nn.ReLU(), nn.Conv2d(8, 8, 5, 2, **circular)
+    )
+    for side in (64, 65, 67):
+        result = effective_receptive_field(network, num_images=1, resolution=side, unit="0,1")
+        assert result.receptive_field.size == (13, 13)
+        assert result.runs[0]["contradicted_field"] is None
+        assert result.map[-4:].any()
+
+
+@pytest.mark.parametrize(
+    ("outside", "box", "expected"),
+    [
+        (0.0, (10, 20, 10, 20), False),
+        (1e-5, (10, 20, 10, 20), False),  # FFT convolutions leave 2e-8 in RepLKNet's first stage
+        (1e-2, (10, 20, 10, 20), True),
+        (1e-2, (-4, 34, 10, 20), True),
+        (1e-2, (10, 20, -4, 34), True),
+        (1e-2, (-4, 34, -4, 34), False),
+    ],
+)
+def test_rounding_outside_of_a_field_is_no_witness(
+    outside: float, box: tuple[int, int, int, int], expected: bool
+) -> None:
+    contribution = np.full((32, 32), outside)
+    contribution[10:20, 10:20] = 1
+    eps = float(np.finfo(np.float32).eps)
+    assert reaches_beyond(contribution, box, (1, 1), eps) == expected

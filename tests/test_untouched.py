@@ -20,6 +20,7 @@ from torch.nn import functional as F
 from torch.nn.utils import parametrizations
 
 from analyses.network_state import identities, random_states, state
+from erf_tools.erf.cautions import cautions
 from erf_tools.erf.gradients import effective_receptive_field
 from erf_tools.errors import ErfToolsError
 from erf_tools.images import select
@@ -273,6 +274,56 @@ def test_a_network_that_draws_is_measured_alike_each_time() -> None:
         effective_receptive_field(network, num_images=1, resolution=64) for _ in range(2)
     )
     np.testing.assert_array_equal(first.map, second.map)
+
+
+@pytest.mark.parametrize("choices", [{}, {"exact": True}, {"batch_size": 4}], ids=str)
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda features: F.dropout(features, 0.5, training=True),
+        lambda features: features * torch.rand(features.shape),
+        lambda features: features * np.random.rand(),
+        lambda features: features * random.random(),
+    ],
+    ids=["dropout", "torch", "NumPy", "Python"],
+)
+def test_of_a_network_that_draws_it_is_said(
+    draw: Callable[[Tensor], Tensor], choices: dict[str, Any]
+) -> None:
+    network = Stem()
+    network.between = draw  # type: ignore[method-assign]
+    states = []
+    for seed in range(2):
+        for own in (torch.manual_seed, np.random.seed, random.seed):
+            own(seed)
+        result = effective_receptive_field(network, num_images=8, resolution=64, **choices)
+        assert result.runs[0]["draws"]
+        assert "random draws" in [each.kind for each in cautions(result)]
+        assert "see each other" not in result.runs[0]["refused"]
+        states.append(result.map)
+    assert np.abs(states[0] - states[1]).max() > 0.1 * states[0].max()  # as it is said
+
+
+def test_draws_that_decide_nothing_are_not_said_where_that_is_shown() -> None:
+    network = Stem()
+    network.between = lambda features: features + 0 * torch.rand(())  # type: ignore[method-assign]
+    shown = effective_receptive_field(network, num_images=8, resolution=64)
+    assert shown.runs[0]["largest_difference"] is not None
+    assert not shown.runs[0]["draws"]
+    assert effective_receptive_field(network, num_images=2, resolution=64).runs[0]["draws"]
+
+
+class OwnGenerator(Stem):
+    """Draws from a generator that nobody else knows of."""
+
+    def between(self, features: Tensor) -> Tensor:
+        return features * float(np.random.default_rng().random())
+
+
+def test_a_generator_of_its_own_is_seen_where_a_faster_way_is_tried() -> None:
+    result = effective_receptive_field(OwnGenerator(), num_images=8, resolution=64)
+    assert result.runs[0]["draws"]
+    assert "something else for the same image" in result.runs[0]["refused"]
 
 
 def test_inside_inference_mode() -> None:

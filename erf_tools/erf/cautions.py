@@ -71,6 +71,27 @@ def _off_center(result: ERF) -> str:
     return f"the unit's centre is {max(away):g} pixels from that of the squares; use --square unit"
 
 
+def _contradicted(result: ERF) -> str:
+    found = [run["contradicted_field"] for run in result.runs if run.get("contradicted_field")]
+    if not found:
+        return ""
+    return (
+        f"the map reaches beyond the theoretical field that was found, {dimensions(found[0])}, so "
+        "neither that nor the unit's centre is known: something in the network does otherwise "
+        "without gradients, or hides what units depend on"
+    )
+
+
+def _drawn(result: ERF) -> str:
+    if not any(run.get("draws") for run in result.runs):
+        return ""
+    return (
+        "it draws random numbers in its forward pass, and the map is of these draws: another seed "
+        "may give another; switch off what draws (dropout, stochastic depth, noise), or measure it "
+        "with several seeds (torch.manual_seed before each)"
+    )
+
+
 def _bounded(result: ERF) -> str:
     sides = result.theoretical_size
     limits = zip(sides, result.total.shape, strict=True)
@@ -130,6 +151,8 @@ KINDS: Mapping[str, Callable[[ERF], str]] = {
     "saturated": _saturated,
     "off centre": _off_center,
     "field within the image": _bounded,
+    "field contradicted": _contradicted,
+    "random draws": _drawn,
     "accuracy collapsed": _collapsed,
     "zero maps": _zeros,
     "few images": _few,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain, zip_longest
@@ -93,6 +93,16 @@ class Units:
         centers = [field.center(position) for position in positions]
         shifts = tuple((round(middle[0] - y), round(middle[1] - x)) for y, x in centers)
         return cls(shape, field, tuple(positions), shifts, middle)
+
+    @property
+    def box(self) -> tuple[int, int, int, int] | None:
+        """Top, bottom, left and right of the field that the map is of: of several, the central's.
+
+        Half-open and not cut off at the rim; ``None`` where there is no such field.
+        """
+        _, rows, columns = self.shape
+        several = len(self.positions) > 1
+        return self.field.box(central_unit(rows, columns) if several else self.positions[0])
 
 
 class Contributions:
@@ -208,6 +218,18 @@ class Contributions:
         other = copy.copy(self)
         other._procedure = dataclasses.replace(self._procedure, unit=unit)
         return other._of_other_units()
+
+    def without_fields(self, layers: Iterable[int]) -> Contributions:
+        """Return the same, with the fields of these layers not known."""
+        gone = frozenset(layers)
+        other = copy.copy(self)
+        other.fastest = dataclasses.replace(self.fastest, cones=self.fastest.cones - gone)
+        other.layers = [
+            Layer(layer.tap, None) if index in gone else layer
+            for index, layer in enumerate(self.layers)
+        ]
+        other.units = {index: own for index, own in self.units.items() if index not in gone}
+        return other
 
     def upper_token(self, protocol: Protocol) -> bool:
         """Tell whether a protocol looks from the upper left of four central tokens."""

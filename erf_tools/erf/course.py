@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from erf_tools.erf.contributions import Contributions
 from erf_tools.erf.ways import PLAIN, Sight, Way, differs, pays
+from erf_tools.erf.witness import reaches_beyond
 from erf_tools.features.behaviour import Behaviour
-from erf_tools.features.copies import random_states_kept
+from erf_tools.features.copies import random_states, random_states_kept
+from erf_tools.features.inputs import floating_type
 from erf_tools.features.state import State
 from erf_tools.kernels.devices import tf32_allowed
 
@@ -29,6 +33,8 @@ class Course:
         coarse: the procedure's precision is not that of the weights: proofs are in the latter.
 
     Attributes:
+        contributions: the network, without the fields that its maps have contradicted.
+        contradicted: sizes of these fields, by layer.
         way: how maps are computed now.
         refused: why another way is not used; empty if all that was tried was right.
         differences: of maps from the plain ones, relative, for each layer the largest; empty
@@ -36,10 +42,13 @@ class Course:
     """
 
     def __init__(self, contributions: Contributions, way: Way, coarse: bool) -> None:
-        self._contributions = contributions
+        self.contributions = contributions
+        self.contradicted: dict[int, tuple[int, int]] = {}
+        self._dtype = floating_type(contributions.network)
         self._coarse = coarse
         self._plain: dict[int, list[Sight]] = {}
-        self._proven = 0
+        self._begun = self._settled = State(contributions.network, weights=False)
+        self._proven, self._drew = 0, False
         self.way = way
         self.refused = ""
         self.differences: list[float] = []
@@ -57,10 +66,9 @@ class Course:
             self.way = asked
             if asked == PLAIN:
                 return
-        self._begun = self._settled = State(self._contributions.network, weights=False)
         behaviour = Behaviour()
         try:
-            self._of_plain(first, 0, behaviour)
+            plain = self._of_plain(first, 0, behaviour)
         except torch.OutOfMemoryError:
             raise
         except Exception:  # not to be watched, as compiled code; or it fails without that too
@@ -70,7 +78,8 @@ class Course:
         if self._moved():
             return
         # What the first pass has made, the second may move.
-        self._settled = State(self._contributions.network, weights=False)
+        self._settled = State(self.contributions.network, weights=False)
+        doubted = self._contradicted_by(plain)
         if behaviour.decisions:
             names = ", ".join(sorted(behaviour.decisions))
             self.way, self.refused = PLAIN, f"values decide what is computed ({names})"
@@ -83,11 +92,11 @@ class Course:
             names = ", ".join(sorted(behaviour.stretching))
             self.way = replace(self.way, cones=frozenset())
             self.refused = f"maps are stretched to a size ({names})"
-        if self.refused and not self._pays(first, images):
+        if (self.refused or doubted) and not self._pays(first, images):
             self.way = asked
 
     def _pays(self, first: Tensor, images: int) -> bool:
-        share = self._contributions.share(self.way)
+        share = self.contributions.share(self.way)
         return pays(self.way, images, share, first.is_cuda)
 
     def _moved(self) -> bool:
@@ -104,10 +113,10 @@ class Course:
     def look(self, inputs: Tensor, exact: bool = False) -> list[Sight] | None:
         """Return what each layer's units see of a batch; ``None`` if this way failed."""
         if self.way == PLAIN:
-            return self._contributions.look(inputs, exact=exact)
+            return self._plainly(inputs, exact)
         try:
             with tf32_allowed(False) if exact else nullcontext():
-                return self._contributions.look(inputs, self.way, exact)
+                return self.contributions.look(inputs, self.way, exact)
         except torch.OutOfMemoryError:
             raise
         except Exception:  # a table of positions of another size, or a map other than foreseen
@@ -133,7 +142,7 @@ class Course:
         for place in (last,) if done else dict.fromkeys((0, last)):
             image = inputs.detach()[place : place + 1]
             plain = self._of_plain(image, done + place)
-            if self._moved():
+            if self._moved() or self._contradicted_by(plain):
                 return False
             found = None if sights is None else [sight.of(place) for sight in sights]
             if wrong := self._wrong(found, plain):
@@ -146,11 +155,54 @@ class Course:
         self, image: Tensor, index: int, behaviour: Behaviour | None = None
     ) -> list[Sight]:
         if index not in self._plain:
-            with tf32_allowed(False) if self._coarse else nullcontext():
-                self._plain[index] = self._contributions.look(
-                    image.clone(), exact=True, behaviour=behaviour
-                )
+            self._plain[index] = self._plainly(image.clone(), True, behaviour)
         return self._plain[index]
+
+    def _plainly(
+        self, inputs: Tensor, exact: bool, behaviour: Behaviour | None = None
+    ) -> list[Sight]:
+        before = random_states()
+        with tf32_allowed(False) if exact and self._coarse else nullcontext():
+            sights = self.contributions.look(inputs, exact=exact, behaviour=behaviour)
+        self._drew |= random_states() != before
+        return sights
+
+    def contradicted_by(self, maps: Mapping[int, Sequence[np.ndarray]], coarse: bool) -> bool:
+        """Tell whether maps reach beyond fields; if so, have these not known.
+
+        After ``True`` all images have to be looked at again.
+
+        Args:
+            maps: of layers by their index, some ``[height, width]`` each.
+            coarse: they are computed in a precision that is not that of the weights.
+        """
+        rounding = torch.finfo(torch.bfloat16 if coarse else self._dtype).eps
+        found = {}
+        for layer, own in maps.items():
+            units = self.contributions.units[layer]
+            box, size, stride = units.box, units.field.size, units.field.stride
+            if box and size and any(reaches_beyond(each, box, stride, rounding) for each in own):
+                found[layer] = size
+        if found:
+            self.contradicted |= found
+            self.contributions = self.contributions.without_fields(found)
+            self.way = replace(self.way, cones=self.way.cones - found.keys())
+            self._begun.restore()
+            self._plain, self._proven, self.differences = {}, 0, []
+        return bool(found)
+
+    def _contradicted_by(self, plain: list[Sight]) -> bool:
+        """Do so by the plain maps of one image, which those of a cone say nothing without."""
+        maps = {
+            layer: [own[0].nan_to_num(0, 0, 0).cpu().numpy() for own in sight.by_protocol]
+            for layer, sight in enumerate(plain)
+        }
+        return self.contradicted_by(maps, coarse=False)
+
+    @property
+    def draws(self) -> bool:
+        """Whether the network draws random numbers that may have decided the maps."""
+        return self._drew and self._proven < _PROOFS
 
     def _wrong(self, found: list[Sight] | None, plain: list[Sight]) -> dict[int, float]:
         """Return the layers that are not as they should be, and by how much."""
@@ -169,7 +221,12 @@ class Course:
         """Give up what is to blame: the batch, the cones of these layers, folding."""
         way, by = self.way, max(wrong.values())
         how = f"a map differs by {by:.2g}" if by < torch.inf else "it failed"
+        again = self._wrong(self._plainly(image.clone(), exact=True), plain)
         self.differences, self._proven = [], 0
+        if again:
+            self._drew, self.way = True, PLAIN
+            self.refused = f"it gives something else for the same image each time ({how})"
+            return
         if way.together:
             self.way = replace(way, together=False)
             alone = self.way == PLAIN or not self._wrong(self.look(image.clone(), True), plain)
@@ -200,4 +257,6 @@ class Course:
             "batch": together,
             "largest_difference": self.differences[layer] if self.differences else None,
             "refused": self.refused,
+            "contradicted_field": self.contradicted.get(layer),
+            "draws": self.draws,
         }

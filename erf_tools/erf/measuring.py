@@ -199,7 +199,7 @@ class MeasurableNetwork:
             with explained(self._model.name, self._model.module, self._size):
                 course = self._begun(selection, store)
             while (sums := self._sums(selection, lengths, store, course, bar)) is None:
-                bar.reset()  # a faster way was wrong, and nothing that it gave is kept
+                bar.reset()  # a faster way, or a field, was wrong, and nothing of it is kept
         if self._noisy:  # whose classes are nobody's
             labels = None
         # What random weights answer is chance.
@@ -226,7 +226,7 @@ class MeasurableNetwork:
                 layer_sums.lengths,
                 layer_sums.each(),
                 measured,
-                self._setting(*place),
+                self._setting(*place, course),
                 (self._run(selection, place[0], course),),
             )
             for place, layer_sums, measured in zip(self._places, sums, images, strict=True)
@@ -263,7 +263,7 @@ class MeasurableNetwork:
         course: Course,
         bar: tqdm,
     ) -> list[Sums] | None:
-        """Return the sums of all maps of each layer; ``None`` if the way turned out to be wrong."""
+        """Return the sums of all maps of each layer; ``None`` if a way or field was wrong."""
         at_unit = self._procedure.square == "unit"
         sums: list[Sums] = []
         pixels = store.decode(selection.images, self._view)
@@ -283,16 +283,25 @@ class MeasurableNetwork:
                         self._device,
                         # Of maps that add up with their sign, single ones say nothing.
                         () if protocol.gradient == "signed" else lengths,
-                        self._contributions.units[index].center if at_unit else None,
+                        course.contributions.units[index].center if at_unit else None,
                     )
                     for index, protocol in self._places
                 ]
                 maps = chain.from_iterable(sight.by_protocol for sight in sights)
                 for layer_sums, own in zip(sums, maps, strict=True):
                     layer_sums.add(own)
+                if not done and self._contradicted(sums, course):
+                    return None
                 bar.update(len(inputs))
                 done, waiting = done + len(inputs), waiting[len(inputs) :]
-        return sums
+        return None if self._contradicted(sums, course) else sums
+
+    def _contradicted(self, sums: Sequence[Sums], course: Course) -> bool:
+        """Tell whether maps reach beyond fields; of the sum of them, so that it takes no time."""
+        maps: dict[int, list[np.ndarray]] = {}
+        for (index, _), own in zip(self._places, sums, strict=True):
+            maps.setdefault(index, []).append(own.total())
+        return course.contradicted_by(maps, coarse=self._procedure.precision != "fp32")
 
     def _together(self, course: Course) -> int:
         return self._batch if course.way.together else 1
@@ -359,9 +368,9 @@ class MeasurableNetwork:
             shown = replace(self._model, module=network)
             return predicted, classify(shown, selection.images, labels, own, self._device)
 
-    def _setting(self, index: int, protocol: Protocol) -> dict[str, Any]:
+    def _setting(self, index: int, protocol: Protocol, course: Course) -> dict[str, Any]:
         procedure = replace(self._procedure, protocol=protocol)
-        known = setting_of(self._contributions, procedure, self._model.tap, index)
+        known = setting_of(course.contributions, procedure, self._model.tap, index)
         return {**known, "model": self._record}
 
     @cached_property

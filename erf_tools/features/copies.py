@@ -134,3 +134,15 @@ def random_states_kept() -> Iterator[None]:
         finally:
             random.setstate(python)
             np.random.set_state(numbers)
+
+
+def random_states() -> tuple[Any, ...]:
+    """Return the random states of Python, NumPy and torch, to be compared with those of later."""
+    _, keys, *rest = np.random.get_state(legacy=True)
+    torchs = [torch.get_rng_state()]
+    if torch.cuda.is_initialized():
+        torchs += torch.cuda.get_rng_state_all()
+    if torch.backends.mps.is_available():
+        torchs.append(torch.mps.get_rng_state())
+    drawn = (state.numpy().tobytes() for state in torchs)
+    return random.getstate(), np.asarray(keys).tobytes(), *rest, *drawn

@@ -164,17 +164,18 @@ def _searched(
         Tiles for maps that have no such field; ``None`` if the network takes no strips.
     """
     found = None
+    but = Strips(probe_copy(module), read, size).shifting() if undone else ()
     for thickness in (*_THICKNESSES, None):
         # What a network keeps of a pass on one size must not disturb those on another.
         try:
-            found = _search(Strips(probe_copy(module), read, size, undone), thickness)
+            found = _search(Strips(probe_copy(module), read, size, undone, but), thickness)
         except (UnsafeProbeError, NaNWithoutCauseError, NotCopyableError):
             raise
         except (Exception, SystemExit) as error:  # networks refuse a size in any way they like
             if isinstance(error, MemoryError) or _OF_MACHINE.search(str(error)):
                 raise  # at another time it may not
             continue
-        found = _holding(found, Strips(probe_copy(module), read, size, undone))
+        found = _holding(found, Strips(probe_copy(module), read, size, undone, but))
         if all(found.holding):
             break
     return found.fields if found else None

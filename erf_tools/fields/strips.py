@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from math import nan
 
 import numpy as np
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 
 from erf_tools.features.dataflow import Read
 from erf_tools.features.inputs import input_like
-from erf_tools.fields.locality import gates_closed, mixing_undone
+from erf_tools.fields.locality import gates_closed, mixing_undone, shifting_noted
 from erf_tools.fields.safety import watched
 
 
@@ -51,17 +52,32 @@ class Strips:
         read: runs it and returns its maps.
         size: height and width of the images to be analysed.
         undone: replace what mixes all positions by the identity.
+        but: names of parts that are left as they are.
     """
 
     def __init__(
-        self, module: nn.Module, read: Read, size: tuple[int, int], undone: bool = False
+        self,
+        module: nn.Module,
+        read: Read,
+        size: tuple[int, int],
+        undone: bool = False,
+        but: Collection[str] = (),
     ) -> None:
         self.size = size
         self._module = module.eval()
         self._read = read
         self._watched = False
-        self._undone = mixing_undone if undone else nullcontext
+        self._undone = partial(mixing_undone, but=but) if undone else nullcontext
         self._like = input_like(module)
+
+    def shifting(self) -> set[str]:
+        """Return the names of parts that must not be undone; see :mod:`erf_tools.fields.locality`.
+
+        They are seen in a pass on noise, gates closed.
+        """
+        with gates_closed(self._module), shifting_noted(self._module) as names:
+            self._maps(self._noise(*self.size))
+        return names
 
     def run_with_corner(self, corner: int) -> tuple[list[tuple[int, int]], np.ndarray]:
         """Run it on an image whose first (0) or last (-1) pixel is NaN.

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from erf_tools.features.copies import random_states_kept
+from erf_tools.features.copies import random_states, random_states_kept
 from erf_tools.features.state import State, state_kept
 
 #: Largest difference of an image's outputs, in units of what they span; rounding makes about 1e-6.
@@ -44,9 +44,12 @@ class Together:
     def __call__(self, pixels: np.ndarray) -> list[Tensor]:
         """Return the outputs, each ``[N, ...]``, of uint8 ``[N, height, width, 3]``."""
         if len(pixels) > 1 and not self._proven and not self.refused:
-            begun = State(self.network, weights=False)
+            begun, before = State(self.network, weights=False), random_states()
             outputs = self.run(pixels)
+            draws = random_states() != before
             self.refused = self._why_not(pixels, outputs, begun)
+            if self.refused and draws:
+                self.refused = "it draws random numbers"
             if not self.refused:
                 self._proven = True
                 return outputs
