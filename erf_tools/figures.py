@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,12 @@ COLUMN, PAGE = 3.5, 7.16
 
 #: Colours that colour-blind readers can tell apart (Okabe & Ito 2008).
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+
+#: Of a legend: inches of a row, of what is beside a label, and of a letter of it.
+_ROW, _HANDLE, _LETTER = 0.146, 0.4, 0.06
+
+#: Dots per inch, and dots along a side, of which matplotlib draws fewer than 2 ** 16.
+_DPI, _DOTS = 300, 65_000
 
 _STYLE = {
     "font.size": 8,
@@ -63,13 +70,13 @@ def draw_grid(axes: Axes) -> None:
 
 
 def line_styles(count: int) -> list[dict[str, Any]]:
-    """Return how to draw each of several lines: by colour, then by dashes."""
+    """Return how to draw each of several lines: by colour, then by dashes, then by width."""
     styles = ["-", "--", "-.", (0, (1, 1))]
     return [
         {
             "color": COLOURS[index % len(COLOURS)],
             "linestyle": styles[index // len(COLOURS) % len(styles)],
-            "linewidth": 1.2,
+            "linewidth": 1.2 + 0.8 * (index // (len(COLOURS) * len(styles))),
         }
         for index in range(count)
     ]
@@ -105,16 +112,27 @@ def draw_estimates(
 
 
 def label_lines(figure: Figure, axes: Axes) -> None:
-    """Explain the lines of the axes below the figure, where they cover nothing."""
+    """Explain the lines of the axes below the figure, where they cover nothing.
+
+    The figure, which has room for one row, grows by the others: the axes keep their height.
+    """
     handles, labels = axes.get_legend_handles_labels()
-    if handles:
-        columns = 2 if max(map(len, labels)) < 22 else 1
-        figure.legend(handles, labels, loc="outside lower center", ncols=columns)
+    if not handles:
+        return
+    width, height = figure.get_size_inches()
+    fitting = int(width / (_HANDLE + _LETTER * max(map(len, labels))))
+    columns = min(max(fitting, 1), 2 if width <= COLUMN else 4)
+    figure.set_size_inches(width, height + _ROW * (ceil(len(labels) / columns) - 1))
+    figure.legend(handles, labels, loc="outside lower center", ncols=columns)
 
 
 def save_figure(figure: Figure, stem: Path, provenance: Mapping[str, Any]) -> list[Path]:
-    """Write a figure as ``stem.png`` and ``stem.pdf`` with its provenance in their metadata."""
+    """Write a figure as ``stem.png`` and ``stem.pdf`` with its provenance in their metadata.
+
+    It has 300 dots per inch, or fewer where it would have more along a side than can be drawn.
+    """
     text = json.dumps(provenance, sort_keys=True)
+    dpi = min(_DPI, _DOTS / max(figure.get_size_inches()))
     paths = []
     for suffix, metadata in (
         (".png", {"Description": text}),
@@ -122,7 +140,7 @@ def save_figure(figure: Figure, stem: Path, provenance: Mapping[str, Any]) -> li
     ):
         path = stem.with_name(stem.name + suffix)
         with atomic_path(path) as temporary, own_style():
-            figure.savefig(temporary, dpi=300, metadata=metadata)
+            figure.savefig(temporary, dpi=dpi, metadata=metadata)
         figure.set_layout_engine("none")  # both files have the layout found for the first
         paths.append(path)
     return paths

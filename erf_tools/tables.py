@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Callable, Collection, Iterable, Sequence
 from math import nan
 from pathlib import Path
@@ -23,8 +24,14 @@ from erf_tools.text import visible
 #: What stands where a value is missing.
 NONE = "-"
 
-#: What would be more than text in a Markdown table; `&` first.
-_MARKDOWN = {"&": "&amp;", "<": "&lt;", "|": "\\|", "](": "]\\(", "][": "]\\[", "`": "\\`"}
+#: What would be more than text in a Markdown table; `&` and the backslash first.
+_MARKDOWN = {
+    **{"&": "&amp;", "\\": "\\\\", "<": "&lt;", "|": "\\|", "](": "]\\(", "][": "]\\["},
+    **{"`": "\\`", "*": "\\*", "~": "\\~"},
+}
+
+#: Where underscores may begin or end emphasis: not within a word.
+_EMPHASIS = re.compile(r"(?<!\w)_+|_+(?!\w)")
 
 #: Letters in headings of LaTeX tables; in names they are a part of a word.
 _GREEK = {"sigma": r"$\sigma$", "kappa": r"$\kappa$"}
@@ -208,7 +215,7 @@ def write_tables(
 
 
 def _in_markdown(text: str) -> str:
-    """Return text that Markdown shows as it is: no cell ends in it, no element or link begins."""
+    """Return text that Markdown shows as it is: nothing in it ends a cell, or is markup."""
     for sign, escaped in _MARKDOWN.items():
         text = text.replace(sign, escaped)
-    return text
+    return _EMPHASIS.sub(lambda found: found[0].replace("_", "\\_"), text)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+import synthetic
 from conftest import Command
 from matplotlib.figure import Figure
 from PIL import Image
 
-from erf_tools.reliance.critical_band import critical_band
+from erf_tools.reliance.critical_band import critical_band, critical_band_table
+from erf_tools.reliance.figures import critical_band_plot
 from erf_tools.reliance.suppressions import chosen
 
 ROWS = chosen("gray,critical-band")  # five strengths of another cue before the bands
@@ -58,6 +61,23 @@ def test_without_harm_there_is_no_band() -> None:
     few = critical_band(answers([0, 0.5, 0, 0, 0, 0, 0], 4), ROWS)
     assert few.width.value == 1
     assert np.isnan(few.width.low)
+
+
+def test_what_noise_adds_by_chance_is_drawn() -> None:
+    """Half is right without noise, all of it with noise of the first band."""
+    result = replace(
+        synthetic.answers("net", "gray,critical-band"), hits={"accuracy": answers([0.5] * 7)}
+    )
+    hits = result.hits["accuracy"]
+    hits[:, 6] = np.arange(40) >= 20
+    hits[:, 7:11] = True
+    table = critical_band_table([result], result.rows)
+    assert table["loss_1"].tolist() == [-1]
+    (axes,) = critical_band_plot(table).axes
+    assert axes.lines[0].get_ydata()[0] == -1
+    bottom = axes.get_ylim()[0]
+    assert bottom < table["loss_1_low"].item()
+    assert bottom < axes.collections[0].get_paths()[0].vertices[:, 1].min()
 
 
 def test_intervals_hold_the_truth() -> None:

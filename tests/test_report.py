@@ -17,9 +17,11 @@ import synthetic
 from conftest import Command
 from synthetic import SCRIPT, blob
 
+from erf_tools.erf import figures
 from erf_tools.erf.maps import ERF
 from erf_tools.erf.measures.families.squares import cut_square, shares_held, smallest_square
 from erf_tools.erf.procedure import Procedure
+from erf_tools.erf.tables import erf_table
 from erf_tools.errors import ErfToolsError
 from erf_tools.failures import Failures
 from erf_tools.images import select
@@ -188,6 +190,38 @@ def test_layers_of_a_network_are_its_growth() -> None:
     sides = [result.measures.effective_side for result in results]
     assert [point["effective_side"] for point in growth["points"]] == sides
     assert growth["points"][0]["theoretical"] == 41
+
+
+def test_a_field_that_is_not_square_is_as_large_as_the_square_around_it() -> None:
+    """All influence that there can be lies in that square, and in none that is smaller."""
+    field = {"stride": [8, 8], "first": [3, -3], "last": [5, 11], "unbounded": False}
+    results = []
+    for n in range(2):
+        first, last = [3, -3 - 8 * n], [5, 11 + 8 * n]
+        told = {**field, "first": first, "last": last, "basis": "dependency"}
+        result = synthetic.erf(
+            "net", np.zeros((64, 64)), f"layer{n}", receptive_field=told, square="unit"
+        )
+        top, bottom, left, right = result.theoretical_box or (0, 0, 0, 0)
+        assert (bottom - top, right - left) == (3, 15 + 16 * n)
+        center = ((top + bottom - 1) / 2, (left + right - 1) / 2)
+        seen = np.zeros((64, 64))
+        seen[top:bottom, left:right] = 1
+        square = smallest_square(seen, 0.9999, center)
+        assert square is not None
+        assert square.right - square.left == result.theoretical_side == 15 + 16 * n
+        results.append(replace(result, total=blob(64, 2 + n)))
+    (growth,) = content_of(results)["growth"]
+    assert [point["theoretical"] for point in growth["points"]] == [15, 31]
+    dotted = [
+        line.get_ydata()
+        for line in figures.stage_growth(results).axes[0].lines
+        if line.get_linestyle() == ":"
+    ]
+    assert list(dotted[0]) == [15, 31]
+    sides = [result.measures.effective_side for result in results]
+    shares = erf_table(results)["side_of_theoretical"].tolist()
+    assert shares == pytest.approx([sides[0] / 15, sides[1] / 31])
 
 
 def test_growth_is_of_one_network_measured_in_one_way() -> None:

@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib.resources import files
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ import synthetic
 from synthetic import SCRIPT, blob
 
 import erf_tools
+from erf_tools import report as report_package
 from erf_tools.erf.display import density
 from erf_tools.erf.maps import ERF
 from erf_tools.erf.measures.families.squares import smallest_square
@@ -401,6 +403,22 @@ def test_the_table_has_its_columns(page: Any) -> None:
     assert first[8:10] == [
         f"{100 * getattr(measures, f'legacy_{share}'):.2f}\u00a0%" for share in (50, 99)
     ]
+
+
+def test_numbers_are_rounded_as_in_tables(browser: Any) -> None:
+    """Python rounds what is exactly between two numbers to the even one."""
+    generator = np.random.default_rng(0)
+    ties = (generator.integers(-4000, 4000, 300) / 2.0 ** generator.integers(0, 6, 300)).tolist()
+    others = [0.8125, 0.125, 2.5, -0.5, 1.005, 1e-9, *generator.normal(0, 3, 100).tolist()]
+    values = [[value, digits] for value in (*ties, *others) for digits in range(4)]
+    values = [[value, digits] for value, digits in values if value or digits]
+    page = browser.new_page()
+    page.set_content('<script type="application/json" id="data">{}</script>')
+    page.add_script_tag(content=(files(report_package) / "elements.js").read_text())
+    shown = page.evaluate("(all) => all.map(([value, digits]) => fixed(value, digits))", values)
+    assert shown == [f"{value:.{digits}f}" for value, digits in values]
+    assert page.evaluate("[percent(0.00125), percent(null)]") == ["0.12\u00a0%", "\u2013"]
+    page.close()
 
 
 def test_the_table_sorts(page: Any) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import synthetic
 import torch
 from conftest import Command
 from PIL import Image
@@ -21,12 +22,14 @@ from erf_tools.cue_conflict.categories import CATEGORIES, CUES, IMAGENET_CLASSES
 from erf_tools.cue_conflict.classify import category_scores
 from erf_tools.cue_conflict.stimuli import open_stimuli, published_names
 from erf_tools.errors import UsageError
+from erf_tools.labels import labelled
 from erf_tools.models.model import as_model
+from erf_tools.reliance import figures
 from erf_tools.reliance.judged import JudgedImages, conflict_images
 from erf_tools.reliance.measuring import feature_reliance
 from erf_tools.reliance.result import SuppressedAnswers
 from erf_tools.reliance.suppressions import SIDE
-from erf_tools.reliance.tables import notes
+from erf_tools.reliance.tables import curves_table, notes
 
 NETWORKS = """
 import torch
@@ -460,3 +463,37 @@ def test_rows_that_are_not_those_of_the_versions_are_refused(conflict: JudgedIma
     network = Means(wrap=lambda logits: logits[:-1])
     with pytest.raises(UsageError, match="gives 3 rows of logits where it is shown 4 images"):
         erf_tools.feature_reliance(network, conflict, cues="gray")
+
+
+def test_figures_hold_all_values_and_nothing_that_means_nothing() -> None:
+    """Of a network that is right more often on changed images, and of one that only guesses."""
+    made = [synthetic.answers(name, "gray,patch-shuffle") for name in ("better", "guesses")]
+    hits = np.ones((2, *made[0].answers.shape), dtype=bool)
+    hits[0, 4:, 0] = False  # a third is right; changed, all are
+    hits[1, 1:, 0] = False
+    results = [
+        replace(result, hits={"accuracy": own}) for result, own in zip(made, hits, strict=True)
+    ]
+    rows = results[0].rows
+    curves = curves_table(results, rows)
+    assert curves.groupby("model")["low_accuracy"].unique().map(list).to_dict() == {
+        "better": [False],
+        "guesses": [True],
+    }
+    drawn = figures.curves_plot(curves, rows)
+    for panel in drawn.axes:
+        (line,), (band,) = panel.lines, panel.collections
+        assert set(line.get_ydata()) == {1.0, 3.0}
+        assert panel.get_ylim()[0] < 0
+        assert panel.get_ylim()[1] > max(3.0, band.get_paths()[0].vertices[:, 1].max())
+    for figure in (drawn, figures.changes_plot(curves, rows)):
+        (legend,) = figure.legends
+        assert {text.get_text().partition(",")[0] for text in legend.get_texts()} == {
+            labelled("better", trained=False)
+        }
+        assert all(line.get_ydata().max() == 3 for panel in figure.axes for line in panel.lines)
+    low = curves_table(results[1:], rows)
+    for plot in (figures.curves_plot, figures.changes_plot):
+        empty = plot(low, rows)
+        assert not any(panel.lines for panel in empty.axes)
+        assert not empty.legends

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import html
+import re
+import string
 import subprocess
 import sys
 from pathlib import Path
@@ -9,15 +12,24 @@ from pathlib import Path
 import matplotlib as mpl
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from markdown_it import MarkdownIt
 from matplotlib.figure import Figure
 from matplotlib.text import Text
+from PIL import Image
 
 from erf_tools.cli.outcomes import say
 from erf_tools.errors import UsageError
 from erf_tools.failures import reason
-from erf_tools.figures import literal, own_style, save_figure
+from erf_tools.figures import (
+    label_lines,
+    line_plot,
+    line_styles,
+    literal,
+    own_style,
+    save_figure,
+)
 from erf_tools.files import write_text
 from erf_tools.models.requests import Request, check_folders, folder_name, requests
 from erf_tools.tables import as_text, read_csv, write_csv, write_tables
@@ -86,6 +98,29 @@ def test_markdown_and_latex_show_names_as_they_are(tmp_path: Path) -> None:
     assert r"50\% \textbackslash input\{x\} \$y\$" in "".join(latex)
 
 
+@settings(max_examples=50, deadline=None)
+@given(name=st.text(f"{string.punctuation}ab 1", min_size=1, max_size=10))
+@example(name="__net__")
+@example(name="a*b*c ~~d~~")
+@example(name="a\\|b")
+def test_markdown_is_read_back_as_the_name(
+    name: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    stem = tmp_path_factory.getbasetemp() / "read_back"
+    shown = pd.DataFrame({"Name": [name], "Weights": ["x"]})
+    write_tables(stem, shown, shown, [f"of {name}"])
+    reader = MarkdownIt("commonmark").enable(["table", "strikethrough"])
+    read = reader.render(stem.with_suffix(".md").read_text())
+    cells = re.findall("<(td|li)[^>]*>(.*?)</\\1>", read, re.DOTALL)
+    assert [html.unescape(cell) for _, cell in cells] == [name.strip(), "x", f"of {name}".strip()]
+
+
+def test_underscores_within_words_stay_as_they_are(tmp_path: Path) -> None:
+    shown = pd.DataFrame({"Name": ["efficientnet_lite0 a__b"], "Weights": ["x"]})
+    write_tables(tmp_path / "table", shown, shown, [])
+    assert "| efficientnet_lite0 a__b |" in (tmp_path / "table.md").read_text()
+
+
 def test_latex_has_greek_letters_in_headings_and_not_in_names(tmp_path: Path) -> None:
     name = "sigma kappa net"
     shown = pd.DataFrame({"Model": [name], "Weights": [r"\midrule sigma"], "sigma y, px": ["3†"]})
@@ -141,6 +176,48 @@ def test_figures_are_the_same_whatever_the_users_settings(tmp_path: Path) -> Non
     with mpl.rc_context(own):
         assert drawn("other") == expected
         assert mpl.rcParams["text.usetex"]
+
+
+@pytest.mark.parametrize(("count", "letters"), [(1, 5), (9, 5), (30, 35)])
+def test_a_legend_of_many_names_is_in_the_figure_and_covers_nothing(
+    count: int, letters: int
+) -> None:
+    heights = []
+    for lines in (1, count):
+        with own_style():
+            figure, axes = line_plot()
+            for number, line in enumerate(line_styles(lines)):
+                axes.plot([0, 1], [number, number], label=f"{number}".rjust(letters, "x"), **line)
+            axes.set_xlabel("place")
+            label_lines(figure, axes)
+            figure.set_dpi(300)  # as it is written
+            figure.draw_without_rendering()
+        heights.append(axes.get_window_extent().height)
+        (legend,) = figure.legends
+        assert len(legend.get_texts()) == lines
+        box = legend.get_window_extent()
+        assert box.y0 >= 0
+        assert box.x0 >= 0
+        assert box.x1 <= figure.bbox.width
+        assert box.y1 <= axes.get_tightbbox().y0  # type: ignore[union-attr]
+    assert heights[1] == pytest.approx(heights[0], rel=0.02)
+
+
+def test_of_many_lines_no_two_are_alike() -> None:
+    drawn = {tuple(map(str, style.values())) for style in line_styles(100)}
+    assert len(drawn) == 100
+
+
+def test_a_figure_too_long_for_300_dots_per_inch_is_drawn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with own_style():
+        save_figure(Figure(figsize=(0.01, 250)), tmp_path / "long", {})
+        save_figure(Figure(figsize=(2, 1)), tmp_path / "short", {})
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)
+    sizes = [Image.open(tmp_path / f"{name}.png").size for name in ("long", "short")]
+    assert 60_000 < sizes[0][1] < 2**16
+    assert sizes[1] == (600, 300)
 
 
 def test_text_with_bytes_that_are_no_utf8_is_written(tmp_path: Path) -> None:

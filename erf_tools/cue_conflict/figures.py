@@ -205,7 +205,7 @@ def depth_plot(table: pd.DataFrame) -> Figure:
     """
     networks, cues = list(table.groupby(["model", "weights"], sort=False)), cues_of(table)
     with own_style():
-        figure = Figure(figsize=(PAGE, 2.6 + 0.13 * len(networks)), layout="constrained")
+        figure = Figure(figsize=(PAGE, 2.73), layout="constrained")
         triplets, dimensions = figure.subplots(1, 2)
         for ((name, weights), rows), line in zip(networks, line_styles(len(networks)), strict=True):
             depth = rows["place"] / max(len(rows) - 1, 1)

@@ -11,7 +11,15 @@ from matplotlib.figure import Figure
 from erf_tools.erf.audit import audited, protocol_of, tau_matrix
 from erf_tools.erf.maps import ERF
 from erf_tools.erf.protocols import Protocol
-from erf_tools.figures import PAGE, draw_estimates, draw_grid, line_styles, literal, own_style
+from erf_tools.figures import (
+    PAGE,
+    draw_estimates,
+    draw_grid,
+    label_lines,
+    line_styles,
+    literal,
+    own_style,
+)
 
 _MEASURE = "effective_side"
 
@@ -60,9 +68,5 @@ def audit_figure(results: Sequence[ERF], agreement: pd.DataFrame) -> Figure:
         matrix.set_xticks(range(len(first)), first, rotation=45, ha="right", fontsize=6)
         matrix.set_yticks(range(len(first)), first, fontsize=6)
         matrix.set_title("Kendall's tau between the orders")
-        figure.legend(
-            *lines.get_legend_handles_labels(),
-            loc="outside lower center",
-            ncols=min(max(len(networks), 1), 4),
-        )
+        label_lines(figure, lines)
         return figure

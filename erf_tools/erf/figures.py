@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from math import ceil, hypot, isfinite, sqrt
+from math import ceil, isfinite
 from typing import Any, Protocol
 
 import numpy as np
@@ -172,7 +172,7 @@ def stage_growth(results: Sequence[ERF]) -> Figure:
         rows = growths(results)
         for name, own, line in zip(growth_names(rows), rows, line_styles(len(rows)), strict=True):
             _draw_sides(axes, range(len(own)), own, literal(name), line)
-            bounds = [hypot(*result.theoretical_size) / sqrt(2) for result in own]
+            bounds = [result.theoretical_side for result in own]
             finite = [bound if isfinite(bound) else np.nan for bound in bounds]
             axes.plot(range(len(own)), finite, color=line["color"], linestyle=":", linewidth=0.8)
         axes.set_yscale("log")

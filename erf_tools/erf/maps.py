@@ -191,6 +191,15 @@ class ERF(UnitResult):
         return (inf, inf) if field.unbounded else field.size or (nan, nan)
 
     @property
+    def theoretical_side(self) -> float:
+        """The longer side of the theoretical receptive field: that of the square around it.
+
+        No square that is centred on the unit needs to be larger to hold all that reaches the unit.
+        Infinite and NaN as in :attr:`theoretical_size`.
+        """
+        return max(self.theoretical_size)
+
+    @property
     def theoretical_box(self) -> tuple[int, int, int, int] | None:
         """Top, bottom, left, right of the unit's receptive field; of a grid's central unit.
 

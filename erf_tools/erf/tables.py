@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from importlib import resources
 from itertools import combinations
-from math import sqrt
 from pathlib import Path
 
 import pandas as pd
@@ -52,7 +51,8 @@ def erf_table(results: Sequence[ERF], others: Sequence[OthersMap] = ()) -> pd.Da
 
     Ratios are shares of the map's area in (0, 1]; lengths are input pixels; NaN where a measure
     has no value. ``theoretical_height`` and ``_width`` are infinite where global operations let
-    every pixel reach the unit. ``erf_rate`` is the number of pixels above 4.55 % of the peak (the
+    every pixel reach the unit. ``side_of_theoretical`` is the effective side over the longer one of
+    them. ``erf_rate`` is the number of pixels above 4.55 % of the peak (the
     square of ``extent``) as a share of the theoretical field's area (Loos 2024). ``MEASURE_low``
     and ``_high`` are the ends of 95 % intervals, for the measures that may have them;
     ``without_intervals`` says why there are none, and ``without_whole_map_intervals`` why measures
@@ -131,7 +131,7 @@ def _row(result: ERF) -> dict[str, object]:
         **values,
         "theoretical_height": height,
         "theoretical_width": width,
-        "side_of_theoretical": values["effective_side"] / sqrt(height * width),
+        "side_of_theoretical": values["effective_side"] / result.theoretical_side,
         "erf_rate": values["extent"] ** 2 / (height * width),
         "top1": result.top1(),
         "top1_natively": result.top1(natively=True),

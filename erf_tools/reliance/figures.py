@@ -24,6 +24,7 @@ from erf_tools.reliance.changes import CHANGES
 from erf_tools.reliance.measures import areas, profile
 from erf_tools.reliance.sheet import sheet
 from erf_tools.reliance.suppressions import BANDS, Suppression
+from erf_tools.tables import interval_columns
 
 _MARKERS = "os^Dv<>"
 
@@ -89,7 +90,17 @@ def profile_plot(table: pd.DataFrame, rows: Sequence[Suppression]) -> Figure:
 
 
 def curves_plot(curves: pd.DataFrame, rows: Sequence[Suppression]) -> Figure:
-    """Draw relative accuracy against strength: a panel per suppression, a line per network."""
+    """Draw relative accuracy against strength: a panel per suppression, a line per network.
+
+    Networks with too low an accuracy are left out.
+
+    Args:
+        curves: of :func:`~erf_tools.reliance.tables.curves_table`.
+        rows: the suppressions.
+    """
+    shown = curves[~curves["low_accuracy"]]
+    drawn = shown[interval_columns("relative_accuracy")].to_numpy(dtype=float)
+    top = float(np.nanmax([1.25, *1.02 * drawn.ravel()]))
     columns = min(3, len(rows))
     lines = ceil(len(rows) / columns)
     with own_style():
@@ -97,8 +108,7 @@ def curves_plot(curves: pd.DataFrame, rows: Sequence[Suppression]) -> Figure:
         panels = figure.subplots(lines, columns, squeeze=False, sharey=True).ravel()
         for panel, row in zip(panels, rows, strict=False):
             draw_grid(panel)
-            own = curves[curves["suppression"] == row.name]
-            groups = _groups(own)
+            groups = _groups(shown[shown["suppression"] == row.name])
             for (label, values), style in zip(groups, line_styles(len(groups)), strict=True):
                 panel.fill_between(
                     values["strength"],
@@ -109,25 +119,23 @@ def curves_plot(curves: pd.DataFrame, rows: Sequence[Suppression]) -> Figure:
                     linewidth=0,
                 )
                 panel.plot(values["strength"], values["relative_accuracy"], label=label, **style)
-            first = own.drop_duplicates("strength")
-            ticks = first["strength"].tolist()
             names = ["0", *(each.label for each in row.strengths)]
-            panel.set_xticks(ticks, names, rotation=60, ha="right", fontsize=5.5)
+            panel.set_xticks(range(len(names)), names, rotation=60, ha="right", fontsize=5.5)
             panel.set_title(row.title)
-            panel.set_ylim(-0.05, 1.25)
+            panel.set_ylim(-0.05, top)
         for panel in panels[len(rows) :]:
             panel.set_visible(False)
         for panel in panels[::columns]:
             panel.set_ylabel("relative accuracy")
-        handles, labels = panels[0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=2)
+        label_lines(figure, panels[0])
         return figure
 
 
 def changes_plot(curves: pd.DataFrame, rows: Sequence[Suppression]) -> Figure:
     """Draw relative accuracy against how strongly images were changed, filters of texture alike.
 
-    A panel per measure of change; a colour per network, a marker per filter.
+    A panel per measure of change; a colour per network, a marker per filter. Networks with too low
+    an accuracy are left out. For the arguments see :func:`curves_plot`.
     """
     filters = [row for row in rows if row.cue == "texture"] or list(rows)
     with own_style():
@@ -136,7 +144,7 @@ def changes_plot(curves: pd.DataFrame, rows: Sequence[Suppression]) -> Figure:
             figure.subplots(1, len(CHANGES), sharey=True), CHANGES, strict=True
         ):
             draw_grid(panel)
-            groups = _groups(curves)
+            groups = _groups(curves[~curves["low_accuracy"]])
             for (label, own), style in zip(groups, line_styles(len(groups)), strict=True):
                 for row, marker in zip(filters, _MARKERS * len(filters), strict=False):
                     values = own[own["suppression"] == row.name]
@@ -150,8 +158,7 @@ def changes_plot(curves: pd.DataFrame, rows: Sequence[Suppression]) -> Figure:
                     )
             panel.set_xlabel(change.label.replace(", ", ",\n").replace(" with", "\nwith"))
         panel.figure.axes[0].set_ylabel("relative accuracy")
-        handles, labels = panel.get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=2)
+        label_lines(figure, panel)
         return figure
 
 
@@ -163,8 +170,9 @@ def critical_band_plot(table: pd.DataFrame) -> Figure:
     """
     groups = _groups(table[~table["low_accuracy"]])
     middles = [(low * high) ** 0.5 for low, high in BANDS]
+    bottom = 0.0
     with own_style():
-        figure = Figure(figsize=(COLUMN, 2.4 + 0.13 * len(groups)), layout="constrained")
+        figure = Figure(figsize=(COLUMN, 2.53), layout="constrained")
         axes = figure.add_subplot()
         draw_grid(axes)
         for (label, own), style in zip(groups, line_styles(len(groups)), strict=True):
@@ -173,11 +181,12 @@ def critical_band_plot(table: pd.DataFrame) -> Figure:
                 for end in ("", "_low", "_high")
             )
             axes.plot(middles, losses, marker="o", markersize=3, label=label, **style)
+            bottom = float(np.nanmin([bottom, *losses, *lows]))  # noise may help, by chance
             axes.fill_between(middles, lows, highs, color=style["color"], alpha=0.15, linewidth=0)
         axes.set_xscale("log", base=2)
         axes.set_xticks(middles, [f"{low:g}\u2013{high:g}" for low, high in BANDS], fontsize=5.5)
         axes.set_xlabel("octave of the noise, cycles per image")
-        axes.set_ylim(0, 1.05)
+        axes.set_ylim(1.05 * bottom, 1.05)
         axes.set_ylabel("accuracy lost, 95 % interval")
         label_lines(figure, axes)
         return figure

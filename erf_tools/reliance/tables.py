@@ -18,6 +18,9 @@ from erf_tools.reliance.suppressions import Suppression, variants
 from erf_tools.statistics import Estimate, wilson_interval
 from erf_tools.tables import DIFFERENCES, NONE, Subject, difference_row, marked_low, with_intervals
 
+#: Columns of :func:`about` that rows of every strength have as well.
+_WHOSE = ("model", "weights", "counted", "low_accuracy")
+
 #: Columns of how often nothing was decided, and on what.
 _UNDECIDED = {"undecided": "unchanged images", "undecided_changed": "changed versions of images"}
 
@@ -96,14 +99,17 @@ def reliance_table(
 
 
 def curves_table(results: Sequence[SuppressedAnswers], rows: Sequence[Suppression]) -> pd.DataFrame:
-    """Return a row per network, suppression and strength, 0 being the unchanged images."""
+    """Return a row per network, suppression and strength, 0 being the unchanged images.
+
+    ``low_accuracy`` says that what is relative to the accuracy of the network means nothing.
+    """
     listed = list(variants(rows))
     table = []
     for result in results:
         changes = mean_changes(result.changes)
         for counted, hits in result.hits.items():
             beginning = about(result, counted)
-            whose = {key: beginning[key] for key in ("model", "weights", "counted")}
+            whose = {key: beginning[key] for key in _WHOSE}
             for row in rows:
                 steps = [(0, "unchanged", 0)]
                 steps += [

@@ -27,8 +27,15 @@ function fillCanvas(canvas, colours) {
 
 const NONE = "\u2013";
 const known = (value) => value !== null && value !== undefined;
-const fixed = (value, digits) => (known(value) ? value.toFixed(digits) : NONE);
-const percent = (value, digits = 2) => (known(value) ? `${(100 * value).toFixed(digits)}\u00a0%` : NONE);
+// Rounds to the nearest, and what is exactly between two to the even one, as Python does in tables:
+// toFixed takes that away from zero. It is there where one binary place more than digits is left.
+function fixed(value, digits) {
+  if (!known(value)) return NONE;
+  const text = value.toFixed(digits);
+  const between = Math.abs(value * 2 ** (digits + 1)) % 2 === 1;
+  return between && Number(text.at(-1)) % 2 ? value.toFixed(digits + 1).slice(0, digits ? -1 : -2) : text;
+}
+const percent = (value, digits = 2) => (known(value) ? `${fixed(100 * value, digits)}\u00a0%` : NONE);
 const precise = (value) =>
   value === 0 ? "0" : value >= 1000 || value < 1e-3
     ? value.toExponential(1).replace(".0e", "e").replace("e+", "e")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from math import prod, sqrt
 from typing import Any
 
 from erf_tools.erf.networks import growth_names, growths
@@ -21,7 +20,7 @@ def content(context: Context) -> list[dict[str, Any]]:
                 {
                     "layer": table[result]["layer"],
                     **value_columns(table[result], "effective_side"),
-                    "theoretical": sqrt(prod(result.theoretical_size)),
+                    "theoretical": result.theoretical_side,
                 }
                 for result in row
             ],
