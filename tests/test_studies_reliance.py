@@ -29,7 +29,7 @@ from erf_tools.reliance.judged import JudgedImages, conflict_images
 from erf_tools.reliance.measuring import feature_reliance
 from erf_tools.reliance.result import SuppressedAnswers
 from erf_tools.reliance.suppressions import SIDE
-from erf_tools.reliance.tables import curves_table, notes
+from erf_tools.reliance.tables import curves_table, notes, reliance_table
 
 NETWORKS = """
 import torch
@@ -497,3 +497,11 @@ def test_figures_hold_all_values_and_nothing_that_means_nothing() -> None:
         empty = plot(low, rows)
         assert not any(panel.lines for panel in empty.axes)
         assert not empty.legends
+
+
+def test_marks_of_many_networks_differ() -> None:
+    results = [synthetic.answers(f"net {number}", "gray") for number in range(40)]
+    rows = results[0].rows
+    (axes,) = figures.profile_plot(reliance_table(results, rows), rows).axes
+    marks = [line for line in axes.lines if line.get_marker() != "None"]
+    assert len(marks) == len({(mark.get_marker(), mark.get_color()) for mark in marks}) == 40

@@ -11,6 +11,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from erf_tools.figures import (
+    COLOURS,
     COLUMN,
     PAGE,
     draw_grid,
@@ -76,7 +77,7 @@ def profile_plot(table: pd.DataFrame, rows: Sequence[Suppression]) -> Figure:
                 values,
                 places,
                 linestyle="none",
-                marker=_MARKERS[index % len(_MARKERS)],
+                marker=_MARKERS[(index + index // len(COLOURS)) % len(_MARKERS)],
                 markersize=4,
                 color=style["color"],
                 label=label,
