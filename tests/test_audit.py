@@ -237,6 +237,29 @@ def test_kendalls_tau_is_that_of_counting_pairs(seed: int) -> None:
     assert kendall(pairs) == pytest.approx(expected)
 
 
+def test_what_holds_of_some_protocols_only_is_said_of_these(selection: Selection) -> None:
+    model = as_model(network(), name="net")
+    protocols = [PROTOCOLS[name] for name in ("ding2022", "luo2016", "cvpods")]
+    results = [found for each in protocols for found in together(model, selection, [each])]
+    table = erf_table(results)
+    assert table["effective_side_low"].isna().tolist() == [False, True, False]
+    said = notes(table, agreement_table(results), flip_table(results))
+    assert said[0].endswith("linear measures with 95 % intervals but for luo2016.")
+    assert said[1] == "cvpods shows noise in place of each of the images."
+    none = [table["protocol"] == "ding2022"]
+    (first, *others) = notes(table[none[0]], agreement_table(results), flip_table(results))
+    assert first.endswith("on the same images, linear measures with 95 % intervals.")
+    assert not any("noise" in note for note in others)
+    zero = pd.concat([table, table[none[0]].assign(model="zero", effective_side_low=np.nan)])
+    (first, *_) = notes(zero, agreement_table(results), flip_table(results))
+    assert first.endswith("95 % intervals but for luo2016 and single networks.")
+    varied = table.assign(protocol=["ding2022", "luo2016+transform=noise", "cvpods"])
+    said = notes(varied, agreement_table(results), flip_table(results))
+    assert (
+        said[1] == "luo2016+transform=noise and cvpods show noise in place of each of the images."
+    )
+
+
 def test_fewer_than_two_networks_have_no_order() -> None:
     assert np.isnan(kendall([]))
     assert np.isnan(kendall([(1.0, 2.0)]))

@@ -114,6 +114,64 @@ def test_bounds_are_printed() -> None:
     assert "93.8 %" in cautions(CASES["saturated"])[0].sentence  # 31 squared of 1024
 
 
+@pytest.mark.parametrize(("height", "width"), [(32, 32), (33, 33), (97, 97), (32, 48), (33, 20)])
+def test_saturated_is_what_takes_the_largest_published_square(height: int, width: int) -> None:
+    pixels = np.ones((height, width))
+    areas = [
+        pixels[
+            max(height // 2 - reach, 0) : height // 2 + 1 + reach,
+            max(width // 2 - reach, 0) : width // 2 + 1 + reach,
+        ].size
+        for reach in range(1, max(height, width) // 2)
+    ]
+    for area, saturated in ((areas[-1], True), (areas[-2], False)):
+        # All in the one square, and none beyond: the smallest with 99 % is this one.
+        total = np.zeros((height, width))
+        reach = areas.index(area) + 1
+        total[
+            max(height // 2 - reach, 0) : height // 2 + 1 + reach,
+            max(width // 2 - reach, 0) : width // 2 + 1 + reach,
+        ] = 1
+        result = replace(set_in(sound(), resolution=[height, width]), total=total)
+        result = set_in(result, center=[height // 2, width // 2])
+        assert result.measures.linear_99 == pytest.approx(area / pixels.size)
+        said = [each.sentence for each in cautions(result) if each.kind == "saturated"]
+        assert len(said) == saturated
+    percent = f"{100 * areas[-1] / pixels.size:.1f} %"
+    (found,) = cautions(replace(sound(), total=np.ones((height, width))))[:1]
+    assert f"published square covers {percent}" in found.sentence
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "square"),
+    [([-4, -4], [4, 4], "center"), ([-4, -4], [4, 8], "center"), ([-9, 1], [-3, 7], "center")]
+    + [([-9, 1], [-3, 7], "unit"), ([-2, -40], [2, 40], "center"), ([-30, 0], [0, 2], "unit")],
+)
+def test_no_ratio_is_above_its_bound(first: list[int], last: list[int], square: str) -> None:
+    """A field that is off the squares' centre, or not square, is held by a larger square only."""
+    field = {**FIELD, "first": first, "last": last}
+    center = [16 + (start + end) / 2 for start, end in zip(first, last, strict=True)]
+    total = np.zeros((32, 32))
+    rows, columns = (
+        slice(max(16 + start, 0), 17 + end) for start, end in zip(first, last, strict=True)
+    )
+    total[rows, columns] = 1
+    result = set_in(replace(sound(), total=total), receptive_field=field, square=square)
+    result = set_in(result, center=center)
+    (said,) = [each.sentence for each in cautions(result) if each.kind == "field within the image"]
+    middle = (16, 16) if square == "center" else center
+    # Brute force: squares grow about the centre until all of the map is in them.
+    y, x = np.mgrid[:32, :32]
+    away = np.maximum(abs(y - middle[0]), abs(x - middle[1]))
+    area = np.count_nonzero(away <= away[total > 0].max())
+    assert ("linear r is at most" in said) == (area < total.size)
+    if area < total.size:
+        bound = f"{100 * area / total.size:.2f} %"
+        assert f"linear r is at most {bound}" in said
+        # The map fills its field, so that r of all of it is the bound itself.
+        assert f"{100 * result.measures.linear_99:.2f} %" == bound
+
+
 def test_the_erf_rate_is_significant_pixels_over_the_theoretical_area() -> None:
     result = sound()
     significant = np.count_nonzero(result.map > 0.0455 * result.map.max())

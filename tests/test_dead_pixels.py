@@ -14,14 +14,19 @@ import pytest
 import torch
 from conftest import Command
 from PIL import Image
+from synthetic import erf
 from torch import nn
 
 import erf_tools
 from erf_tools.erf.dead_pixels import PixelContributions, dead_share, groups
+from erf_tools.erf.dead_pixels_figure import dead_pixels_figure
 from erf_tools.erf.every_unit import pixel_contributions
 from erf_tools.erf.procedure import Procedure
 from erf_tools.errors import UsageError
+from erf_tools.failures import Failures
 from erf_tools.images import select
+from erf_tools.report.content import collect
+from erf_tools.report.results import Results
 
 pytestmark = pytest.mark.usefixtures("no_drawing")
 
@@ -121,6 +126,30 @@ def test_what_cancels_over_channels_is_zero_not_rounding() -> None:
     procedure = Procedure(resolution=SIZE).varied(scalar="sum")
     found = pixel_contributions(model, select("builtin", 1), procedure, "cpu")
     assert not found.map.any()
+
+
+def test_of_a_map_of_zeros_it_is_said_in_words() -> None:
+    truth = np.zeros((8, 8))
+    zeros = drawn(np.random.default_rng(0), 6, truth)
+    setting = {**erf("net", np.ones((8, 8))).setting}
+    zeros = PixelContributions(zeros.arrays, zeros.images, setting, {})
+    (axes, *_) = dead_pixels_figure([zeros]).axes
+    assert axes.get_title().splitlines()[-1] == "no pixel contributes"
+    (shown,) = collect(Results(dead=[zeros]), Failures())["dead"]
+    assert shown["share"] == "-"
+
+
+def test_colours_and_their_scale_are_of_the_same_median() -> None:
+    """Forty of a hundred pixels contribute nothing: the median of all is not that of the others."""
+    contribution = np.repeat([0.0, 1.0, 2.0, 4.0], [40, 20, 21, 19]).reshape(10, 10)
+    setting = erf("net", np.ones((10, 10))).setting
+    arrays = {"contribution": contribution, "without": np.full(2, 0.4), "counts": np.ones(2)}
+    figure = dead_pixels_figure([PixelContributions(arrays, [("", "")] * 2, setting, {})])
+    drawn_values = figure.axes[0].images[0].get_array()
+    contributing = contribution[contribution > 0]
+    np.testing.assert_allclose(drawn_values, contribution / np.median(contributing))
+    assert np.median(contribution) != np.median(contributing)
+    assert "median of pixels that contribute = 1" in figure.axes[-1].get_ylabel()
 
 
 def test_protocols_without_images_are_refused() -> None:

@@ -19,6 +19,8 @@ import synthetic
 from conftest import Command
 from synthetic import blob
 
+from erf_tools.erf.shown_tables import notes
+from erf_tools.erf.tables import erf_table
 from erf_tools.errors import OutputError, UsageError
 from erf_tools.failures import Failures
 from erf_tools.files import read_archive, write_archive
@@ -361,3 +363,21 @@ def test_no_name_fills_the_page(tmp_path: Path) -> None:
     assert not list(failures)
     (shown,) = embedded(path)["erfs"]
     assert shown["label"] == "x" * 500 + "\u2026"
+    assert max(len(note) for note in embedded(path)["summary"][0]["notes"]) < 20_100
+
+
+@pytest.mark.parametrize("networks", [30, 600])
+def test_what_is_said_of_many_networks_is_said_to_its_end(networks: int, tmp_path: Path) -> None:
+    name = "network_with_a_rather_long_name_"
+    erfs = [synthetic.erf(f"{name}{number}", blob(16, 3)) for number in range(networks)]
+    shown = embedded(page.write_report(tmp_path / "report.html", Results(erfs), Failures()))
+    said = notes(erf_table(erfs))
+    (few,) = [note for note in said if note.startswith("warning: ") and "images" in note]
+    assert len(few) > 500
+    (found,) = [
+        note
+        for note in shown["summary"][0]["notes"]
+        if note.startswith(f"warning: {name}0 ") and "images" in note
+    ]
+    assert found.endswith("it rests on 2 images: take 10 or more.")
+    assert (found == few) == (networks == 30)

@@ -8,6 +8,7 @@ from math import isfinite
 
 from erf_tools.erf.intervals import FEWEST
 from erf_tools.erf.maps import ERF
+from erf_tools.erf.measures.families.squares import largest_published_square, square_around
 from erf_tools.text import dimensions
 
 #: Share of its own accuracy below which a network counts as no longer itself.
@@ -48,8 +49,7 @@ def _one_class(result: ERF) -> str:
 
 
 def _saturated(result: ERF) -> str:
-    height, width = result.total.shape
-    most = (height - 1) * (width - 1) / (height * width)
+    most = largest_published_square(result.total.shape).ratio
     if not result.measures.linear_99 >= most - 1e-9:
         return ""
     return (
@@ -98,10 +98,16 @@ def _bounded(result: ERF) -> str:
     if not all(isfinite(side) for side in sides) or not any(side < all_ for side, all_ in limits):
         return ""
     height, width = result.total.shape
-    bound = min(sides[0], height) * min(sides[1], width) / (height * width)
+    covered = min(sides[0], height) * min(sides[1], width) / (height * width)
+    box = result.theoretical_box
+    assert box  # a size that is known is that of boxes
+    # A field that is off the squares' centre, or long, needs a larger square than its own area.
+    r = square_around(box, result.total.shape, result.square_center).ratio
+    bound = f", and linear r is at most {100 * r:.2f} %" if r < 1 else ""
     return (
         f"the theoretical field, {dimensions(sides)}, is smaller than the image, so the map covers "
-        f"at most {100 * bound:.2g} % of it; compare with networks of such fields at one resolution"
+        f"at most {100 * covered:.2g} % of it{bound}; compare with networks of such fields at one "
+        "resolution"
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import isnan
 
 from matplotlib.figure import Figure
 
@@ -24,9 +25,10 @@ def dead_pixels_figure(results: Sequence[PixelContributions]) -> Figure:
                 vmax=BRIGHTEST,
                 interpolation="nearest",
             )
-            share = 100 * result.dead.value
-            axes.set_title(f"{in_lines(literal(result.label))}\n{share:.1f} % dead")
+            share = result.dead.value
+            dead = "no pixel contributes" if isnan(share) else f"{100 * share:.1f} % dead"
+            axes.set_title(f"{in_lines(literal(result.label))}\n{dead}")
             axes.set_xlabel("pixels")
         colour_bar = figure.colorbar(image, ax=row, shrink=0.7, extend="max")
-        colour_bar.set_label("contribution to all units, median = 1")
+        colour_bar.set_label("contribution to all units,\nmedian of pixels that contribute = 1")
         return figure

@@ -57,18 +57,44 @@ def _same_maps(names: Sequence[str]) -> Iterator[str]:
             )
 
 
+def _intervals(table: pd.DataFrame) -> str:
+    """Return of which protocols linear measures have intervals."""
+    known = table["effective_side_low"].notna().groupby(table["protocol"], sort=False).any()
+    if not known.any():
+        return "too few for intervals"
+    without = list(known.index[~known])
+    # A map of zeros has none, nor has one of too few images that are finite.
+    single = table["effective_side_low"].isna() & ~table["protocol"].isin(without)
+    without += ["single networks"] if single.any() else []
+    but_for = f" but for {listed(without, 'and')}" if without else ""
+    return f"linear measures with 95 % intervals{but_for}"
+
+
+def _noise(names: Sequence[str]) -> Iterator[str]:
+    """Yield a sentence on the protocols that do not see the images themselves."""
+    noisy = [
+        name
+        for name in names
+        if name.endswith("+transform=noise")
+        or (name in PROTOCOLS and PROTOCOLS[name].transform == "noise")
+    ]
+    if noisy:
+        verb = "show" if len(noisy) > 1 else "shows"
+        yield f"{listed(noisy, 'and')} {verb} noise in place of each of the images."
+
+
 def notes(table: pd.DataFrame, agreement: pd.DataFrame, flips: pd.DataFrame) -> list[str]:
     """Return what a reader has to know, and what was found, a sentence or two each."""
-    some = table["effective_side_low"].notna().any()
-    intervals = "linear measures with 95 % intervals" if some else "too few for intervals"
     left_out = " but those whose map is not finite" if table["nan_maps"].gt(0).any() else ""
+    names = list(dict.fromkeys(table["protocol"]))
     found = [
-        f"Every protocol on the same images{left_out}, {intervals}.",
-        *_same_maps(list(dict.fromkeys(table["protocol"]))),
+        f"Every protocol on the same images{left_out}, {_intervals(table)}.",
+        *_noise(names),
+        *_same_maps(names),
         "Kendall's tau: of all pairs of networks, the share ordered alike less the share ordered "
         "otherwise, corrected for ties; with few networks it says little.",
     ]
-    for name in dict.fromkeys(table["protocol"]):
+    for name in names:
         side = PROTOCOLS[name].ratio_side if name in PROTOCOLS else None
         for size in dict.fromkeys(table["resolution"]):
             height, width = map(int, size.split("x"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from erf_tools.files import without_nan
@@ -13,20 +13,38 @@ from erf_tools.text import dimensions, visible
 #: Signs of a text that are shown; no name needs more.
 _LONGEST = 500
 
+#: Signs of a note, which may name many networks before it says what is the case.
+_LONGEST_NOTE = 40 * _LONGEST
+
 
 def plain(value: Any) -> Any:
     """Return JSON values without NaN, their text without signs that act or deceive, and cut."""
+    return _plain(value, _cut)
+
+
+def _plain(value: Any, cut: Callable[[str], str]) -> Any:
     if isinstance(value, Mapping):
         # What is copied stays as it is.
         return {
-            key: item if key in ("codes", "command", "png", "sheet") else plain(item)
+            key: item
+            if key in ("codes", "command", "png", "sheet")
+            else _plain(item, _cut_inside if key == "notes" else cut)
             for key, item in value.items()
         }
     if isinstance(value, (list, tuple)):
-        return [plain(item) for item in value]
-    if isinstance(value, str):
-        return visible(value if len(value) <= _LONGEST else f"{value[:_LONGEST]}\u2026")
-    return without_nan(value)
+        return [_plain(item, cut) for item in value]
+    return visible(cut(value)) if isinstance(value, str) else without_nan(value)
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}\u2026"
+
+
+def _cut_inside(note: str) -> str:
+    """Return a note whose first and last words are kept: names come first, what they are last."""
+    if len(note) <= _LONGEST_NOTE:
+        return note
+    return f"{note[: _LONGEST_NOTE - _LONGEST]}\u2026{note[-_LONGEST:]}"
 
 
 def set_distinct(contents: Sequence[dict[str, Any]], *more: Sequence[str]) -> None:

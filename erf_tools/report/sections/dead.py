@@ -14,6 +14,7 @@ from erf_tools.erf import dead_pixels
 from erf_tools.erf.dead_pixels import PixelContributions
 from erf_tools.report.coded_maps import block_means, block_sides
 from erf_tools.report.context import Context
+from erf_tools.tables import NONE
 from erf_tools.text import dimensions
 
 #: Colours of a picture: few, so that it takes few bytes.
@@ -31,7 +32,7 @@ def content(context: Context) -> list[dict[str, Any]]:
     return [
         {
             "label": result.label,
-            "share": f"{share} %",
+            "share": share if share == NONE else f"{share} %",
             "details": _details(result, block),
             "png": _picture(result, block),
             "notes": dead_pixels.notes(table),

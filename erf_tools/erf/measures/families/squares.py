@@ -2,9 +2,9 @@
 
 Squares are centred on the pixel ``(height // 2, width // 2)``, as published, or where the caller
 says. Square number ``i = 1, 2, ...`` reaches ``i`` pixels to each side and is cut off at the map's
-rim, so that the largest is the whole map. On a square map of even side the published squares are
-those up to ``i = height // 2 - 1``; cutting off extends them to every threshold below 1 and to
-rectangular maps.
+rim, so that the largest is the whole map. On a square map the published squares are those up to
+``i = height // 2 - 1``; cutting off extends them to every threshold below 1 and to rectangular
+maps.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 
 from erf_tools.erf.intervals import Spread, jackknife
 from erf_tools.erf.measures.family import Measure, Summed
-from erf_tools.erf.measures.frame import Center, Frame
+from erf_tools.erf.measures.frame import Center, Frame, doubled_center
 from erf_tools.errors import UsageError
 
 #: Thresholds of the published table (RepLKNet paper, Table 10).
@@ -110,6 +110,40 @@ def cut_square(shape: tuple[int, ...], doubled: tuple[int, int], reach: int) -> 
     return CenteredSquare(
         top, bottom, left, right, (bottom - top) * (right - left) / (shape[0] * shape[1])
     )
+
+
+def largest_published_square(shape: tuple[int, ...]) -> CenteredSquare:
+    """Return the last of the published squares of a map: of the side ``2 * (height // 2) - 1``.
+
+    Of a rectangular map it is that of the longer side, cut off at the rim.
+
+    Args:
+        shape: height and width.
+    """
+    return cut_square(shape, doubled_center(shape, None), max(max(shape) // 2 - 1, 0))
+
+
+def square_around(
+    box: tuple[int, int, int, int], shape: tuple[int, ...], center: Center | None = None
+) -> CenteredSquare:
+    """Return the smallest centred square that holds what of a box is in the map.
+
+    Of a map that is zero outside of the box no smallest square of any threshold is larger.
+
+    Args:
+        box: top, bottom, left, right, half-open; it may reach beyond the map.
+        shape: height and width of the map.
+        center: see :class:`~erf_tools.erf.measures.frame.Frame`.
+
+    Raises:
+        UsageError: the centre is outside the map.
+    """
+    doubled = doubled_center(shape, center)
+    reach = 1  # there is no square 0
+    for start, end, middle, length in zip(box[::2], box[1::2], doubled, shape, strict=True):
+        before, after = (middle + 1) // 2 - max(start, 0), min(end, length) - 1 - middle // 2
+        reach = max(reach, before, after)
+    return cut_square(shape, doubled, reach)
 
 
 def effective_side(contribution: np.ndarray, center: Center | None = None) -> float:
