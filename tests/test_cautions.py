@@ -144,8 +144,14 @@ def test_saturated_is_what_takes_the_largest_published_square(height: int, width
 
 @pytest.mark.parametrize(
     ("first", "last", "square"),
-    [([-4, -4], [4, 4], "center"), ([-4, -4], [4, 8], "center"), ([-9, 1], [-3, 7], "center")]
-    + [([-9, 1], [-3, 7], "unit"), ([-2, -40], [2, 40], "center"), ([-30, 0], [0, 2], "unit")],
+    [
+        ([-4, -4], [4, 4], "center"),
+        ([-4, -4], [4, 8], "center"),
+        ([-9, 1], [-3, 7], "center"),
+        ([-9, 1], [-3, 7], "unit"),
+        ([-2, -40], [2, 40], "center"),
+        ([-30, 0], [0, 2], "unit"),
+    ],
 )
 def test_no_ratio_is_above_its_bound(first: list[int], last: list[int], square: str) -> None:
     """A field that is off the squares' centre, or not square, is held by a larger square only."""

@@ -14,16 +14,23 @@ from typing import Any
 import numpy as np
 import pytest
 import synthetic
+import torch
 from conftest import Command
 from synthetic import SCRIPT, blob
+from torch import Tensor, nn
 
 from erf_tools.erf import figures
+from erf_tools.erf.gradients import effective_receptive_field
 from erf_tools.erf.maps import ERF
 from erf_tools.erf.measures.families.squares import cut_square, shares_held, smallest_square
+from erf_tools.erf.networks import depths, growths
+from erf_tools.erf.parts import merge
 from erf_tools.erf.procedure import Procedure
 from erf_tools.erf.tables import erf_table
 from erf_tools.errors import ErfToolsError
 from erf_tools.failures import Failures
+from erf_tools.features.places import places
+from erf_tools.features.taps import Tap
 from erf_tools.images import select
 from erf_tools.labels import distinct
 from erf_tools.models.requests import requests
@@ -258,6 +265,74 @@ def test_growth_is_of_one_network_measured_in_one_way() -> None:
         "net (untrained), square at the center": points([*layers(2), default]),
         "net (untrained), square at the unit": points(of_unit),
     }
+
+
+class LastFirst(nn.Module):
+    """A network whose layers are neither named nor defined in the order in which they run."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.body = nn.Sequential(nn.Conv2d(8, 8, 7, 2, 3), nn.ReLU())
+        self.last = nn.Sequential(nn.Conv2d(8, 8, 7, 2, 3), nn.ReLU())
+        self.stem = nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1), nn.ReLU())
+        self.twice = nn.Conv2d(8, 8, 3, 1, 1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.last(self.twice(self.body(self.twice(self.stem(images)))))
+
+
+@pytest.mark.parametrize("size", [64, 20])
+def test_layers_grow_from_the_image_on_whatever_they_are_called(size: int) -> None:
+    network = LastFirst().eval()
+    names = ["stem", "twice#1", "body", "twice#2", "last"]
+    taps = [Tap(name.split("#")[0], run=int(name[-1]) if "#" in name else None) for name in names]
+    mixed = [taps[place] for place in (2, 4, 3, 0, 1)]
+    together = places(network, mixed, (size, size))
+    alone = [places(network, [tap], (size, size), fixed_size=True)[0] for tap in mixed]
+    assert together == alone
+    assert [mixed.index(tap) for tap in taps] == np.argsort(np.array(together, int)).tolist()
+    assert places(network, [Tap(""), Tap("forward_features")], (size, size)) == [None, None]
+
+    selection = select("builtin", 2)
+    results = [
+        effective_receptive_field(network, selection, layer=tap, resolution=size) for tap in mixed
+    ]
+    own = effective_receptive_field(network, selection, resolution=size)
+    (growth,) = content_of([own, *results])["growth"]
+    assert [point["layer"] for point in growth["points"]][:-1] == [tap.name for tap in taps]
+    assert growth["points"][-1]["layer"] == "output of the network"
+    # What a unit may see grows from layer to layer.
+    theoretical = [point["theoretical"] for point in growth["points"]]
+    assert theoretical == sorted(theoretical)
+    assert growth["ordered"]
+    figure = figures.stage_growth(results)
+    assert figure.axes[0].get_xlabel() == "layer (0: nearest to the image)"
+
+    # Those of before do not say where they are: then nobody knows, and merging goes on.
+    before = replace(results[0], setting={**results[0].setting})
+    del before.setting["place"]  # type: ignore[attr-defined]
+    (growth,) = content_of([before, *results[1:]])["growth"]
+    assert [point["layer"] for point in growth["points"]] == [tap.name for tap in mixed]
+    assert not growth["ordered"]
+    xlabel = figures.stage_growth([before, *results[1:]]).axes[0].get_xlabel()
+    assert xlabel == "layer (in the order of the results)"
+    images = tuple(replace(image, sha256=f"x{image.sha256}") for image in before.images)
+    assert merge([results[0], replace(before, images=images)]).count == 4
+
+
+def test_stages_follow_each_other_by_their_numbers() -> None:
+    stages = [synthetic.erf("net", blob(64, 2 + n), layer=f"stage {n}") for n in range(12)]
+    numbered = [
+        replace(each, setting={**each.setting, "tap": {**each.setting["tap"], "stage": n}})
+        for n, each in enumerate(stages)
+    ]
+    default = synthetic.erf("net", blob(64, 20))
+    (row,) = growths([default, *sorted(numbered, key=lambda each: each.label)])
+    assert row == [*numbered, default]
+    assert depths(row)
+    # Beside a layer whose stage nobody knows they are in no order.
+    assert depths([*numbered, synthetic.erf("net", blob(64, 3), layer="layer1")]) is None
 
 
 def test_both_halves_meet_by_name(tmp_path: Path) -> None:

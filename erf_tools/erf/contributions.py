@@ -21,6 +21,7 @@ from erf_tools.erf.ways import PLAIN, Sight, UnitValues, Way
 from erf_tools.errors import ErfToolsError
 from erf_tools.features.behaviour import Behaviour
 from erf_tools.features.dataflow import observe
+from erf_tools.features.places import places
 from erf_tools.features.proof import proven
 from erf_tools.features.reading import read_maps
 from erf_tools.features.taps import Tap
@@ -123,6 +124,7 @@ class Contributions:
         network: ``module``.
         folded: the same with norms folded into weights; ``module`` where nothing is prepared.
         layers: in the order of ``taps``.
+        places: of each layer in a forward pass; see :func:`erf_tools.features.places.places`.
         inputs: of each layer by its index, the fields of tensors that all it sees passes, by the
             modules that take them, in order; empty where nothing is prepared.
         size: of the images.
@@ -142,6 +144,7 @@ class Contributions:
         remembered: bool = True,
     ) -> None:
         taps = proven(module, taps, size, fixed_size)
+        self.places = places(module, taps, size, fixed_size)
         self._procedure, self.size = procedure, size
         self._protocols: tuple[Protocol, ...] = (procedure.protocol,)
         self._patches = hasattr(module, "patch_embed")

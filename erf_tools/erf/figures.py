@@ -18,7 +18,7 @@ from erf_tools.erf.display import density, displayed
 from erf_tools.erf.maps import ERF
 from erf_tools.erf.measures.families.squares import smallest_square
 from erf_tools.erf.measures.radial import radial_profile
-from erf_tools.erf.networks import growth_names, growths
+from erf_tools.erf.networks import depths, growth_names, growths
 from erf_tools.figures import (
     COLUMN,
     PAGE,
@@ -178,7 +178,9 @@ def stage_growth(results: Sequence[ERF]) -> Figure:
         axes.set_yscale("log")
         depth = max(map(len, rows))
         axes.set_xticks(range(0, depth, ceil(depth / 12)))
-        axes.set_xlabel("stage (0: nearest to the image)")
+        ordered = all(depths(row) for row in rows)
+        order = "0: nearest to the image" if ordered else "in the order of the results"
+        axes.set_xlabel(f"layer ({order})")
         axes.set_ylabel("effective side, pixels")
         axes.plot([], [], color="#555555", linestyle=":", label="theoretical receptive field")
         label_lines(figure, axes)

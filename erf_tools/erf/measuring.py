@@ -118,6 +118,7 @@ def setting_of(
         "resolution": list(contributions.size),
         "dtype": str(floating_type(contributions.network)).removeprefix("torch."),
         "tap": {**tap.record(), "default": tap == default},
+        "place": contributions.places[index],
         "feature_map": list(units.shape),
         "units": [list(position) for position in units.positions],
         "center": list(units.center),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import inf
 
 from erf_tools.erf.maps import ERF
 from erf_tools.files import canonical_json
@@ -65,15 +66,41 @@ def network_names(results: Sequence[ERF]) -> dict[str, str]:
 def growths(results: Sequence[ERF]) -> list[list[ERF]]:
     """Return layers in a row for each network, protocol and conditions.
 
-    Layers are in the order of the results, each once; the default one, which is a network's last
-    map, ends a row.
+    Layers are in the order of their :func:`depths`, each once. Where these are not known they are
+    in the order of the results, and the default one, which is a network's last map, ends a row.
     """
     rows: dict[tuple[str, str, str], dict[str, ERF]] = {}
     for result in sorted(results, key=lambda result: bool(result.setting["tap"]["default"])):
         protocol = canonical_json(result.setting["protocol"])
         row = rows.setdefault((network_of(result), protocol, conditions_of(result)), {})
         row.setdefault(result.setting["tap"]["name"], result)
-    return [list(row.values()) for row in rows.values()]
+    found = []
+    for layers in (list(row.values()) for row in rows.values()):
+        known = depths(layers) or range(len(layers))
+        order = sorted(range(len(layers)), key=known.__getitem__)
+        found.append([layers[place] for place in order])
+    return found
+
+
+def depths(layers: Sequence[ERF]) -> list[float] | None:
+    """Return numbers by which layers of a network follow each other from the image on.
+
+    They are the layers' places in a forward pass, or else the numbers of their stages; the default
+    one, which is a network's last map, may have neither. ``None`` where they are not known, as of
+    stages beside other layers.
+    """
+    settings = [layer.setting for layer in layers]
+    for numbers in (
+        [setting.get("place") for setting in settings],
+        [setting["tap"]["stage"] for setting in settings],
+    ):
+        found = [
+            inf if number is None and setting["tap"]["default"] else number
+            for number, setting in zip(numbers, settings, strict=True)
+        ]
+        if None not in found:
+            return found
+    return None
 
 
 def growth_names(rows: Sequence[Sequence[ERF]]) -> list[str]:

@@ -218,11 +218,13 @@ def _check_alike(first: Part, part: Part) -> None:
 def _deciding(setting: Mapping[str, Any]) -> dict[str, Any]:
     """Return what decides the numbers of a setting.
 
-    Of weights as given the digest says all: their notes tell by which way they came.
+    Of weights as given the digest says all: their notes tell by which way they came. Where a layer
+    lies in the network follows from the tap, and results of before do not have it.
     """
+    setting = {**setting, "place": None}
     weights = setting["model"]["weights"]
     if weights["kind"] != "given":
-        return dict(setting)
+        return setting
     return {**setting, "model": {**setting["model"], "weights": {**weights, "notes": []}}}
 
 

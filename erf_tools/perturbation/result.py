@@ -118,7 +118,9 @@ class PerturbationERF(UnitResult):
 
     def is_of(self, result: ERF) -> bool:
         """Tell whether an ERF is of the same network, layer, unit, protocol and images."""
-        setting = {name: value for name, value in self.setting.items() if name != "check"}
+        # The place follows from the layer, and results of before do not have it.
+        own = self.setting.items()
+        setting = {name: value for name, value in own if name not in ("check", "place")}
         same = setting == {name: result.setting.get(name) for name in setting}
         return same and [each.sha256 for each in self.images] == [
             each.sha256 for each in result.images[: len(self.images)]

@@ -135,11 +135,12 @@ const legend = (entries) => node("ul", { class: "legend" }, ...entries.map(({ la
 const lineLegend = (networks) => legend(networks.map(({ label }, index) =>
   ({ label, swatch: [shape("path", { class: `stroke ${series(index)}`, d: "M1 7H29" })] })));
 
-// An axis of the layers of networks.
+// An axis of the layers of networks, which may not be ordered: then it does not say where the image is.
 function layerAxis(networks) {
   const last = Math.max(...networks.map(({ points }) => points.length), 2) - 1;
   const ticks = linearTicks(0, last, Math.min(last, 10)).filter(Number.isInteger);
-  return { low: 0, high: last, ticks, title: "measured layer (0: nearest to the image)" };
+  const order = networks.every(({ ordered = true }) => ordered) ? "0: nearest to the image" : "in the order of the results";
+  return { low: 0, high: last, ticks, title: `measured layer (${order})` };
 }
 
 // A chart of lines with marks: each of `curves` is {classes, mark, places, aside}, with places

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from erf_tools.erf.networks import growth_names, growths
+from erf_tools.erf.networks import depths, growth_names, growths
 from erf_tools.report.context import Context
 from erf_tools.report.values import value_columns
 
@@ -16,6 +16,7 @@ def content(context: Context) -> list[dict[str, Any]]:
     return [
         {
             "label": label,
+            "ordered": depths(row) is not None,
             "points": [
                 {
                     "layer": table[result]["layer"],
