@@ -17,7 +17,7 @@ from erf_tools.cue_conflict.tables import caution, cues_of
 from erf_tools.errors import UsageError
 from erf_tools.figures import COLUMN, PAGE, draw_grid, literal, own_style, save_figure
 from erf_tools.files import file_sha256
-from erf_tools.labels import OTHERS, PUBLISHED, UNTRAINED, labelled
+from erf_tools.labels import OTHERS, PUBLISHED, UNTRAINED, in_lines, labelled
 from erf_tools.provenance import versions
 from erf_tools.reliance.measures import profile
 from erf_tools.reliance.suppressions import SUPPRESSIONS
@@ -37,10 +37,11 @@ _ERF_COLUMNS = [
 ]
 _BIAS_COLUMNS = [
     *("model", *interval_columns("shape_bias"), "coverage", "low_coverage"),
-    *("preset", "aggregation", "stimuli", "weights_sha256", "cues"),
+    *("preset", "aggregation", "stimuli", "weights", "weights_sha256", "cues"),
 ]
 _RELIANCE_COLUMNS = [
-    *("model", "weights_sha256", "counted", *interval_columns("accuracy"), "low_accuracy"),
+    *("model", "weights", "weights_sha256", "counted"),
+    *(*interval_columns("accuracy"), "low_accuracy"),
 ]
 #: The reliances that a folder may have, with names for people.
 _RELIANCES = {each.name: each.label for each in profile(tuple(SUPPRESSIONS.values()))}
@@ -61,7 +62,7 @@ class Joined:
         remarks: what a reader has to know.
         left_out: models that are not in all tables, or with several checkpoints of which none
             decided.
-        other_weights: models that were measured with different weights.
+        other_weights: models that are known to be measured with different weights.
         files: what was written.
     """
 
@@ -112,9 +113,16 @@ def join(erf: Path, shape_bias: Path | None, output: Path, reliance: Path | None
         raise UsageError(f"no model is in {of}: {', and '.join(listed)}")
     both = set(joined["model"])
     known = dict.fromkeys(model for own in names.values() for model in own)
-    differ = [joined["weights_sha256"] != joined[f"weights_sha256_{name}"] for name in tables]
-    other = joined.loc[pd.concat(differ, axis=1).any(axis=1), "model"].unique()
-    remarks = [*_remarks(joined), *(f"{name}: measured with different weights." for name in other)]
+    differ, unknown = (
+        joined.loc[pd.concat([found(joined, name) for name in tables], axis=1).any(axis=1), "model"]
+        for found in (_of_other_weights, _of_unknown_weights)
+    )
+    other = tuple(differ.unique())
+    remarks = [
+        *_remarks(joined),
+        *(f"{name}: measured with different weights." for name in other),
+        *(f"{name}: with which weights it decided is not known." for name in unknown.unique()),
+    ]
     files = write_tables(output / "comparison", joined, _readable(joined), remarks)
     provenance: Mapping[str, Any] = {
         "versions": versions(),
@@ -122,7 +130,18 @@ def join(erf: Path, shape_bias: Path | None, output: Path, reliance: Path | None
     }
     files += save_figure(scatter(joined), output / "comparison", provenance)
     left_out = tuple(name for name in known if name not in both)
-    return Joined(joined, tuple(remarks), left_out, tuple(other), tuple(files))
+    return Joined(joined, tuple(remarks), left_out, other, tuple(files))
+
+
+def _of_unknown_weights(table: pd.DataFrame, name: str) -> pd.Series:
+    """Tell of which rows it is not known whether both measures are of the same weights."""
+    return (table["weights_sha256"] == "") | (table[f"weights_sha256_{name}"] == "")
+
+
+def _of_other_weights(table: pd.DataFrame, name: str) -> pd.Series:
+    """Tell which rows are of an ERF and of a measure of other weights."""
+    differ = table["weights_sha256"] != table[f"weights_sha256_{name}"]
+    return differ & ~_of_unknown_weights(table, name)
 
 
 def _relied(path: Path) -> pd.DataFrame:
@@ -177,9 +196,12 @@ def _chosen(left: pd.DataFrame, decided: pd.DataFrame) -> pd.DataFrame:
     return pd.concat(rows) if rows else left.iloc[:0]
 
 
-def _label(row: Any) -> str:
-    layer = "" if row.default_layer else f" {row.layer}"
-    return labelled(f"{row.model}{layer}", row.weights != UNTRAINED)
+def _label(row: Mapping[Any, Any], other_weights: bool, decided: str, low: bool) -> str:
+    """Return what a mark is called, with what a reader has to know of it."""
+    layer = "" if row["default_layer"] else f" {row['layer']}"
+    other = "decided untrained" if decided == UNTRAINED else "other weights"
+    notes = [*([other] if other_weights else []), *(["LOW"] if low else [])]
+    return labelled(f"{row['model']}{layer}", row["weights"] != UNTRAINED, *notes)
 
 
 def scatter(table: pd.DataFrame) -> Figure:
@@ -207,12 +229,16 @@ def scatter(table: pd.DataFrame) -> Figure:
 
 
 def _scatter(axes: Axes, table: pd.DataFrame, name: str) -> None:
-    """Draw one measure against the effective side; untrained networks are hollow."""
-    for row in table.itertuples():
-        untrained = row.weights == UNTRAINED
-        value, low, high = (getattr(row, column) for column in interval_columns(name))
+    """Draw one measure against the effective side; what is of an untrained network is hollow."""
+    kind = "shape_bias" if name == "shape_bias" else "reliance"
+    others = _of_other_weights(table, kind)
+    for row, other_weights in zip(table.to_dict("records"), others, strict=True):
+        decided = row[f"weights_{kind}"]
+        untrained = UNTRAINED in (row["weights"], decided)
+        value, low, high = (row[column] for column in interval_columns(name))
+        side = row["effective_side"]
         axes.errorbar(
-            row.effective_side,
+            side,
             value,
             yerr=None if pd.isna(low) else [[value - low], [high - value]],
             marker="o",
@@ -223,9 +249,12 @@ def _scatter(axes: Axes, table: pd.DataFrame, name: str) -> None:
             linestyle="none",
         )
         if not pd.isna(value):
+            label = _label(
+                row, other_weights, decided, name == "shape_bias" and row["low_coverage"]
+            )
             axes.annotate(
-                literal(_label(row)),
-                (row.effective_side, value),
+                in_lines(literal(label)),
+                (side, value),
                 xytext=(4, 4),
                 textcoords="offset points",
                 fontsize=7,
@@ -262,8 +291,10 @@ def _readable(table: pd.DataFrame) -> pd.DataFrame:
     if "shape_bias" in table:
         shown[worded("Shape bias", cues_of(table))] = numbers(table["shape_bias"], "{:.4f}".format)
         shown["95 %"] = intervals(table, "shape_bias", three)
+        shown["Weights that decided"] = table["weights_shape_bias"]
         shown["Coverage"] = marked_low(table["coverage"].map(three), table["low_coverage"])
     if "accuracy" in table:
+        shown["Weights of reliance"] = table["weights_reliance"]
         shown["Accuracy"] = marked_low(table["accuracy"].map(three), table["low_accuracy"])
         for name in (name for name in _RELIANCES if name in table):
             shown[_RELIANCES[name].capitalize()] = with_intervals(table, name, "{:.2f}".format)

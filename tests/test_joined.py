@@ -9,7 +9,7 @@ import pytest
 import synthetic
 
 from erf_tools.errors import UsageError
-from erf_tools.joined import join
+from erf_tools.joined import join, scatter
 
 ERF = {
     "model": "net",
@@ -36,6 +36,7 @@ BIAS = {
     "preset": "direct",
     "aggregation": "mean",
     "stimuli": "",
+    "weights": "pretrained",
     "weights_sha256": "a",
     "cues": "shape, texture",
 }
@@ -93,6 +94,70 @@ def folders(tmp_path: Path) -> dict[str, Path]:
         pd.DataFrame(rows).to_csv(named[name] / file, index=False)
     synthetic.reliance_folder(named["reliance"], "net", "only reliance")
     return named
+
+
+@pytest.mark.usefixtures("no_drawing")
+@pytest.mark.parametrize(
+    ("erf", "bias", "label", "hollow", "other"),
+    [
+        ({}, {}, "net", False, "same"),
+        ({}, {"weights": "untrained", "weights_sha256": "b"}, "decided untrained", True, "other"),
+        (
+            {"weights": "untrained"},
+            {"weights_sha256": "b"},
+            "untrained, other weights",
+            True,
+            "other",
+        ),
+        ({}, {"weights": "w.pth", "weights_sha256": "b"}, "other weights", False, "other"),
+        ({}, {"low_coverage": True}, "LOW", False, "same"),
+        # Of decisions that others have published nobody knows the weights.
+        ({}, {"weights": "published", "weights_sha256": ""}, "net", False, "unknown"),
+        ({"weights": "untrained"}, {"weights_sha256": ""}, "untrained", True, "unknown"),
+    ],
+)
+def test_marks_say_what_they_are_of(
+    erf: dict, bias: dict, label: str, hollow: bool, other: str, folders: dict[str, Path]
+) -> None:
+    for name, file, row in (
+        ("erf", "erf_table.csv", {**ERF, **erf}),
+        ("bias", "shape_bias.csv", {**BIAS, **bias}),
+    ):
+        pd.DataFrame([row]).to_csv(folders[name] / file, index=False)
+    found = join(folders["erf"], folders["bias"], folders["out"])
+    (axes, *_) = scatter(found.table).axes
+    (mark,) = (text.get_text().replace("\n", " ") for text in axes.texts)
+    assert mark == ("net" if label == "net" else f"net ({label})")
+    (point,) = [line for line in axes.lines if line.get_marker() == "o"]
+    assert (point.get_markerfacecolor() == "white") == hollow
+    assert found.other_weights == (("net",) if other == "other" else ())
+    said = [remark for remark in found.remarks if remark.startswith("net: ")]
+    assert (
+        said
+        == {
+            "same": [],
+            "other": ["net: measured with different weights."],
+            "unknown": ["net: with which weights it decided is not known."],
+        }[other]
+    )
+    shown = (folders["out"] / "comparison.md").read_text().splitlines()
+    heads, _, cells = ([each.strip() for each in line.split("|")] for line in shown[:3])
+    row = dict(zip(heads, cells, strict=True))
+    assert row["Weights"] == {**ERF, **erf}["weights"]
+    assert row["Weights that decided"] == {**BIAS, **bias}["weights"]
+
+
+@pytest.mark.usefixtures("no_drawing")
+def test_reliance_of_untrained_weights_is_hollow_beside_a_trained_map(
+    folders: dict[str, Path],
+) -> None:
+    changed(folders, weights="untrained")
+    found = join(folders["erf"], folders["bias"], folders["out"], folders["reliance"])
+    by_shape, by_cue, *_ = scatter(found.table).axes
+    assert [text.get_text() for text in by_shape.texts] == ["net"]
+    assert [text.get_text() for text in by_cue.texts] == ["net\n(decided untrained)"]
+    (point,) = [line for line in by_cue.lines if line.get_marker() == "o"]
+    assert point.get_markerfacecolor() == "white"
 
 
 def changed(folders: dict[str, Path], **columns: object) -> None:

@@ -341,12 +341,29 @@ def test_both_halves_meet_by_name(tmp_path: Path) -> None:
     content = content_of(erfs, [bias])
     (point,) = content["scatter"]
     assert point["label"] == "null (untrained); null"
-    assert point["other_weights"]
+    assert point["other_weights"] is None  # of published decisions nobody knows the weights
     assert point["shape_bias"] == pytest.approx(182 / (182 + 537))
     assert len(content["makers"][0]["by_category"]) == 16
     assert [maker["human"] for maker in content["makers"]] == [True, *[False] * 11]
     again = content_of([], [bias, bias])
     assert len(again["makers"]) == 12  # rows that are the same stand once
+
+
+@pytest.mark.parametrize("weights", ["pretrained", "untrained"])
+def test_a_mark_is_of_a_trained_network_where_both_halves_are(weights: str, tmp_path: Path) -> None:
+    bias = ShapeBias.read(synthetic.shape_bias_folder(tmp_path, "null"))
+    own = bias.makers["model"] == "null"
+    bias.makers.loc[own, ["weights", "weights_sha256", "low_coverage"]] = [weights, "b", True]
+    trained = synthetic.with_weights(synthetic.erf("null", blob(32, 5)), "w.pth", "b")
+    for result, other, both in (
+        (trained, False, weights == "pretrained"),
+        (synthetic.with_weights(trained, "w.pth", "c"), True, weights == "pretrained"),
+        (synthetic.erf("null", blob(32, 5)), True, False),
+    ):
+        (point,) = content_of([result], [bias])["scatter"]
+        assert (point["trained"], point["other_weights"]) == (both, other)
+        assert point["low_coverage"]
+        assert point["coverage"] == bias.makers.loc[own, "coverage"].item()
 
 
 def test_results_are_found_once_and_in_order(tmp_path: Path) -> None:

@@ -12,8 +12,8 @@ from erf_tools.cli.outcomes import print_table, say, say_written
 
 _SHOWN = (
     *("model", "weights", "layer", "effective_side"),
-    *("shape_bias", "shape_bias_low", "shape_bias_high", "coverage"),
-    *("accuracy", "global_shape", "local_shape", "texture", "color"),
+    *("weights_shape_bias", "shape_bias", "shape_bias_low", "shape_bias_high", "coverage"),
+    *("weights_reliance", "accuracy", "global_shape", "local_shape", "texture", "color"),
 )
 
 

@@ -99,6 +99,7 @@ def _bounded(result: ERF) -> str:
         return ""
     height, width = result.total.shape
     covered = min(sides[0], height) * min(sides[1], width) / (height * width)
+    digits = "1f" if covered >= 0.01 else "2g"
     box = result.theoretical_box
     assert box  # a size that is known is that of boxes
     # A field that is off the squares' centre, or long, needs a larger square than its own area.
@@ -106,8 +107,8 @@ def _bounded(result: ERF) -> str:
     bound = f", and linear r is at most {100 * r:.2f} %" if r < 1 else ""
     return (
         f"the theoretical field, {dimensions(sides)}, is smaller than the image, so the map covers "
-        f"at most {100 * covered:.2g} % of it{bound}; compare with networks of such fields at one "
-        "resolution"
+        f"at most {100 * covered:.{digits}} % of it{bound}; compare with networks of such fields "
+        "at one resolution"
     )
 
 
