@@ -192,7 +192,7 @@ def test_a_published_map_is_compared_with_no_shape_bias(tmp_path: Path) -> None:
     table = erf_table([], [others("net")])
     table.to_csv(tmp_path / "erf" / "erf_table.csv", index=False)
     columns = ["shape_bias", "shape_bias_low", "shape_bias_high", "coverage", "low_coverage"]
-    words = ["preset", "aggregation", "stimuli", "weights_sha256", "cues"]
+    words = ["preset", "aggregation", "stimuli", "weights", "weights_sha256", "cues"]
     row = {"model": "net", **dict.fromkeys(columns, 0.5), **dict.fromkeys(words, "")}
     pd.DataFrame([row]).to_csv(tmp_path / "bias" / "shape_bias.csv", index=False)
     with pytest.raises(UsageError, match="no model is in both"):
