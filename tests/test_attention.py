@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,6 +14,7 @@ import timm
 import torch
 from conftest import Command
 from scipy.stats import sem, t
+from timm.layers import HybridEmbed
 from timm.layers.attention import Attention
 from timm.models.beit import Beit
 from timm.models.eva import Eva
@@ -29,10 +32,10 @@ from erf_tools.images import select
 from erf_tools.kernels.devices import normalise
 
 
-def small(**more: int) -> VisionTransformer:
+def small(**more: Any) -> VisionTransformer:
     torch.manual_seed(0)
     chosen = {"img_size": 32, "patch_size": 8, "embed_dim": 12, "depth": 2, "num_heads": 3, **more}
-    return VisionTransformer(**chosen).eval()  # type: ignore[arg-type]
+    return VisionTransformer(**chosen).eval()
 
 
 @pytest.mark.parametrize("prefix", [1, 3])
@@ -125,8 +128,14 @@ def swin(
     resolution: int, kind: type[torch.nn.Module] = SwinTransformer, **more: object
 ) -> torch.nn.Module:
     torch.manual_seed(0)
-    chosen = {"img_size": resolution, "patch_size": 4, "window_size": 4, "embed_dim": 12, **more}
-    network = kind(**chosen, depths=(2, 2), num_heads=(3, 3)).eval()  # type: ignore[arg-type]
+    chosen: dict[str, object] = {
+        "img_size": resolution,
+        "patch_size": 4,
+        "window_size": 4,
+        "embed_dim": 12,
+    }
+    chosen |= {"depths": (2, 2), "num_heads": (3, 3), **more}
+    network = kind(**chosen).eval()
     even(network)
     return network
 
@@ -158,6 +167,55 @@ def test_windows_that_reach_into_padding_are_refused(built_for: int, shown: int)
     model = erf_tools.as_model(swin(built_for, strict_img_size=False))
     with pytest.raises(UsageError, match="attends to other than the image's patches"):
         attention_distances(model, select("builtin", 1), Procedure(resolution=shown), "cpu")
+
+
+@pytest.mark.parametrize("kind", [SwinTransformer, SwinTransformerV2])
+def test_tokens_that_are_merged_with_padding_are_refused(kind: type[torch.nn.Module]) -> None:
+    """Of 6, 3 and 2 tokens a side, the last are 16 pixels apart, and not a half of 24."""
+    three: dict[str, object] = {"depths": (2, 2, 2), "num_heads": (3, 3, 3), "window_size": 3}
+    network = swin(24, kind, **three)
+    assert network.layers[2].blocks[0].input_resolution == (2, 2)  # type: ignore[union-attr,index]
+    with pytest.raises(UsageError, match=r"layers.2.blocks.0.attn attends to other than .* padd"):
+        attention_distances(
+            erf_tools.as_model(network), select("builtin", 1), Procedure(resolution=24), "cpu"
+        )
+    found = attention_distances(
+        *(erf_tools.as_model(swin(48, kind, **three)), select("builtin", 1)),
+        *(Procedure(resolution=48), "cpu"),
+    )
+    places = np.stack(np.unravel_index(np.arange(9), (3, 3)), axis=1) * 16
+    expected = np.linalg.norm(places[:, None] - places[None], axis=-1).mean()
+    np.testing.assert_allclose(layer_table([found])["distance"].iloc[-1], expected, rtol=1e-5)
+
+
+def hybrid(resolution: int, patch: int) -> VisionTransformer:
+    """A transformer over a map whose places are four pixels apart."""
+    stem = torch.nn.Conv2d(3, 8, 3, stride=4, padding=1)
+    network = small(
+        img_size=resolution, patch_size=patch, embed_layer=partial(HybridEmbed, backbone=stem)
+    )
+    even(network)
+    return network
+
+
+def test_patches_of_a_stems_map_are_as_far_apart_as_they_lie_in_the_image() -> None:
+    found = attention_distances(
+        erf_tools.as_model(hybrid(32, 2)), select("builtin", 1), Procedure(resolution=32), "cpu"
+    )
+    places = np.stack(np.unravel_index(np.arange(16), (4, 4)), axis=1) * 8
+    expected = np.linalg.norm(places[:, None] - places[None], axis=-1).mean()
+    np.testing.assert_allclose(attention_table([found])["distance"], expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("resolution", [9, 30])
+def test_a_stem_that_pads_the_image_is_refused(resolution: int) -> None:
+    """Of 9 pixels it makes 3 places, which are 4 pixels apart, and not 9 / 3."""
+    network = hybrid(resolution, 1)
+    with pytest.raises(UsageError, match=r"blocks.0.attn attends to other than .* padding"):
+        attention_distances(
+            *(erf_tools.as_model(network), select("builtin", 1)),
+            *(Procedure(resolution=resolution), "cpu"),
+        )
 
 
 class Idle(torch.nn.Module):

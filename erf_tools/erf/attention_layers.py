@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import prod
+from math import frexp, prod
 from typing import Any
 
 import numpy as np
@@ -64,8 +64,8 @@ class AttendingLayer:
 def not_its_patches(network: str, path: str) -> UsageError:
     """Return what is said of a layer that attends to padding, or to pooled tokens."""
     return UsageError(
-        f"{network}: {path} attends to other than the image's patches, as to padding; choose the "
-        "--resolution that it was built for, or another network"
+        f"{network}: {path} attends to other than the image's patches, as to padding; leave "
+        "--resolution out, choose one that needs no padding, or choose another network"
     )
 
 
@@ -87,12 +87,13 @@ def attending_layers(network: nn.Module, name: str, size: tuple[int, int]) -> li
         if type(module) in _IN_WINDOWS:
             block = network.get_submodule(path.rpartition(".")[0])
             found.append(_in_windows(path, module, block, size))
-            if any(
-                pitch % side for pitch, side in zip(found[-1].pitch, patch or (1, 1), strict=True)
-            ):
+            steps = zip(found[-1].pitch, patch or (1, 1), strict=True)
+            if not all(_is_doubled(pitch / side) for pitch, side in steps):
                 raise not_its_patches(name, path)
         elif type(module) in _OF_ALL_PATCHES and patch and hasattr(network, "num_prefix_tokens"):
             found.append(_of_all_patches(path, module, network, size))
+            if not _tiled(network.patch_embed, found[-1], size):
+                raise not_its_patches(name, path)
         elif type(module).__name__.endswith("Attention"):
             others.add(type(module).__name__)
     if not found:
@@ -111,9 +112,33 @@ def attending_layers(network: nn.Module, name: str, size: tuple[int, int]) -> li
 def _of_all_patches(
     path: str, module: nn.Module, network: Any, size: tuple[int, int]
 ) -> AttendingLayer:
-    pitch = tuple(network.patch_embed.patch_size)
+    patches = network.patch_embed
+    steps = zip(patches.patch_size, _of_stem(patches), strict=True)
+    pitch = tuple(side * ratio for side, ratio in steps)
     rows, columns = (length // side for length, side in zip(size, pitch, strict=True))
     return AttendingLayer(path, module, (rows, columns), pitch, int(network.num_prefix_tokens))
+
+
+def _of_stem(patches: Any) -> tuple[int, int]:
+    """Return pixels for each place of what is cut into patches: a map of a stem, in hybrids."""
+    down, across = getattr(patches, "feature_ratio", (1, 1))
+    return down, across
+
+
+def _tiled(patches: Any, layer: AttendingLayer, size: tuple[int, int]) -> bool:
+    """Tell whether patches cover the image and no more.
+
+    timm divides the image's side by that of a stem's map, which stems have padded where it is not
+    a power of two.
+    """
+    sides = zip(layer.grid, layer.pitch, size, strict=True)
+    covered = all(count * side == length for count, side, length in sides)
+    return covered and all(map(_is_doubled, _of_stem(patches)))
+
+
+def _is_doubled(ratio: float) -> bool:
+    """Tell whether a ratio is 1, 2, 4 and so on: stages that pad what they merge are off these."""
+    return ratio >= 1 and frexp(ratio)[0] == 0.5
 
 
 def _in_windows(path: str, module: Any, block: Any, size: tuple[int, int]) -> AttendingLayer:
