@@ -339,3 +339,13 @@ def test_noise_is_of_one_octave(band: tuple[float, float], deviation: float) -> 
 
 def test_bands_are_octaves_that_meet() -> None:
     assert BANDS == ((0.875, 1.75), (1.75, 3.5), (3.5, 7), (7, 14), (14, 28), (28, 56), (56, 112))
+
+
+@pytest.mark.parametrize("side", [60, 96, 223])
+def test_noise_of_more_cycles_than_an_image_holds_is_refused(side: int) -> None:
+    """Half its pixels along a side: of more there is nothing, or what lies in the corners."""
+    gray = np.full((side, 224, 3), 114, dtype=np.uint8)
+    with pytest.raises(UsageError, match=rf"images of {side}x224 cannot hold 112 cycles"):
+        filters.band_noise(gray, np.random.default_rng(1), *BANDS[-1], 0.02)
+    low, high = side / 8, side / 4
+    filters.band_noise(gray, np.random.default_rng(1), low, high, 0.02)

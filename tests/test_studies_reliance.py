@@ -28,7 +28,7 @@ from erf_tools.reliance import figures
 from erf_tools.reliance.judged import JudgedImages, conflict_images
 from erf_tools.reliance.measuring import feature_reliance
 from erf_tools.reliance.result import SuppressedAnswers
-from erf_tools.reliance.suppressions import SIDE
+from erf_tools.reliance.suppressions import SIDE, suppress
 from erf_tools.reliance.tables import curves_table, notes, reliance_table
 
 NETWORKS = """
@@ -448,6 +448,41 @@ def test_classes_of_ones_own_are_those_that_are_counted(tmp_path: Path) -> None:
         assert found.answers[:, 0].tolist() == expected
         assert found.chances.tolist() == [0.5, 0.5]
         assert set(np.unique(found.answers)) <= {0, 1}
+
+
+def own_stimuli(folder: Path, height: int, width: int) -> JudgedImages:
+    """Two stimuli of blocks of four pixels."""
+    names = ("sea", "hill")
+    generator = np.random.default_rng(0)
+    for shape, texture in (names, names[::-1]):
+        (folder / shape).mkdir(parents=True)
+        blocks = generator.integers(0, 256, (height // 4, width // 4, 3), dtype=np.uint8)
+        image = Image.fromarray(blocks.repeat(4, 0).repeat(4, 1))
+        image.save(folder / shape / f"{shape}1-{texture}1.png")
+    categories = Categories(names, {"sea": [1], "hill": [7]})
+    return conflict_images(open_stimuli(folder, categories=categories))
+
+
+def test_own_stimuli_of_any_size_are_changed_at_224(tmp_path: Path) -> None:
+    """Or filters had another strength, and noise other frequencies: of 60 pixels, 30 at most."""
+    small, large = (own_stimuli(tmp_path / str(side), side, side) for side in (60, 224))
+    for side, judged in ((60, small), (224, large)):
+        for image in judged.images:
+            shape = image.name.split("1-")[0]
+            with Image.open(tmp_path / str(side) / shape / f"{image.name}.png") as stored:
+                expected = np.asarray(stored.resize((224, 224), Image.Resampling.BICUBIC))
+            assert np.array_equal(image.pixels(), expected)
+    found = erf_tools.feature_reliance(Means(), small, cues="critical-band")
+    assert found.example.shape == (224, 224, 3)
+    assert found.setting["view"] == "whole at 224, then the network's own size"
+    image = small.images[0]
+    for noisy in suppress(image.pixels(), found.rows, image.sha256)[-4:]:  # of the last band
+        assert noisy.mean() == pytest.approx(255 * 0.449, rel=0.1)
+
+
+def test_stimuli_that_are_not_square_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"the stimulus \w+-\w+ is 60x80.*cut stimuli to squares"):
+        erf_tools.feature_reliance(Means(), own_stimuli(tmp_path, 60, 80), cues="gray")
 
 
 def test_networks_that_are_told_of_categories_need_no_label_map(conflict: JudgedImages) -> None:

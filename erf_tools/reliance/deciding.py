@@ -117,7 +117,7 @@ def setting(
         "categories": judged.categories.record() if judged.categories else None,
         "output_key": key,
         "seed": seed,
-        "view": "short side 256, centre 224, then the network's own size",
+        "view": judged.view,
         "opencv": opencv().__version__ if any(map(needs_opencv, rows)) else None,
         "versions": versions(),
     }

@@ -18,6 +18,7 @@ import numpy as np
 from PIL import Image
 
 from erf_tools.errors import UsageError
+from erf_tools.text import dimensions
 
 #: Of the bilateral filter in space, and the windows of non-local means, pixels.
 _SIGMA_SPACE, _TEMPLATE, _SEARCH = 75, 14, 21
@@ -154,8 +155,16 @@ def band_noise(
 
     Gaussian noise of which the frequencies of at least ``low`` and less than ``high`` cycles per
     image are kept, in any direction; then scaled to ``deviation``, in shares of white.
+
+    Raises:
+        UsageError: the image has too few pixels for waves as short as these.
     """
     height, width = pixels.shape[:2]
+    if high > min(height, width) / 2:
+        raise UsageError(
+            f"images of {dimensions((height, width))} cannot hold {high:g} cycles; give noise to "
+            f"images of {2 * high:g} pixels or more along a side"
+        )
     spectrum = np.fft.rfft2(generator.standard_normal((height, width)))
     cycles = np.hypot(height * np.fft.fftfreq(height)[:, None], width * np.fft.rfftfreq(width))
     noise = np.fft.irfft2(spectrum * ((cycles >= low) & (cycles < high)), (height, width))

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from erf_tools.cue_conflict.categories import CUES, Categories
 from erf_tools.cue_conflict.label_maps import checked_label_map, read_label_map
@@ -16,8 +17,9 @@ from erf_tools.errors import UsageError
 from erf_tools.folders import Remark
 from erf_tools.images import Selection, SourceImage
 from erf_tools.numbers import whole_number
-from erf_tools.preprocessing import Preprocessing, evaluation_view
+from erf_tools.preprocessing import Preprocessing, evaluation_view, warped
 from erf_tools.reliance.suppressions import SIDE
+from erf_tools.text import dimensions
 
 #: How photographs become images of 224x224: the short side is resized to 256, the centre cut out.
 VIEW = Preprocessing(size=SIDE)
@@ -41,13 +43,20 @@ class JudgedImage:
     answers: Mapping[str, tuple[int, ...]]
 
     def pixels(self) -> np.ndarray:
-        """Return the image as uint8 ``[224, 224, 3]``.
+        """Return the image as uint8 ``[224, 224, 3]``: of a stimulus all, of others the middle.
 
         Raises:
+            UsageError: a stimulus is no square.
             ErfToolsError: it can no longer be read, or was changed.
         """
         if isinstance(self.content, Stimulus):
-            return self.content.pixels()
+            image = Image.fromarray(self.content.pixels())
+            if image.width != image.height:
+                raise UsageError(
+                    f"the stimulus {self.name} is {dimensions((image.height, image.width))}, and "
+                    f"all of it is shown as {SIDE}x{SIDE}; cut stimuli to squares"
+                )
+            return np.asarray(warped(image, (SIDE, SIDE), VIEW.interpolation))
         return np.asarray(evaluation_view(self.content.open(), VIEW))
 
 
@@ -70,6 +79,13 @@ class JudgedImages:
     label_map: Mapping[str, Sequence[int]] | None
     record: Mapping[str, Any]
     left_out: tuple[Remark, ...] = ()
+
+    @property
+    def view(self) -> str:
+        """How networks are shown them, in words."""
+        of_stimuli = all(isinstance(image.content, Stimulus) for image in self.images)
+        first = f"whole at {SIDE}" if of_stimuli else f"short side 256, centre {SIDE}"
+        return f"{first}, then the network's own size"
 
 
 def labelled_images(
