@@ -7,6 +7,7 @@ import sys
 from collections import defaultdict
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
@@ -46,6 +47,95 @@ def test_averages_without_names_are_said_to_be_left_out(state: State, tmp_path: 
     assert model.weights.notes[-1] == (
         "averaged weights without names (ema.shadow_params) were left out"
     )
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_averages_that_lack_tensors_are_said_to_be_left_out(
+    nested: bool, state: State, tmp_path: Path
+) -> None:
+    """As many scripts keep them: of parameters, and not of running statistics."""
+    parameters = {key: value * 0 for key, value in trained().named_parameters()}
+    averages = {"decay": 0.999, "shadow": parameters} if nested else parameters
+    model = load_model(NAME, save({"model": state, "ema": averages}, tmp_path / "file.pth"))
+    assert_loaded(model, state)
+    lacking = [key for key in state if key not in parameters and "num_batches" not in key]
+    name = "ema.shadow" if nested else "ema"
+    assert lacking[0] == "conv1.1.running_mean"
+    said = f"averaged weights '{name}' were left out: keys {len(lacking)} missing ({lacking[0]}, "
+    assert model.weights.notes[1].startswith(said)
+
+
+def test_averages_without_a_classifier_are_said_to_be_left_out(
+    state: State, tmp_path: Path
+) -> None:
+    body = {key: value * 0 for key, value in state.items() if not key.startswith("fc.")}
+    content = {"model": state, "ema": prefixed(body, "net.")}
+    model = load_model(NAME, save(content, tmp_path / "file.pth"))
+    assert_loaded(model, state)
+    assert model.weights.notes[1:] == (
+        "averaged weights 'ema' were left out: their classifier is missing, or another",
+    )
+
+
+@pytest.mark.parametrize("name", ["avg", "avg_model", "model_avg", "avg_state_dict"])
+def test_averages_by_their_short_name(name: str, state: State, tmp_path: Path) -> None:
+    old = {key: value * 0 for key, value in state.items()}
+    assert_loaded(load_model(NAME, save({"model": old, name: state}, tmp_path / "a.pth")), state)
+
+
+@pytest.mark.parametrize("name", ["exp_avg", "square_avg", "avg_loss"])
+def test_averages_of_other_than_weights_are_not_taken(
+    name: str, state: State, tmp_path: Path
+) -> None:
+    moments = {key: value * 0 for key, value in state.items()}
+    content = {"model": state, "optimizer": {name: moments}, "ema": {"decay": torch.tensor(0.9)}}
+    model = load_model(NAME, save(content, tmp_path / "file.pth"))
+    assert_loaded(model, state)
+    assert not [note for note in model.weights.notes if "averaged" in note]
+
+
+OWN = """
+import torch
+
+
+class Wrapping(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.module = torch.nn.Conv2d(3, 4, 3)
+
+    def forward(self, images):
+        return self.module(images).mean((2, 3))
+
+
+class Counting(Wrapping):
+    def __init__(self):
+        super().__init__()
+        self.steps = torch.nn.Parameter(torch.ones(4))
+        self.total_params = torch.nn.Buffer(torch.ones(1))
+
+
+def averaged():
+    return torch.optim.swa_utils.AveragedModel(torch.nn.Conv2d(3, 4, 3))
+
+
+def averaged_twice():
+    return torch.optim.swa_utils.AveragedModel(Wrapping())
+"""
+
+
+@pytest.mark.parametrize("prefix", ["", "module.", "_orig_mod.", "net."])
+@pytest.mark.parametrize("factory", ["Wrapping", "Counting", "averaged", "averaged_twice"])
+def test_networks_whose_parts_are_called_as_wrappers_and_counters(
+    factory: str, prefix: str, tmp_path: Path
+) -> None:
+    (tmp_path / "own.py").write_text(OWN)
+    there: dict[str, Any] = {}
+    exec(OWN, there)
+    torch.manual_seed(1)
+    own = {key: value + torch.rand(()) for key, value in there[factory]().state_dict().items()}
+    own = {key: value.long() if key == "n_averaged" else value for key, value in own.items()}
+    path = save({"state_dict": prefixed(own, prefix)}, tmp_path / "file.pth")
+    assert_loaded(load_model(f"{tmp_path / 'own.py'}:{factory}", path), own)
 
 
 def test_timms_own_saver(state: State, tmp_path: Path) -> None:

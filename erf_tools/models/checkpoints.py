@@ -28,6 +28,9 @@ _WRAPPERS = (
 )
 #: A part of a name that tells averaged weights: published accuracies are of them.
 _AVERAGED = {"ema", "teacher", "shadow", "average", "averaged", "swa"}
+#: That tells them beside names of weights only: optimisers have their own (``exp_avg``).
+_AVG = "avg"
+_OF_WEIGHTS = {_AVG, *(word for name in _WRAPPERS for word in name.split("_"))}
 #: Counters that averaging leaves among the weights, and what profilers leave.
 _COUNTERS = re.compile(r"(steps|n_averaged|(.*\.)?total_(ops|params))")
 #: Names that wrappers of torch put into the middle of others, and data parallelism before all.
@@ -57,11 +60,14 @@ class StoredState:
         keys: under which it lies; none for the file's own.
         state: the tensors by name.
         wrappers: what wrappers of torch had put into the names, and was taken out.
+        stored: all tensors by their names in the file. A network may have parts that are called as
+            wrappers are, or as counters that were taken out.
     """
 
     keys: tuple[str, ...]
     state: StateDict
-    wrappers: tuple[str, ...] = ()
+    wrappers: tuple[str, ...]
+    stored: StateDict
 
     @property
     def name(self) -> str:
@@ -69,11 +75,15 @@ class StoredState:
         return ".".join(self.keys)
 
     @property
+    def averaged(self) -> bool:
+        """Whether a key is one of averaged weights."""
+        return any(map(is_averaged, self.keys))
+
+    @property
     def rank(self) -> tuple[bool, list[int]]:
         """Order of preference: averaged weights, then known names, then others."""
         places = {name: place for place, name in enumerate(_WRAPPERS)}
-        averaged = any(is_averaged(key) for key in self.keys)
-        return not averaged, [places.get(key, len(places)) for key in self.keys]
+        return not self.averaged, [places.get(key, len(places)) for key in self.keys]
 
 
 @dataclass(frozen=True)
@@ -97,7 +107,8 @@ class Checkpoint:
 
 def is_averaged(name: str) -> bool:
     """Tell whether a name is one of averaged weights."""
-    return not _AVERAGED.isdisjoint(re.split(r"[^a-z]+", name.lower()))
+    words = set(re.findall(r"[a-z]+", name.lower()))
+    return not _AVERAGED.isdisjoint(words) or (_AVG in words and words <= _OF_WEIGHTS)
 
 
 def read_checkpoint(path: Path, check: Callable[[str], None] = lambda digest: None) -> Checkpoint:
@@ -212,18 +223,18 @@ def _parts(content: Any) -> tuple[list[StoredState], list[str], str]:
         seen.add(id(found))
         if keys:
             dictionaries.append(".".join(keys))
-        state = {
+        stored = {
             str(key): value.tensor() if isinstance(value, StoredArray) else value
             for key, value in _items(found)
-            if not _COUNTERS.fullmatch(str(key))
         }
+        state = {key: value for key, value in stored.items() if not _COUNTERS.fullmatch(key)}
         others = [
             key
             for key, value in state.items()
             if not isinstance(value, Tensor) and not key.endswith("_extra_state")
         ]
         if state and not others and isinstance(found, Mapping):
-            parts.append(StoredState(keys, *_unwrapped(state)))
+            parts.append(StoredState(keys, *_unwrapped(state), stored))
             continue
         if len(others) < len(state) and not stray and isinstance(found, Mapping):
             stray = others[0]

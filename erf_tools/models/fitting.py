@@ -60,7 +60,7 @@ def fit(
             fits holds values that cannot be weights.
     """
     own = module.state_dict()
-    nearest: tuple[int, str] | None = None
+    nearest: dict[tuple[str, ...], tuple[int, str]] = {}
     for renaming in (_as_they_are, *renamings):
         fitting: list[tuple[StoredState, Fitted]] = []
         for part in found.parts:
@@ -80,14 +80,15 @@ def fit(
                     fitting.append((part, Fitted(fitted.state, notes, fitted.classes, resized)))
                     break
                 wrong = sum(len(keys) for keys in problems.values())
-                if nearest is None or wrong < nearest[0]:
-                    nearest = (wrong, _described(problems))
+                if part.keys not in nearest or wrong < nearest[part.keys][0]:
+                    nearest[part.keys] = (wrong, _described(problems))
         if fitting:
-            return _chosen(fitting, found, own)
-    assert nearest is not None
+            fits = [part.keys for part, _ in fitting]
+            misfits = {keys: said for keys, (_, said) in nearest.items() if keys not in fits}
+            return _chosen(fitting, found, own, misfits)
+    _, said = min(nearest.values(), key=lambda each: each[0])
     raise ErfToolsError(
-        f"{found.path} does not fit the network: keys {nearest[1]}{_others(found)}"
-        f"{_looks(found, own)}"
+        f"{found.path} does not fit the network: keys {said}{_others(found)}{_looks(found, own)}"
     )
 
 
@@ -129,11 +130,14 @@ def _without_prefixes(
 
     The last are those that would make all keys of the network fit; averaged weights come first.
     """
-    state = part.state
-    yield state, ()
-    while len({key.partition(".")[0] for key in state}) == 1 and all("." in key for key in state):
-        state = {key.partition(".")[2]: value for key, value in state.items()}
+    as_named = (
+        [part.state] if part.stored.keys() == part.state.keys() else [part.state, part.stored]
+    )
+    for state in as_named:
         yield state, ()
+        while len({key.partition(".")[0] for key in state}) == 1 and all("." in k for k in state):
+            state = {key.partition(".")[2]: value for key, value in state.items()}
+            yield state, ()
     anchor = next((key for key in own if not key.endswith(_COUNTER)), "")
     prefixes = [key[: -len(anchor)] for key in part.state if key.endswith(f".{anchor}")]
     needed = [key for key in own if not key.endswith(_COUNTER)]
@@ -224,9 +228,19 @@ def _compared(
 
 
 def _chosen(
-    fitting: Sequence[tuple[StoredState, Fitted]], found: Checkpoint, own: Mapping[str, Any]
+    fitting: Sequence[tuple[StoredState, Fitted]],
+    found: Checkpoint,
+    own: Mapping[str, Any],
+    misfits: Mapping[tuple[str, ...], str],
 ) -> Fitted:
-    """Return the preferred of the parts that fit, those with a head of the network's own first."""
+    """Return the preferred of the parts that fit, those with a head of the network's own first.
+
+    Args:
+        fitting: these parts, as they fit.
+        found: the file.
+        own: the network's state dict.
+        misfits: what is wrong with keys of others, by where they lie.
+    """
     # The parts are in the order of preference; sorting keeps it.
     part, best = min(fitting, key=lambda pair: pair[1].classes is not None)
     equal = [repr(other.name) for other, _ in fitting if other.rank == part.rank]
@@ -237,6 +251,8 @@ def _chosen(
         )
     _check_finite(best.state, own, str(found.path))
     notes = best.notes
+    if not part.averaged:
+        notes = (*_averages_left_out(found, own, misfits), *notes)
     if found.nameless:
         said = f"averaged weights without names ({first_few(found.nameless)}) were left out"
         notes = (said, *notes)
@@ -244,6 +260,17 @@ def _chosen(
         said = f"of {len(found.parts)} state dicts in the file, {part.name!r} was taken"
         notes = (said, *notes)
     return Fitted(best.state, notes, best.classes, best.resized)
+
+
+def _averages_left_out(
+    found: Checkpoint, own: Mapping[str, Any], misfits: Mapping[tuple[str, ...], str]
+) -> Iterator[str]:
+    """Say of averaged weights why others were taken; of what is too little to be weights, not."""
+    for part in found.parts:
+        if part.averaged and 2 * len(part.state) > sum(not key.endswith(_COUNTER) for key in own):
+            said = misfits.get(part.keys)
+            why = f"keys {said}" if said else "their classifier is missing, or another"
+            yield f"averaged weights {part.name!r} were left out: {why}"
 
 
 def _replace_head(module: nn.Module, head: Sequence[str], classes: int) -> None:
