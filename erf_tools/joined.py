@@ -259,7 +259,9 @@ def _scatter(axes: Axes, table: pd.DataFrame, name: str) -> None:
                 textcoords="offset points",
                 fontsize=7,
             )
-    axes.set_ylim(min(0, table[f"{name}_low"].min() - 0.03), 1)
+    drawn = table[interval_columns(name)]
+    lowest, highest = drawn.min().min(), drawn.max().max()  # reliances, and their ends, exceed 1
+    axes.set_ylim(min(0, lowest - 0.03), highest + 0.03 if highest > 1 else 1)
     axes.margins(x=0.25)
     draw_grid(axes)
 

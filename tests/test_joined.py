@@ -194,6 +194,17 @@ def test_what_is_relative_to_a_low_accuracy_is_not_joined(folders: dict[str, Pat
     assert " LOW" in (folders["out"] / "comparison.md").read_text()
 
 
+@pytest.mark.usefixtures("no_drawing")
+def test_axes_hold_reliances_beyond_zero_and_one(folders: dict[str, Path]) -> None:
+    changed(folders, local_shape=1.1, local_shape_low=0.2, local_shape_high=1.6)
+    changed(folders, color=-0.4, color_low=None, color_high=None)
+    table = join(folders["erf"], folders["bias"], folders["out"], folders["reliance"]).table
+    panels = {axes.get_ylabel(): axes.get_ylim() for axes in scatter(table).axes}
+    assert panels["reliance on local shape"][1] > 1.6
+    assert panels["reliance on colour"][0] < -0.4
+    assert panels["shape bias, S / (S + T)"] == (0, 1)
+
+
 @pytest.mark.parametrize(
     ("columns", "asked", "why"),
     [
