@@ -252,7 +252,8 @@ class SweepFolder:
 
 
 def _rows_sha256(rows: pd.DataFrame) -> str:
-    return sha256(rows.to_csv(index=False).encode()).hexdigest()
+    values = pd.util.hash_pandas_object(rows, index=False).to_numpy()
+    return sha256(canonical_json([*rows]).encode() + values.tobytes()).hexdigest()
 
 
 def _last_of_whole(unit: Unit, parts: set[str]) -> bool:
