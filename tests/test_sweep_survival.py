@@ -104,10 +104,10 @@ def test_the_table_is_tidy_and_everything_else_reads_the_results(study: Path) ->
     assert len(erfs) == 6
     bias = Path("bias")
     bias.mkdir()
-    columns = "model,shape_bias,shape_bias_low,shape_bias_high,coverage,low_coverage,preset"
+    columns = "model,weights,shape_bias,shape_bias_low,shape_bias_high,coverage,low_coverage,preset"
     (bias / "shape_bias.csv").write_text(
         f"{columns},aggregation,stimuli,weights_sha256,cues\n"
-        "networks:three,0.5,0.4,0.6,0.7,False,direct,mean,all,0,shape and texture\n"
+        "networks:three,random,0.5,0.4,0.6,0.7,False,direct,mean,all,0,shape and texture\n"
     )
     compared = join(Path("out/erf/ding2022"), bias, Path("compared"))
     assert list(compared.table["model"]) == ["networks:three"]
