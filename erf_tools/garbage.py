@@ -11,8 +11,9 @@ from contextlib import contextmanager
 def collector_resting() -> Iterator[None]:
     """Inside, the garbage collector does not run by itself.
 
-    Made so many at a time, objects have it go through all that were imported again and again, which
-    takes as long as the map of a small image. What no cycle holds is freed as ever.
+    It starts after some hundred new objects, and sooner or later goes through all that torch and
+    timm have made, which takes as long as the map of a small image. What no cycle holds is freed as
+    ever.
     """
     collecting = gc.isenabled()
     gc.disable()
