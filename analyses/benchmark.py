@@ -36,14 +36,15 @@ from analyses.comparisons import (
     compare_decisions,
     compare_maps,
     compare_openerf,
+    in_fresh_process,
     matrix_rate,
-    memory_in_fresh_process,
+    peak_memory,
 )
 from analyses.programs import Device, Output, Quick, publish, run
 from analyses.timing import duration
 from analyses.whole_calls import QUICK as QUICK_CALLS
 from analyses.whole_calls import WHOLE as WHOLE_CALLS
-from analyses.whole_calls import compare_calls
+from analyses.whole_calls import call_memory, compare_calls
 from erf_tools.cue_conflict.stimuli import open_stimuli
 from erf_tools.erf.gradients import effective_receptive_field
 from erf_tools.erf.procedure import Procedure
@@ -169,10 +170,17 @@ def main(
         )
     if target.type == "cpu" and sys.platform == "linux" and not quick:
         name, resolution = cases[-1]
-        ours, published = (memory_in_fresh_process(name, resolution, way) for way in (False, True))
+        ours, published = (
+            in_fresh_process(peak_memory, name, resolution, way) for way in (False, True)
+        )
         remarks.append(
             f"Peak memory of a process that makes one map, {name} at {resolution}: "
             f"{ours / 1e9:.2f} GB, as published {published / 1e9:.2f} GB: {ours / published:.0%}."
+        )
+        many, one = (in_fresh_process(call_memory, "resnet50", 1024, count) for count in (50, 1))
+        remarks.append(
+            f"Peak memory of a whole call, resnet50 at 1024: {many / 1e9:.2f} GB with 50 images, "
+            f"{one / 1e9:.2f} GB with one: {many / one:.0%}."
         )
     growth = scaling(min(pairs, 3), target, quick)
     write_csv(growth, output / "scaling.csv")

@@ -303,14 +303,19 @@ def peak_memory(name: str, resolution: int, published: bool) -> float:
         with copy_on_device(model.module, torch.device("cpu")) as network:
             images = images.contiguous(memory_format=torch.channels_last)
             Contributions(network, [model.tap], procedure, size, fixed, fast=True).maps(images)
+    return most_memory()
+
+
+def most_memory() -> float:
+    """Return the most memory in bytes that this process has had; on Linux only."""
     (peak,) = re.findall(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
     return 1024.0 * int(peak)
 
 
-def memory_in_fresh_process(name: str, resolution: int, published: bool) -> float:
-    """Return :func:`peak_memory` of a process of its own."""
+def in_fresh_process(measured: Callable[..., float], *arguments: object) -> float:
+    """Return what a function of a module measures in a process of its own."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(peak_memory, (name, resolution, published))
+        return pool.apply(measured, arguments)
 
 
 def _forward_flops(model: Model, cone: Cone | None, images: Tensor) -> int:

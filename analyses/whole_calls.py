@@ -21,6 +21,7 @@ from analyses.comparisons import (
     as_published,
     compare,
     mean_published_map,
+    most_memory,
     save_photographs,
 )
 from erf_tools.erf.gradients import effective_receptive_field
@@ -55,6 +56,18 @@ def compare_calls(
             yield _compared(model, selection, side, device, pairs, "")
             with one_core_busy():
                 yield _compared(model, selection, side, device, pairs, ", a core busy")
+
+
+def call_memory(name: str, side: int, count: int) -> float:
+    """Return the peak memory in bytes of this process, which has to be fresh, after a whole call.
+
+    Linux only, as :func:`analyses.comparisons.peak_memory`.
+    """
+    model = load_model(name, "random", resolution=side)
+    with tempfile.TemporaryDirectory() as folder:
+        save_photographs([Path(folder, f"{index:03}.png") for index in range(count)], 300)
+        effective_receptive_field(model, select(folder, count), resolution=side, device="cpu")
+    return most_memory()
 
 
 @contextmanager
