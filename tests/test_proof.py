@@ -417,3 +417,50 @@ def test_single_images_are_tried_out_too() -> None:
     windows = OneByOne(lambda features: check_single(features).unfold(2, 3, 3)[0].movedim(1, 0))
     with pytest.raises(UsageError, match="first axis is not the batch"):
         proven(windows, [Tap("last")], SIZE)
+
+
+class _Leaving(nn.Module):
+    """Ends the program on every image but those of one size."""
+
+    def __init__(self, how: type[BaseException], width: int) -> None:
+        super().__init__()
+        self.how, self.width = how, width
+        self.body = nn.Sequential(nn.Conv2d(3, 4, 3, 2, 1), nn.ReLU(), nn.Conv2d(4, 4, 3, 2, 1))
+
+    def forward(self, images: Tensor) -> Tensor:
+        if images.shape[-1] != self.width:
+            raise self.how("this size is not for me")
+        return self.body(images)
+
+
+@pytest.mark.parametrize("layer", [None, "body.2"])
+@pytest.mark.parametrize("count", [2, 8])
+def test_leaving_the_program_on_a_small_image_is_refusing_that_size(
+    layer: str | None, count: int
+) -> None:
+    network = _Leaving(SystemExit, 96)
+    images, choices = select("builtin", count), {"resolution": 96, "layer": layer}
+    result = effective_receptive_field(network, images, **choices)
+    refusing = _Leaving(ValueError, 96)
+    refusing.load_state_dict(network.state_dict())
+    expected = effective_receptive_field(refusing, images, **choices)
+    np.testing.assert_array_equal(result.map, expected.map)
+    assert result.receptive_field == expected.receptive_field
+    assert result.runs == expected.runs
+    assert proven(network, [Tap("body.0")], (96, 96))[0].reading is not None
+
+
+def test_ctrl_c_on_a_small_image_passes() -> None:
+    with pytest.raises(KeyboardInterrupt):
+        proven(_Leaving(KeyboardInterrupt, 96), [Tap("body.2")], (96, 96))
+
+
+def test_leaving_the_program_behind_the_layer_does_not_matter() -> None:
+    def leave(*_: object) -> None:
+        raise SystemExit(0)
+
+    network = _Leaving(SystemExit, 96)
+    plain = effective_receptive_field(network, num_images=2, resolution=96, layer="body.1")
+    network.body[2].register_forward_hook(leave)
+    result = effective_receptive_field(network, num_images=2, resolution=96, layer="body.1")
+    np.testing.assert_array_equal(result.map, plain.map)

@@ -138,6 +138,27 @@ def test_networks_whose_parts_are_called_as_wrappers_and_counters(
     assert_loaded(load_model(f"{tmp_path / 'own.py'}:{factory}", path), own)
 
 
+@pytest.mark.parametrize("prefix", ["", "module.", "_orig_mod.", "net."])
+@pytest.mark.parametrize("factory", ["Wrapping", "averaged", "averaged_twice"])
+def test_profiler_counters_beside_parts_that_are_called_as_wrappers(
+    factory: str, prefix: str, tmp_path: Path
+) -> None:
+    (tmp_path / "own.py").write_text(OWN)
+    there: dict[str, Any] = {}
+    exec(OWN, there)
+    torch.manual_seed(1)
+    own = {key: value + torch.rand(()) for key, value in there[factory]().state_dict().items()}
+    own = {key: value.long() if key == "n_averaged" else value for key, value in own.items()}
+    parts = {"", *(f"{name}." for key in own if "." in key for name in [key.rpartition(".")[0]])}
+    counters = {
+        f"{part}{name}": torch.zeros(1, dtype=torch.float64)
+        for part in parts
+        for name in ("total_ops", "total_params")
+    }
+    path = save(prefixed(own | counters, prefix), tmp_path / "file.pth")
+    assert_loaded(load_model(f"{tmp_path / 'own.py'}:{factory}", path), own)
+
+
 def test_timms_own_saver(state: State, tmp_path: Path) -> None:
     network, averages = timm.create_model(NAME), ModelEmaV3(trained())
     saver = CheckpointSaver(

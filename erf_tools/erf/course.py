@@ -71,7 +71,7 @@ class Course:
             plain = self._of_plain(first, 0, behaviour)
         except torch.OutOfMemoryError:
             raise
-        except Exception:  # not to be watched, as compiled code; or it fails without that too
+        except (Exception, SystemExit):  # not to be watched, or it fails without that too
             self._begun.restore()
             self.way, self.refused = PLAIN, "what it does with values cannot be watched"
             return
@@ -119,7 +119,7 @@ class Course:
                 return self.contributions.look(inputs, self.way, exact)
         except torch.OutOfMemoryError:
             raise
-        except Exception:  # a table of positions of another size, or a map other than foreseen
+        except (Exception, SystemExit):  # a table of positions, or a map other than foreseen
             return None
 
     @random_states_kept()

@@ -98,7 +98,7 @@ def observe(module: nn.Module, read: Read, size: tuple[int, int]) -> Dataflow:
             with random_states_kept(), _recorded(copied) as calls, torch.enable_grad():
                 # The first module's input has a node of its own only behind an operation.
                 maps = tuple(read(copied, noise.to(like).requires_grad_().clone()))
-        except Exception:  # networks refuse a size in any way they like
+        except (Exception, SystemExit):  # networks refuse a size in any way they like
             continue
         if all(map_.grad_fn is not None for map_ in maps):
             ended = tuple(call for call in calls if call.result is not None)

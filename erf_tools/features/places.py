@@ -49,7 +49,7 @@ def places(
             break
         order.clear()
         # Networks refuse a size in any way they like; what follows the last layer does not matter.
-        with random_states_kept(), suppress(Exception):
+        with random_states_kept(), suppress(Exception, SystemExit):
             network = probe_copy(module).eval()
             with listening(network, parts, note):
                 network(torch.randn(1, 3, height, width).to(input_like(network)))

@@ -184,7 +184,7 @@ def _tried(
     if not fixed_size and not any(tap.grid for tap in taps):
         trials.insert(0, _Trial(small_sizes(size)[0]))
     found: dict[Tap, list[_Outcome]] = {}
-    failure: Exception | None = None
+    failure: Exception | SystemExit | None = None
     for trial in trials:
         doubtful = [tap for tap in found if any(map(trial.may_help, found[tap]))]
         unseen = [] if trial.wide else [tap for tap in taps if tap not in found]
@@ -205,7 +205,7 @@ def _tried(
                 found |= see(network.double() if trial.wide else network, doubtful + unseen, trial)
             except UsageError:
                 raise
-            except Exception as error:  # networks refuse sizes and types in any way they like
+            except (Exception, SystemExit) as error:  # networks refuse sizes in any way they like
                 failure = error
     if failure and not found:
         raise failure
@@ -283,7 +283,7 @@ def _run(network: nn.Module, taps: Sequence[Tap], images: Tensor, keep: Keep) ->
         with listening(network, hooked, note):
             try:
                 network(images)
-            except Exception:
+            except (Exception, SystemExit):
                 if given < set(hooked):  # what follows the last layer does not matter
                     raise
 

@@ -60,14 +60,14 @@ class StoredState:
         keys: under which it lies; none for the file's own.
         state: the tensors by name.
         wrappers: what wrappers of torch had put into the names, and was taken out.
-        stored: all tensors by their names in the file. A network may have parts that are called as
-            wrappers are, or as counters that were taken out.
+        others: the same by other names, with wrappers, counters or both as they are stored: a
+            network may have parts that are called so.
     """
 
     keys: tuple[str, ...]
     state: StateDict
     wrappers: tuple[str, ...]
-    stored: StateDict
+    others: tuple[StateDict, ...]
 
     @property
     def name(self) -> str:
@@ -103,6 +103,11 @@ class Checkpoint:
     parts: tuple[StoredState, ...]
     dictionaries: tuple[str, ...]
     nameless: tuple[str, ...] = ()
+
+
+def is_counter(key: str) -> bool:
+    """Tell whether a key is one that averaging and profilers leave among the weights."""
+    return _COUNTERS.fullmatch(key) is not None
 
 
 def is_averaged(name: str) -> bool:
@@ -227,14 +232,14 @@ def _parts(content: Any) -> tuple[list[StoredState], list[str], str]:
             str(key): value.tensor() if isinstance(value, StoredArray) else value
             for key, value in _items(found)
         }
-        state = {key: value for key, value in stored.items() if not _COUNTERS.fullmatch(key)}
+        state = {key: value for key, value in stored.items() if not is_counter(key)}
         others = [
             key
             for key, value in state.items()
             if not isinstance(value, Tensor) and not key.endswith("_extra_state")
         ]
         if state and not others and isinstance(found, Mapping):
-            parts.append(StoredState(keys, *_unwrapped(state), stored))
+            parts.append(_part(keys, stored, state))
             continue
         if len(others) < len(state) and not stray and isinstance(found, Mapping):
             stray = others[0]
@@ -245,6 +250,16 @@ def _parts(content: Any) -> tuple[list[StoredState], list[str], str]:
                 if isinstance(value, (Mapping, list, tuple)) and len(value)
             ]
     return sorted(parts, key=lambda part: part.rank), dictionaries, stray
+
+
+def _part(keys: tuple[str, ...], stored: StateDict, counted_out: StateDict) -> StoredState:
+    """Return a state dict, as it is stored, with counters taken out, by all names it may be of."""
+    state, wrappers = _unwrapped(counted_out)
+    others: dict[frozenset[str], StateDict] = {}
+    for other in (counted_out, _unwrapped(stored)[0], stored):
+        if other.keys() != state.keys():
+            others.setdefault(frozenset(other), other)
+    return StoredState(keys, state, wrappers, tuple(others.values()))
 
 
 def _items(found: Any) -> Iterator[tuple[Any, Any]]:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from erf_tools.errors import ErfToolsError
-from erf_tools.models.checkpoints import Checkpoint, StateDict, StoredState, is_averaged
+from erf_tools.models.checkpoints import Checkpoint, StateDict, StoredState, is_averaged, is_counter
 from erf_tools.models.looks import look_of
 from erf_tools.models.safe_reading import FULL_STATE
 from erf_tools.text import first_few
@@ -130,14 +130,11 @@ def _without_prefixes(
 
     The last are those that would make all keys of the network fit; averaged weights come first.
     """
-    as_named = (
-        [part.state] if part.stored.keys() == part.state.keys() else [part.state, part.stored]
-    )
-    for state in as_named:
-        yield state, ()
+    for state in (part.state, *part.others):
+        yield _without_counters(state, own), ()
         while len({key.partition(".")[0] for key in state}) == 1 and all("." in k for k in state):
             state = {key.partition(".")[2]: value for key, value in state.items()}
-            yield state, ()
+            yield _without_counters(state, own), ()
     anchor = next((key for key in own if not key.endswith(_COUNTER)), "")
     prefixes = [key[: -len(anchor)] for key in part.state if key.endswith(f".{anchor}")]
     needed = [key for key in own if not key.endswith(_COUNTER)]
@@ -164,6 +161,11 @@ def _without_prefixes(
         if outside := [key for key in part.state if not key.startswith(prefix)]:
             said = f"{len(outside)} keys outside {prefix!r} were left out ({first_few(outside)})"
             yield inside, (said,)
+
+
+def _without_counters(state: StateDict, own: Mapping[str, Any]) -> StateDict:
+    """Return a state dict without counters that are none of the network's own."""
+    return {key: value for key, value in state.items() if key in own or not is_counter(key)}
 
 
 def _without_dots(state: StateDict, needed: Sequence[str]) -> StateDict:
