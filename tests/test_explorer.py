@@ -17,10 +17,12 @@ import numpy as np
 import pytest
 from conftest import Command
 from PIL import Image
+from test_fields_not_known import Hiding
 
 import erf_tools
 from erf_tools.cue_conflict.classify import decide
 from erf_tools.cue_conflict.stimulus_sets import StimulusSet
+from erf_tools.erf.cautions import cautions
 from erf_tools.errors import ErfToolsError, UsageError
 from erf_tools.explorer import markup, overlay
 from erf_tools.explorer.answers import Answer, Decision, nearest_unit
@@ -28,6 +30,7 @@ from erf_tools.explorer.pictures import MOST_PIXELS, Picture, read_picture, samp
 from erf_tools.explorer.routes import is_answered, names_only_uploads
 from erf_tools.explorer.session import Session
 from erf_tools.fields.receptive_field import ReceptiveField
+from erf_tools.models.model import as_model
 from erf_tools.perturbation.agreement import COMPARED, agreement
 from erf_tools.perturbation.checking import CheckableNetwork
 from erf_tools.perturbation.result import ImageCheck
@@ -99,6 +102,36 @@ def test_an_answer_is_the_erf_of_the_library(session: Session, point: tuple[floa
     assert np.abs(np.subtract(answer.center, np.multiply(point, 224) - 0.5)).max() <= 32
     assert answer.label == "resnet18 (untrained)"
     assert not answer.predictions
+
+
+def test_a_field_that_the_map_contradicts_is_not_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As of a whole measurement, and it is said of every click from then on."""
+    model = as_model(Hiding(), "resnet18")
+    monkeypatch.setattr("erf_tools.explorer.session.load_model", lambda name, weights: model)
+    asked, shown = Session(["resnet18"]), picture()
+    layer = asked.layers("resnet18", "random")[0]
+    for point in ((0.5, 0.5), (0.2, 0.7)):
+        answer = asked.look("resnet18", "random", layer, shown, point)
+        expected = erf_tools.effective_receptive_field(
+            model,
+            [shown.image],
+            resolution=224,
+            unit=f"{answer.unit[0]},{answer.unit[1]}",
+            square="unit",
+        )
+        assert expected.receptive_field.unbounded is None
+        assert (answer.field, answer.center) == (expected.receptive_field, expected.center)
+        top = float(expected.map.max())
+        np.testing.assert_allclose(answer.contribution, expected.map, atol=1e-5 * top)
+        (caution,) = [each for each in cautions(expected) if each.kind == "field contradicted"]
+        said = unescape(markup.facts(answer, True))
+        assert caution.sentence in said
+        assert "<dt>Theoretical receptive field</dt><dd>not known</dd>" in said
+    checked = asked.check("resnet18", "random", layer, shown, (0.5, 0.5))
+    assert checked.reached == np.prod(checked.cells)
+    open_answer = asked.look("resnet18", "random", "first", shown, (0.5, 0.5))
+    assert (open_answer.contradicted, open_answer.field.size) == (None, (3, 3))
+    assert "erf-caution" not in markup.facts(open_answer, True)
 
 
 def test_a_check_is_that_of_the_library(session: Session) -> None:

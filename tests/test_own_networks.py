@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,15 @@ import torch
 
 from erf_tools import as_model, effective_receptive_field, load_model, merge
 from erf_tools.cli import main
+from erf_tools.erf.procedure import Procedure
 from erf_tools.errors import ErfToolsError, UsageError
 from erf_tools.features.channels import taking_rgb
+from erf_tools.features.taps import Tap
 from erf_tools.models.digests import state_sha256
 from erf_tools.models.model import Model
 from erf_tools.models.requests import Request
 from erf_tools.report.commands import erf_command
+from erf_tools.studies.requested import expected_setting
 from erf_tools.sweep.plan import network_identity
 
 #: A file of a user's: a U-Net, a network that enlarges images, and one that compares two.
@@ -143,6 +147,24 @@ def test_a_unet_from_a_file(
     command = erf_command(result)
     assert command is not None
     assert f"'{file}:unet?width=6'" in command
+
+
+def test_a_tap_that_replaces_the_default_one_is_recorded_as_what_it_is() -> None:
+    model, choices = load_model("resnet18", "random"), {"num_images": 1, "resolution": 64}
+    asked = effective_receptive_field(model, layer="layer2", **choices)
+    other = replace(model, tap=Tap("layer2"))
+    result = effective_receptive_field(other, **choices)
+    np.testing.assert_array_equal(result.map, asked.map)
+    assert result.setting == asked.setting
+    assert result.setting["tap"]["default"] is False
+    assert erf_command(result) == erf_command(asked)
+    assert "--layer layer2" in str(erf_command(result))
+    assert result.label == asked.label != result.network_label
+    assert list(result.to_frame()["default_layer"]) == [False]
+    assert expected_setting(other, other.tap, Procedure())["tap"]["default"] is False
+    again = effective_receptive_field(replace(other, tap=model.tap), **choices)
+    assert again.setting == effective_receptive_field(model, **choices).setting
+    assert again.setting["tap"]["default"] is True
 
 
 def test_the_centre_of_an_image_that_is_enlarged(file: Path) -> None:

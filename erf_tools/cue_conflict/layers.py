@@ -145,7 +145,7 @@ def layer_settings(
         **shown_settings(model, stimuli, deciding.preset),
         "kind": "head-free",
         "layers": [
-            {**tap.record(), "default": tap == model.tap}
+            {**tap.record(), "default": tap == model.default_tap}
             for tap in chosen_taps(model, chosen, deciding)
         ],
         "similarity": chosen.similarity,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite
 
@@ -75,8 +75,13 @@ def _contradicted(result: ERF) -> str:
     found = [run["contradicted_field"] for run in result.runs if run.get("contradicted_field")]
     if not found:
         return ""
+    return field_contradicted(found[0])
+
+
+def field_contradicted(size: Sequence[float]) -> str:
+    """Return what has to be known of a map that reaches beyond a field of this size."""
     return (
-        f"the map reaches beyond the theoretical field that was found, {dimensions(found[0])}, so "
+        f"the map reaches beyond the theoretical field that was found, {dimensions(size)}, so "
         "neither that nor the unit's centre is known: something in the network does otherwise "
         "without gradients, or hides what units depend on"
     )

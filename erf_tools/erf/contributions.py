@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain, zip_longest
@@ -18,9 +18,11 @@ from erf_tools.erf.procedure import Procedure
 from erf_tools.erf.protocols import Protocol
 from erf_tools.erf.units import Position, central_unit, unit_positions
 from erf_tools.erf.ways import PLAIN, Sight, UnitValues, Way
+from erf_tools.erf.witness import reaches_beyond
 from erf_tools.errors import ErfToolsError
 from erf_tools.features.behaviour import Behaviour
 from erf_tools.features.dataflow import observe
+from erf_tools.features.inputs import floating_type
 from erf_tools.features.places import places
 from erf_tools.features.proof import proven
 from erf_tools.features.reading import read_maps
@@ -221,6 +223,24 @@ class Contributions:
         other = copy.copy(self)
         other._procedure = dataclasses.replace(self._procedure, unit=unit)
         return other._of_other_units()
+
+    def contradicted_by(
+        self, maps: Mapping[int, Sequence[np.ndarray]], coarse: bool = False
+    ) -> dict[int, tuple[int, int]]:
+        """Return the sizes of fields that maps reach beyond, by layer.
+
+        Args:
+            maps: of layers by their index, some ``[height, width]`` each.
+            coarse: they are computed in a precision that is not that of the weights.
+        """
+        dtype = torch.bfloat16 if coarse else floating_type(self.network)
+        rounding, found = torch.finfo(dtype).eps, {}
+        for layer, own in maps.items():
+            box, field = self.units[layer].box, self.units[layer].field
+            size, stride = field.size, field.stride
+            if box and size and any(reaches_beyond(each, box, stride, rounding) for each in own):
+                found[layer] = size
+        return found
 
     def without_fields(self, layers: Iterable[int]) -> Contributions:
         """Return the same, with the fields of these layers not known."""

@@ -13,10 +13,8 @@ from torch import Tensor
 
 from erf_tools.erf.contributions import Contributions
 from erf_tools.erf.ways import PLAIN, Sight, Way, differs, pays
-from erf_tools.erf.witness import reaches_beyond
 from erf_tools.features.behaviour import Behaviour
 from erf_tools.features.copies import random_states, random_states_kept
-from erf_tools.features.inputs import floating_type
 from erf_tools.features.state import State
 from erf_tools.kernels.devices import tf32_allowed
 
@@ -44,7 +42,6 @@ class Course:
     def __init__(self, contributions: Contributions, way: Way, coarse: bool) -> None:
         self.contributions = contributions
         self.contradicted: dict[int, tuple[int, int]] = {}
-        self._dtype = floating_type(contributions.network)
         self._coarse = coarse
         self._plain: dict[int, list[Sight]] = {}
         self._begun = self._settled = State(contributions.network, weights=False)
@@ -176,13 +173,7 @@ class Course:
             maps: of layers by their index, some ``[height, width]`` each.
             coarse: they are computed in a precision that is not that of the weights.
         """
-        rounding = torch.finfo(torch.bfloat16 if coarse else self._dtype).eps
-        found = {}
-        for layer, own in maps.items():
-            units = self.contributions.units[layer]
-            box, size, stride = units.box, units.field.size, units.field.stride
-            if box and size and any(reaches_beyond(each, box, stride, rounding) for each in own):
-                found[layer] = size
+        found = self.contributions.contradicted_by(maps, coarse)
         if found:
             self.contradicted |= found
             self.contributions = self.contributions.without_fields(found)

@@ -102,14 +102,14 @@ def measurable(
 
 
 def setting_of(
-    contributions: Contributions, procedure: Procedure, default: Tap, index: int = 0
+    contributions: Contributions, procedure: Procedure, default: Tap | None, index: int = 0
 ) -> dict[str, Any]:
     """Return what a layer's map is of, apart from the model, as JSON values.
 
     Args:
         contributions: the network, after its first plain pass.
         procedure: what is measured.
-        default: the model's own tap.
+        default: the model's default tap.
         index: of the layer.
     """
     tap, units = contributions.layers[index].tap, contributions.units[index]
@@ -371,7 +371,7 @@ class MeasurableNetwork:
 
     def _setting(self, index: int, protocol: Protocol, course: Course) -> dict[str, Any]:
         procedure = replace(self._procedure, protocol=protocol)
-        known = setting_of(course.contributions, procedure, self._model.tap, index)
+        known = setting_of(course.contributions, procedure, self._model.default_tap, index)
         return {**known, "model": self._record}
 
     @cached_property

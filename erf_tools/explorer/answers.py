@@ -51,6 +51,8 @@ class Answer:
         unit: row and column in the feature map.
         units: rows and columns there are.
         field: theoretical receptive field of the layer.
+        contradicted: size of a field that was found and that maps reach beyond, so that ``field``
+            is not known; ``None`` where none do.
         predictions: names of the likeliest classes and their probabilities, the first the
             likeliest; empty without weights or without an ImageNet-1K head.
         decision: on a cue-conflict stimulus, by a network that has ``predictions``.
@@ -65,6 +67,7 @@ class Answer:
     unit: tuple[int, int]
     units: tuple[int, int]
     field: ReceptiveField
+    contradicted: tuple[int, int] | None = None
     predictions: tuple[tuple[str, float], ...] = ()
     decision: Decision | None = None
 

@@ -56,7 +56,7 @@ def check_unit(
         raise ErfToolsError(
             f"{model.name} cannot be checked: it gives values that are not finite on this image"
         )
-    setting = setting_of(contributions, procedure, model.tap)
+    setting = setting_of(contributions, procedure, model.default_tap)
     setting["check"] = check_record(checking, 0, 1)
     image = MeasuredImage(answer.picture.name, "", outcome(found))
     result = PerturbationERF(found, (image,), setting, ())

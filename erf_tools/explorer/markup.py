@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from html import escape
 from math import isfinite
 
+from erf_tools.erf.cautions import field_contradicted
 from erf_tools.explorer.answers import Answer, CheckedUnit
 from erf_tools.text import dimensions
 
@@ -79,7 +80,8 @@ def facts(answer: Answer, smooth: bool) -> str:
     ]
     listed = "".join(f"<dt>{escape(name)}</dt><dd>{escape(text)}</dd>" for name, text in pairs)
     head = f'<p role="status"><strong>{escape(answer.label)}</strong>, {escape(answer.layer)}</p>'
-    return f'<div class="erf-facts">{head}<dl>{listed}</dl>{_decision(answer)}{_seen(answer)}</div>'
+    noted = f"{_caution(answer)}{_decision(answer)}{_seen(answer)}"
+    return f'<div class="erf-facts">{head}<dl>{listed}</dl>{noted}</div>'
 
 
 def check(checked: CheckedUnit, gradient: str, change: str) -> str:
@@ -150,6 +152,13 @@ def _shown(answer: Answer) -> str:
 
 def _field(answer: Answer) -> str:
     return f"{answer.field.in_words}{' pixels' if answer.field.size else ''}"
+
+
+def _caution(answer: Answer) -> str:
+    if answer.contradicted is None:
+        return ""
+    said = f"Caution: {field_contradicted(answer.contradicted)}."
+    return f'<p class="erf-caution">{escape(said)}</p>'
 
 
 def _decision(answer: Answer) -> str:

@@ -62,6 +62,7 @@ class _Loaded:
         taps: layers by name.
         prepared: those that were looked from.
         checkable: the one that was checked last, with faster ways prepared.
+        contradicted: sizes of fields that were found and that maps reach beyond, by layer.
     """
 
     model: Model
@@ -70,6 +71,7 @@ class _Loaded:
     taps: dict[str, Tap]
     prepared: dict[str, Contributions] = field(default_factory=dict)
     checkable: dict[str, Contributions] = field(default_factory=dict)
+    contradicted: dict[str, tuple[int, int]] = field(default_factory=dict)
 
     @property
     def procedure(self) -> Procedure:
@@ -90,7 +92,15 @@ class _Loaded:
             known[layer] = Contributions(
                 self.model.module, taps, self.procedure, self.size, fixed, fast
             )
+            if layer in self.contradicted:
+                known[layer] = known[layer].without_fields([0])
         return known[layer]
+
+    def contradict(self, layer: str, size: tuple[int, int]) -> None:
+        """Have the field of a layer not known from now on."""
+        self.contradicted[layer] = size
+        self.checkable.clear()
+        self.prepared[layer] = self.prepared[layer].without_fields([0])
 
 
 class Session:
@@ -237,7 +247,11 @@ class Session:
         rows, columns = units.shape[1:]
         pixel = tuple(share * length - 0.5 for share, length in zip(point, size, strict=True))
         unit = nearest_unit(units.field, (rows, columns), (pixel[0], pixel[1]))
-        (maps,) = contributions.looking_from(f"{unit[0]},{unit[1]}").maps(inputs)
+        looking = contributions.looking_from(f"{unit[0]},{unit[1]}")
+        contribution = looking.maps(inputs)[0][0].cpu().numpy().astype(np.float64)
+        if found := looking.contradicted_by({0: [contribution]}):
+            loaded.contradict(layer, found[0])  # and where units are is no longer known
+            return self._look(loaded, layer, picture, point)
         predictions, decision = _predicted(model, picture, target, dtype)
         return Answer(
             model.name,
@@ -245,10 +259,11 @@ class Session:
             loaded.taps[layer].name,
             picture,
             pixels,
-            maps[0].cpu().numpy().astype(np.float64),
+            contribution,
             unit,
             (rows, columns),
             units.field,
+            loaded.contradicted.get(layer),
             predictions,
             decision,
         )

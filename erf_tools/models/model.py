@@ -32,12 +32,13 @@ class Model:
         module: the network, in evaluation mode.
         weights: what it was loaded with.
         preprocessing: how these weights want their images.
-        tap: the default tap.
+        tap: of the layer that is measured unless another is asked for.
         input_size: height and width it is tied to, or ``None`` if it takes any.
         arguments: what it was built with, beyond its name.
         classes: names of the classes of its head, where it was made for these.
         own: whether the user's own code built it.
         state_sha256: of the network's values when it was described; found then.
+        default_tap: the one it was described with, whatever tap a copy has been given since.
     """
 
     name: str
@@ -50,8 +51,11 @@ class Model:
     classes: tuple[str, ...] = ()
     own: bool = False
     state_sha256: str = ""
+    default_tap: Tap | None = None
 
     def __post_init__(self) -> None:
+        if self.default_tap is None:
+            object.__setattr__(self, "default_tap", self.tap)
         if not self.state_sha256:
             object.__setattr__(self, "state_sha256", state_sha256(self.module))
 

@@ -126,7 +126,7 @@ def check_layer(
             unit.plainly()
         unit.begin(pixels[0], pixels[1 % len(pixels)])
         setting = {
-            **setting_of(ready, procedure, model.tap),
+            **setting_of(ready, procedure, model.default_tap),
             "model": model.record(),
             "check": check_record(checking, seed, len(selection)),
         }

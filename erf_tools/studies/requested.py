@@ -57,6 +57,6 @@ def expected_setting(model: Model, tap: Tap, procedure: Procedure) -> dict[str, 
     return {
         **procedure.record(),
         "model": model.record(),
-        "tap": {**tap.record(), "default": tap == model.tap},
+        "tap": {**tap.record(), "default": tap == model.default_tap},
         "resolution": list(procedure.size(model.preprocessing)),
     }
