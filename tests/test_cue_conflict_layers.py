@@ -12,6 +12,7 @@ from typing import get_args
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from conftest import Command
 from PIL import Image
 from reference import slow_two_way_variance
@@ -21,7 +22,8 @@ from torch import Tensor, nn
 from erf_tools.computing import Computing
 from erf_tools.cue_conflict.categories import CATEGORIES
 from erf_tools.cue_conflict.choices import Deciding, HeadFree, Similarity
-from erf_tools.cue_conflict.layer_tables import layer_table
+from erf_tools.cue_conflict.figures import depth_plot
+from erf_tools.cue_conflict.layer_tables import layer_table, notes
 from erf_tools.cue_conflict.layers import chosen_taps, head_free, layer_settings
 from erf_tools.cue_conflict.representation import (
     MEASURES,
@@ -33,8 +35,13 @@ from erf_tools.cue_conflict.representation import (
 )
 from erf_tools.cue_conflict.stimuli import StimulusSet, open_stimuli, published_names
 from erf_tools.errors import ErfToolsError, UsageError
+from erf_tools.failures import Failures
+from erf_tools.files import write_json
 from erf_tools.models.loading import load_model
 from erf_tools.report.commands import head_free_command
+from erf_tools.report.content import collect
+from erf_tools.report.results import HeadFreeLayers, Results
+from erf_tools.tables import interval_columns, write_csv
 
 #: Stimuli of six categories, few enough for loops over triplets.
 NAMES = sorted(
@@ -235,6 +242,7 @@ def test_intervals_of_shares_stay_within_their_range(tmp_path: Path) -> None:
     record = {
         "similarity": "cosine",
         "preset": "direct",
+        "layers": [{"name": "last", "stage": None, "default": True}],
         "stimuli": {"label": "few", "categories": None},
         "model": {"name": "net", "weights": {"label": "untrained", "sha256": ""}},
     }
@@ -293,6 +301,54 @@ def test_layers_of_a_network_are_read_in_one_pass(few: StimulusSet, tmp_path: Pa
     assert last.layers[0].measures["triplets_shape"].value == pytest.approx(
         found.layers[1].measures["triplets_shape"].value
     )
+
+
+class Backwards(Small):
+    """The same layers, defined in the other order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        first = self.first
+        del self.first
+        self.first = first
+
+
+def test_layers_are_in_the_order_in_which_they_run(few: StimulusSet, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    plain = Small().eval()
+    backwards = Backwards().eval()
+    backwards.load_state_dict(plain.state_dict())
+    assert [name for name, _ in backwards.named_children()] == ["second", "first"]
+    chosen = HeadFree(head_free=True, layers=("*",))
+    found, expected = (
+        head_free(network, few, chosen, deciding=Deciding("mvh")) for network in (backwards, plain)
+    )
+    tables = [layer_table([each]) for each in (found, expected)]
+    for table in tables:
+        assert table["layer"].tolist() == ["first", "second"]
+        assert table["ordered"].all()
+        assert depth_plot(table).axes[0].get_xlabel() == "depth: first to last measured layer"
+    numbers = ["dimensions", *interval_columns(*MEASURES)]
+    np.testing.assert_allclose(tables[0][numbers], tables[1][numbers], atol=1e-5)
+
+    # Results of before do not say where layers are: nobody knows, and that is said.
+    record = {key: value for key, value in found.provenance.items() if key != "places"}
+    before = replace(found, provenance=record, layers=found.layers[::-1])
+    before.save(tmp_path / "before.npz")
+    table = layer_table([Layered.load(tmp_path / "before.npz")])
+    assert table["layer"].tolist() == ["second", "first"]
+    assert not table["ordered"].any()
+    assert depth_plot(table).axes[0].get_xlabel() == "measured layers, by their definition"
+    assert any("in the order of their definition" in note for note in notes(table))
+    assert not any("in the order of their definition" in note for note in notes(tables[0]))
+    for number, each in enumerate([*tables, table]):
+        place = tmp_path / str(number)
+        write_csv(each, place / "head_free.csv")
+        write_json(place / "head_free.json", {})
+        (shown,) = collect(Results(layers=[HeadFreeLayers.read(place)]), Failures())["layers"]
+        (network,) = shown["networks"]
+        assert network["ordered"] == each["ordered"].all()
+        assert [point["layer"] for point in network["points"]] == each["layer"].tolist()
 
 
 def test_what_cannot_be_measured(few: StimulusSet) -> None:

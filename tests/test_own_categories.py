@@ -187,6 +187,32 @@ def test_single_cue_folders_have_mean_reciprocal_ranks(folder: Path, run_command
     )
 
 
+@pytest.mark.usefixtures("no_drawing")
+@pytest.mark.parametrize("first", ["single", "own"])
+def test_stimuli_of_one_cue_and_of_two_share_a_folder(
+    first: str, folder: Path, run_command: Command
+) -> None:
+    """Whichever is measured last, each table keeps the provenance of its own."""
+    (folder / "single.toml").write_text(SINGLE)
+    (folder / "other.py").write_text(NETWORK)
+    sources = {"single": "network.py:build", "own": "other.py:build"}
+    for name in sorted(sources, key=lambda name: name != first):
+        command = ("shape-bias", "--models", sources[name], "--stimuli", name, "--output", "out")
+        options = ("--categories", f"{name}.toml", "--preset", "model")
+        code, _, err = run_command(*command, *options)
+        assert code == 0, err
+    code, _, err = run_command("report", "out", "--output", "page")
+    assert code == 0, err
+    page = Path("page/report.html").read_text()
+    data = json.loads(page.partition('id="data">')[2].partition("</script>")[0])
+    for name, (row,) in (("single", data["single_cue"]), ("own", data["makers"])):
+        assert row["label"] == sources[name]
+        assert row["command"]
+        assert shlex.split(row["command"])[3] == sources[name]
+        own = [value for term, value in row["provenance"] if term == "Stimuli"]
+        assert [value.rpartition(" from ")[2] for value in own] == [name]
+
+
 def test_a_ranking_by_classes_sorts_all_of_them(folder: Path) -> None:
     from erf_tools.cue_conflict.choices import Deciding
     from erf_tools.cue_conflict.classify import decide

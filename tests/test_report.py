@@ -39,7 +39,7 @@ from erf_tools.report import page
 from erf_tools.report.coded_maps import block_means, block_sides, coded_map
 from erf_tools.report.commands import erf_command, reliance_command, shape_bias_command
 from erf_tools.report.content import collect
-from erf_tools.report.results import Results, ShapeBias, find_results
+from erf_tools.report.results import Reliance, Results, ShapeBias, find_results, read_results
 from erf_tools.studies import erf as study
 
 
@@ -267,6 +267,25 @@ def test_growth_is_of_one_network_measured_in_one_way() -> None:
     }
 
 
+#: A network whose folders of results, and definitions, are in no order in which layers run.
+_MIXED = """
+from torch import nn
+
+class Mixed(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.last = nn.Conv2d(4, 4, 3, 2, 1)
+        self.body = nn.Conv2d(4, 4, 3, 2, 1)
+        self.stem = nn.Conv2d(3, 4, 3, 2, 1)
+
+    def forward(self, images):
+        return self.last(self.body(self.stem(images)))
+
+def build():
+    return Mixed()
+"""
+
+
 class LastFirst(nn.Module):
     """A network whose layers are neither named nor defined in the order in which they run."""
 
@@ -321,6 +340,27 @@ def test_layers_grow_from_the_image_on_whatever_they_are_called(size: int) -> No
     assert merge([results[0], replace(before, images=images)]).count == 4
 
 
+@pytest.mark.usefixtures("no_drawing")
+def test_layers_of_a_network_are_shown_in_the_order_in_which_they_run(
+    tmp_path: Path, run_command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("net.py").write_text(_MIXED)
+    command = ("erf", "--model", "net.py:build", "--num-images", 1)
+    code, _, err = run_command(*command, "--layer", "*", "--resolution", 32, "--output", "out")
+    assert code == 0, err
+    synthetic.erf("aaa", blob(16, 3)).save(tmp_path / "out" / "aaa" / "erf.npz")
+    code, _, err = run_command("report", "out", "--output", "page")
+    assert code == 0, err
+    shown = embedded(Path("page/report.html").read_text())["erfs"]
+    names = [each["label"].removesuffix(" (untrained)") for each in shown]
+    order = ["stem", "body", "last"]
+    assert names == ["aaa", *(f"net.py:build {name}" for name in order)]
+    # What a unit may see grows from layer to layer.
+    sizes = [each["theoretical_size"] for each in shown[1:]]
+    assert sizes == ["3 px", "7 px", "15 px"]
+
+
 def test_stages_follow_each_other_by_their_numbers() -> None:
     stages = [synthetic.erf("net", blob(64, 2 + n), layer=f"stage {n}") for n in range(12)]
     numbered = [
@@ -364,6 +404,20 @@ def test_a_mark_is_of_a_trained_network_where_both_halves_are(weights: str, tmp_
         assert (point["trained"], point["other_weights"]) == (both, other)
         assert point["low_coverage"]
         assert point["coverage"] == bias.makers.loc[own, "coverage"].item()
+
+
+def test_every_kind_of_result_in_a_folder_has_its_own_provenance(tmp_path: Path) -> None:
+    synthetic.reliance_folder(tmp_path, "net")
+    synthetic.shape_bias_folder(tmp_path)
+    found = read_results(find_results([tmp_path], failures := Failures()), failures)
+    assert not list(failures)
+    (reliance,), (bias,) = found.reliances, found.biases
+    assert reliance.record["results"][0]["model"]["name"] == "net"
+    assert set(bias.records) == {*bias.makers["model"]}
+    # Results of before have all of it under one name.
+    earlier = synthetic.reliance_folder(tmp_path / "before", "net")
+    (earlier / "reliance.json").rename(earlier / "provenance.json")
+    assert Reliance.read(earlier).record == reliance.record
 
 
 def test_results_are_found_once_and_in_order(tmp_path: Path) -> None:

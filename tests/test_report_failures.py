@@ -186,9 +186,9 @@ def test_a_bad_folder_of_decisions_is_named(
     [
         ("reliance_versions.jpg", lambda content: content[:40]),
         ("reliance_versions.jpg", lambda _: b""),
-        ("provenance.json", lambda _: b'{"results": []}'),
-        ("provenance.json", lambda content: content.replace(b'"net"', b'"other"')),
-        ("provenance.json", lambda content: content.replace(b"patch-shuffle", b"smell")),
+        ("reliance.json", lambda _: b'{"results": []}'),
+        ("reliance.json", lambda content: content.replace(b'"net"', b'"other"')),
+        ("reliance.json", lambda content: content.replace(b"patch-shuffle", b"smell")),
         ("reliance.csv", lambda content: content.replace(b"accuracy_low", b"low")),
         ("reliance.csv", lambda content: content.replace(b"global_shape", b"shape")),
         ("reliance_curves.csv", lambda content: content.rpartition(b"net")[0]),

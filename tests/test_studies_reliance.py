@@ -29,7 +29,7 @@ from erf_tools.reliance.judged import JudgedImages, conflict_images
 from erf_tools.reliance.measuring import feature_reliance
 from erf_tools.reliance.result import SuppressedAnswers
 from erf_tools.reliance.suppressions import SIDE, suppress
-from erf_tools.reliance.tables import curves_table, notes, reliance_table
+from erf_tools.reliance.tables import curves_table, difference_table, notes, reliance_table
 
 NETWORKS = """
 import torch
@@ -532,6 +532,20 @@ def test_figures_hold_all_values_and_nothing_that_means_nothing() -> None:
         empty = plot(low, rows)
         assert not any(panel.lines for panel in empty.axes)
         assert not empty.legends
+
+
+def test_differences_say_that_one_of_the_two_is_low() -> None:
+    """A network of ten classes is LOW below 0.1 + 0.1 * 0.9 of right answers."""
+    found = [synthetic.answers(name, seed=seed) for seed, name in enumerate("abc")]
+    shares = {"a": 0.75, "b": 2 / 12, "c": 3 / 12}
+    for each in found:
+        each.hits["accuracy"][:, 0] = np.arange(12) < round(12 * shares[each.name])
+    table = difference_table(found, found[0].rows)
+    low = {name: share < 0.19 for name, share in shares.items()}
+    assert sorted(low.values()) == [False, False, True]
+    assert len(table) == 3 * len(table["measure"].unique())
+    for row in table.itertuples():
+        assert row.low_accuracy == (low[row.model] or low[row.other])
 
 
 def test_marks_of_many_networks_differ() -> None:

@@ -221,7 +221,11 @@ def depth_plot(table: pd.DataFrame) -> Figure:
         dimensions.set_ylim(bottom=0)
         dimensions.set_ylabel(literal(worded("dimensions: ○ shape, △ texture", cues)))
         for axes in (triplets, dimensions):
-            axes.set_xlabel("depth: first to last measured layer")
+            axes.set_xlabel(
+                "depth: first to last measured layer"
+                if table["ordered"].all()
+                else "measured layers, by their definition"
+            )
             draw_grid(axes)
         label_lines(figure, triplets)
         return figure

@@ -18,7 +18,8 @@ def layer_table(networks: Sequence[Layered]) -> pd.DataFrame:
     """Return a row per network and layer.
 
     All measures are shares in [0, 1], see :mod:`erf_tools.cue_conflict.representation`, with 95 %
-    intervals over shape and texture images; ``place`` counts the layers from 0.
+    intervals over shape and texture images; ``place`` counts the layers from 0, in the order in
+    which they run where that is known (``ordered``), or else in that of their definition.
     """
     rows = []
     for network in networks:
@@ -28,6 +29,7 @@ def layer_table(networks: Sequence[Layered]) -> pd.DataFrame:
             row = {
                 **_subject(network, layer.layer)._asdict(),
                 "place": place,
+                "ordered": network.ordered,
                 "dimensions": layer.dimensions,
             }
             for name in MEASURES:
@@ -83,6 +85,12 @@ def notes(table: pd.DataFrame) -> list[str]:
     ]
     found = [*(worded(each, cues) for each in of_measures), caution(cues)]
     found += [f"Stimuli: {label}." for label in table["stimuli"].unique()]
+    if "ordered" in table and not table["ordered"].all():  # earlier tables do not say
+        names = ", ".join(table.loc[~table["ordered"], "model"].unique())
+        found.append(
+            f"Layers of {names} are in the order of their definition: in which they run is not "
+            "known."
+        )
     if (table["weights"] == UNTRAINED).any():
         names = ", ".join(table.loc[table["weights"] == UNTRAINED, "model"].unique())
         found.append(f"untrained: {names} has random weights; it shows what its architecture does.")

@@ -17,7 +17,9 @@ from erf_tools.cue_conflict.representation import LayerCues, Layered, Sharing, r
 from erf_tools.cue_conflict.showing import shown, shown_settings, statistics
 from erf_tools.cue_conflict.stimulus_sets import StimulusSet
 from erf_tools.errors import ErfToolsError, UsageError
+from erf_tools.features.depths import depths
 from erf_tools.features.inputs import floating_type
+from erf_tools.features.places import places
 from erf_tools.features.proof import proven
 from erf_tools.features.reading import read_maps
 from erf_tools.features.taps import Tap, find_taps, has_stages, stage_taps
@@ -69,19 +71,21 @@ def head_free(
     setting = layer_settings(model, stimuli, chosen, deciding)
     conflict = replace(stimuli, stimuli=stimuli.of_conflict())
     taps = chosen_taps(model, chosen, deciding)
-    size = (setting["input"][0], setting["input"][1])
+    size, fixed_size = (setting["input"][0], setting["input"][1]), model.input_size is not None
+    where = places(model.module, taps, size, fixed_size)
+    order = depths(setting["layers"], where) or range(len(taps))
     target = choose_device(computing.device, model.module)
     given: list[list[Tensor]] = []
     with (
         explained(model.name, model.module, size),
         copy_on_device(model.module, target) as network,
     ):
-        taps = proven(network, taps, size, model.input_size is not None)
+        taps = proven(network, taps, size, fixed_size)
 
         def read(net: nn.Module, images: Tensor) -> list[Tensor]:
             return read_maps(net, taps, images)
 
-        if model.input_size is None and not computing.exact:
+        if not fixed_size and not computing.exact:
             network, _ = folded(network, read, size, {tap.path for tap in taps})
         dtype = floating_type(network)
         mean, std = statistics(deciding.preset, model.preprocessing)
@@ -111,8 +115,10 @@ def head_free(
             )
         found = representation(pooled, sharing, chosen.similarity)
         layers.append(LayerCues(tap.name, pooled.shape[1], found))
+    layers = [layers[index] for index in sorted(range(len(taps)), key=order.__getitem__)]
     provenance = {
         **setting,
+        "places": where,  # of its layers, as they were asked for
         "batch": 1 if together.refused else images_at_once(computing, target),
         "refused": together.refused,
         "device": device_name(target),

@@ -21,6 +21,7 @@ import pandas as pd
 
 from erf_tools.cue_conflict.measures import Influenced, source_images
 from erf_tools.errors import UsageError
+from erf_tools.features.depths import depths
 from erf_tools.files import read_archive, understood, write_archive
 
 #: Name of each measure, as a column, and what it is called where it is shown.
@@ -87,13 +88,21 @@ class Layered:
 
     Attributes:
         name: of the network.
-        layers: in the order of the network, nearest to the image first.
+        layers: in the order in which they run, nearest to the image first, where that is known;
+            else in that of their definition.
         provenance: how they were measured, as JSON values.
     """
 
     name: str
     layers: tuple[LayerCues, ...]
     provenance: Mapping[str, Any]
+
+    @property
+    def ordered(self) -> bool:
+        """Whether it is known in which order the layers run."""
+        taps = self.provenance["layers"]
+        unknown = [None] * len(taps)  # as of results of before
+        return depths(taps, self.provenance.get("places", unknown)) is not None
 
     def save(self, path: Path) -> None:
         """Write everything as one archive without pickle, atomically."""

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import inf
 
 from erf_tools.erf.maps import ERF
+from erf_tools.features.depths import depths as depths_of_taps
 from erf_tools.files import canonical_json
 from erf_tools.labels import distinct
 from erf_tools.text import dimensions
@@ -69,10 +69,9 @@ def growths(results: Sequence[ERF]) -> list[list[ERF]]:
     Layers are in the order of their :func:`depths`, each once. Where these are not known they are
     in the order of the results, and the default one, which is a network's last map, ends a row.
     """
-    rows: dict[tuple[str, str, str], dict[str, ERF]] = {}
+    rows: dict[tuple[str, ...], dict[str, ERF]] = {}
     for result in sorted(results, key=lambda result: bool(result.setting["tap"]["default"])):
-        protocol = canonical_json(result.setting["protocol"])
-        row = rows.setdefault((network_of(result), protocol, conditions_of(result)), {})
+        row = rows.setdefault(_measured(result), {})
         row.setdefault(result.setting["tap"]["name"], result)
     found = []
     for layers in (list(row.values()) for row in rows.values()):
@@ -82,25 +81,36 @@ def growths(results: Sequence[ERF]) -> list[list[ERF]]:
     return found
 
 
-def depths(layers: Sequence[ERF]) -> list[float] | None:
-    """Return numbers by which layers of a network follow each other from the image on.
+def running_order(results: Sequence[ERF]) -> list[int]:
+    """Return the order in which to show results, as their places among them.
 
-    They are the layers' places in a forward pass, or else the numbers of their stages; the default
-    one, which is a network's last map, may have neither. ``None`` where they are not known, as of
-    stages beside other layers.
+    Layers of a network that were measured in one way follow their :func:`depths`; where these are
+    not known, and of different networks, results stay in their order.
     """
+    rows: dict[tuple[str, ...], list[int]] = {}
+    for place, result in enumerate(results):
+        rows.setdefault(_measured(result), []).append(place)
+    order = list(range(len(results)))
+    for row in rows.values():
+        known = depths([results[place] for place in row])
+        if known:
+            found = sorted(zip(known, row, strict=True))
+            for place, (_, shown) in zip(row, found, strict=True):
+                order[place] = shown
+    return order
+
+
+def _measured(result: ERF) -> tuple[str, ...]:
+    """Return what layers share that follow each other: network, protocol and conditions."""
+    protocol = canonical_json(result.setting["protocol"])
+    return network_of(result), protocol, conditions_of(result)
+
+
+def depths(layers: Sequence[ERF]) -> list[float] | None:
+    """Return :func:`erf_tools.features.depths.depths` of results of a network."""
     settings = [layer.setting for layer in layers]
-    for numbers in (
-        [setting.get("place") for setting in settings],
-        [setting["tap"]["stage"] for setting in settings],
-    ):
-        found = [
-            inf if number is None and setting["tap"]["default"] else number
-            for number, setting in zip(numbers, settings, strict=True)
-        ]
-        if None not in found:
-            return found
-    return None
+    places = [setting.get("place") for setting in settings]
+    return depths_of_taps([setting["tap"] for setting in settings], places)
 
 
 def growth_names(rows: Sequence[Sequence[ERF]]) -> list[str]:

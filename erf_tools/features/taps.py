@@ -157,7 +157,7 @@ def stage_taps(module: nn.Module) -> list[Tap]:
 def find_taps(
     module: nn.Module, patterns: Sequence[str], output_key: str | None = None
 ) -> list[Tap]:
-    """Return a tap for each module whose dotted name fits one of the patterns, in forward order.
+    """Return a tap for each module whose dotted name fits a pattern, in the order of definition.
 
     Args:
         module: the network.

@@ -141,19 +141,24 @@ def curves_table(results: Sequence[SuppressedAnswers], rows: Sequence[Suppressio
 def difference_table(
     results: Sequence[SuppressedAnswers], rows: Sequence[Suppression]
 ) -> pd.DataFrame:
-    """Return the difference of every pair of networks on the same images, paired by image."""
+    """Return the difference of every pair of networks on the same images, paired by image.
+
+    ``low_accuracy`` says that it means nothing, since what is relative to the accuracy of one of
+    the two does not.
+    """
     found = []
     for index, one in enumerate(results):
         for other in results[index + 1 :]:
             if one.sha256 != other.sha256:
                 continue
             for counted, hits in one.hits.items():
+                low = any(about(each, counted)["low_accuracy"] for each in (one, other))
                 for each in (*measures.profile(rows), *measures.areas(rows)):
                     value = measures.difference(hits, other.hits[counted], each, one.stimuli)
                     subjects = Subject(one.name, one.weights), Subject(other.name, other.weights)
                     row = difference_row(*subjects, each.name, value)
-                    found.append({**row, "counted": counted})
-    return pd.DataFrame(found, columns=[*DIFFERENCES, "counted"])
+                    found.append({**row, "counted": counted, "low_accuracy": low})
+    return pd.DataFrame(found, columns=[*DIFFERENCES, "counted", "low_accuracy"])
 
 
 def readable(table: pd.DataFrame, rows: Sequence[Suppression]) -> pd.DataFrame:

@@ -135,11 +135,11 @@ const legend = (entries) => node("ul", { class: "legend" }, ...entries.map(({ la
 const lineLegend = (networks) => legend(networks.map(({ label }, index) =>
   ({ label, swatch: [shape("path", { class: `stroke ${series(index)}`, d: "M1 7H29" })] })));
 
-// An axis of the layers of networks, which may not be ordered: then it does not say where the image is.
-function layerAxis(networks) {
+// An axis of the layers of networks, which may not be ordered: then it says how they are instead.
+function layerAxis(networks, otherwise = "in the order of the results") {
   const last = Math.max(...networks.map(({ points }) => points.length), 2) - 1;
   const ticks = linearTicks(0, last, Math.min(last, 10)).filter(Number.isInteger);
-  const order = networks.every(({ ordered = true }) => ordered) ? "0: nearest to the image" : "in the order of the results";
+  const order = networks.every(({ ordered = true }) => ordered) ? "0: nearest to the image" : otherwise;
   return { low: 0, high: last, ticks, title: `measured layer (${order})` };
 }
 

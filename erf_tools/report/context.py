@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from erf_tools.erf.maps import ERF
+from erf_tools.erf.networks import running_order
 from erf_tools.erf.tables import erf_table
 from erf_tools.failures import Failures
 from erf_tools.files import understood
@@ -35,7 +36,8 @@ class Context:
         results: all of them.
         reference: published values are to stand beside.
         failures: what has failed; what cannot be shown is added.
-        erfs: those measured here that can be shown.
+        erfs: those measured here that can be shown, layers of a network in the order of a forward
+            pass.
         maps: what is shown of these and of the maps of others, as JSON values.
         makers: what is shown of decision makers, as JSON values.
     """
@@ -60,6 +62,7 @@ def read_context(results: Results, failures: Failures, reference: bool) -> Conte
             (row,) = erf_table([result]).to_dict("records")
             check = next((each for each in results.checks if each.is_of(result)), None)
             shown.append(ShownERF(result, row, plain(erf_content(result, block, row, check))))
+    shown = [shown[place] for place in running_order([each.result for each in shown])]
     for map_, block in zip(others, blocks[len(erfs) :], strict=True):
         with failures.alone(map_.name):
             of_others.append(plain(of_others_content(map_, block)))

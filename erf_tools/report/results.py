@@ -49,7 +49,7 @@ _BIAS_COLUMNS = {
     ],
     "shape_bias_by_category.csv": ["model", "category", "shape", "texture", "shape_bias"],
 }
-_SHEET = "reliance_versions.jpg"
+_SHEET, _RELIANCE_RECORD = "reliance_versions.jpg", "reliance.json"
 _RELIANCE_COLUMNS = {
     "reliance.csv": [
         *("model", "weights", "weights_sha256", "counted", "images", "low_accuracy"),
@@ -135,7 +135,9 @@ class Reliance:
         networks, curves = (
             read_csv(folder / name, _WORDS, own) for name, own in _RELIANCE_COLUMNS.items()
         )
-        path = folder / _PROVENANCE
+        path = folder / _RELIANCE_RECORD
+        if not path.exists():  # results of before
+            path = folder / _PROVENANCE
         record = read_json(path)
         try:
             rows = recorded(record["results"][0])
@@ -188,7 +190,7 @@ class HeadFreeLayers(RecordedTable):
 class SingleCue(RecordedTable):
     """``accuracy.csv`` of ``erf-tools shape-bias`` on single-cue stimuli, a row per network."""
 
-    FILES, _NEEDED = ("accuracy.csv", _PROVENANCE), _SINGLE_COLUMNS
+    FILES, _NEEDED = ("accuracy.csv", "accuracy.json"), _SINGLE_COLUMNS
 
 
 @dataclass(frozen=True, eq=False)
@@ -246,7 +248,7 @@ _KINDS = {
     "others": _Kind(OthersMap.load, (MAP_OF_OTHERS,)),
     "dead": _Kind(PixelContributions.load, (PixelContributions.ARCHIVE,)),
     "biases": _Kind(ShapeBias.read, (*_BIAS_COLUMNS, _PROVENANCE)),
-    "reliances": _Kind(Reliance.read, (*_RELIANCE_COLUMNS, _SHEET, _PROVENANCE)),
+    "reliances": _Kind(Reliance.read, (*_RELIANCE_COLUMNS, _SHEET, _RELIANCE_RECORD)),
     "layers": _Kind(HeadFreeLayers.read, HeadFreeLayers.FILES),
     "single_cue": _Kind(SingleCue.read, SingleCue.FILES),
 }

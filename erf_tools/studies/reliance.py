@@ -224,7 +224,7 @@ def write_reliance(
         files.tables("critical_band", bands, said, below)
         files.figure("critical_band", lambda: figures.critical_band_plot(bands))
     remove_earlier(output, _SHOWN_OF_SOME, files.written, failures)
-    files.record()
+    files.record("reliance.json")
     return WrittenTables(table, shown, remarks, files)
 
 

@@ -256,7 +256,7 @@ def write_shape_bias(
     # Its PNG and PDF share the table's stem.
     files.figure("shape_bias", lambda: figures.interval_plot(makers))
     files.figure("shape_bias_sensitivity", lambda: figures.sensitivity_plot(makers))
-    files.record()
+    files.record("provenance.json")
     return WrittenTables(table, shown, remarks, files)
 
 
@@ -276,5 +276,5 @@ def _write_accuracy(
     files = Files(output, failures, {each.name: dict(each.provenance) for each in made})
     files.tables("accuracy", table, shown, remarks)
     files.figure("accuracy", lambda: figures.accuracy_plot(table))
-    files.record()
+    files.record("accuracy.json")
     return WrittenTables(table, shown, remarks, files)

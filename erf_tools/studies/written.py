@@ -63,8 +63,8 @@ class Files:
         """Write a figure as PNG and PDF."""
         self.add(f"{stem}.png", lambda _: save_figure(draw(), self.output / stem, self.provenance))
 
-    def record(self, name: str = "provenance.json") -> None:
-        """Write the provenance."""
+    def record(self, name: str) -> None:
+        """Write the provenance, to a name of its own: commands may share the folder."""
 
         def write(path: Path) -> Path:
             write_json(path, self.provenance)

@@ -28,6 +28,7 @@ def content(context: Context) -> list[dict[str, Any]]:
             network = {
                 "label": labelled(str(model), weights != UNTRAINED),
                 "details": stimuli,
+                "ordered": "ordered" in rows and bool(rows["ordered"].all()),
                 "points": [
                     {
                         "layer": row["layer"],
