@@ -41,7 +41,7 @@ from erf_tools.labels import UNTRAINED, in_lines, labelled
 from erf_tools.models.loading import load_model
 from erf_tools.models.requests import Request
 from erf_tools.studies.erf import measure_erfs
-from erf_tools.tables import intervals
+from erf_tools.tables import intervals, numbers
 
 NETWORKS = ("resnet101", "resnet152", "replknet13_120e", "replknet31_120e")
 
@@ -148,7 +148,7 @@ def readable(table: pd.DataFrame) -> pd.DataFrame:
             ],
             "Ours, %": (100 * table["legacy"]).map("{:.2f}".format),
             "95 %": intervals(table, "legacy", lambda share: f"{100 * share:.2f}"),
-            "Difference": (100 * table["difference"]).map("{:+.2f}".format),
+            "Difference": numbers(100 * table["difference"], "{:+.2f}".format),
             "Linear r, %": (100 * table["linear"]).map("{:.2f}".format),
         }
     )

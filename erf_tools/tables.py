@@ -19,7 +19,7 @@ from erf_tools.files import write_text
 from erf_tools.folders import read_file
 from erf_tools.formulas import as_meant, harmless
 from erf_tools.statistics import Estimate
-from erf_tools.text import visible
+from erf_tools.text import unsigned_zero, visible
 
 #: What stands where a value is missing.
 NONE = "-"
@@ -135,15 +135,13 @@ def estimate_text(found: Estimate, show: Callable[[float], str]) -> str:
         found: the estimate; :data:`NONE` stands for NaN.
         show: makes text of a number.
     """
-    if found.value != found.value:
-        return NONE
-    interval = f" [{show(found.low)}, {show(found.high)}]" if found.low == found.low else ""
-    return f"{show(found.value)}{interval}"
+    value, low, high = numbers((found.value, found.low, found.high), show)
+    return value if NONE in (value, low) else f"{value} [{low}, {high}]"
 
 
 def numbers(values: Iterable[float], show: Callable[[float], str]) -> list[str]:
-    """Return numbers as text; :data:`NONE` for NaN."""
-    return [show(value) if value == value else NONE for value in values]
+    """Return numbers as text; :data:`NONE` for NaN. What is rounded to zero has no sign."""
+    return [unsigned_zero(show(value)) if value == value else NONE for value in values]
 
 
 def marked_low(texts: Iterable[str], low: Iterable[bool]) -> list[str]:
@@ -164,8 +162,10 @@ def intervals(table: pd.DataFrame, column: str, show: Callable[[float], str]) ->
         column: of which the ends lie in the columns ``column_low`` and ``column_high``.
         show: makes text of a number.
     """
-    ends = zip(table[f"{column}_low"], table[f"{column}_high"], strict=True)
-    return [f"[{show(low)}, {show(high)}]" if low == low else NONE for low, high in ends]
+    lows, highs = (numbers(table[f"{column}_{end}"], show) for end in ("low", "high"))
+    return [
+        f"[{low}, {high}]" if low != NONE else NONE for low, high in zip(lows, highs, strict=True)
+    ]
 
 
 def with_intervals(table: pd.DataFrame, column: str, show: Callable[[float], str]) -> list[str]:

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 
 #: Characters of an error's message that are shown.
 _SHOWN = 200
+
+#: The sign of a number that is rounded to zero, whatever stands behind it.
+_SIGN_OF_ZERO = re.compile(r"^[-+](?=0(\.0*)?\D*$)")
+
+
+def unsigned_zero(number: str) -> str:
+    """Return a number as text, without its sign where it is rounded to zero: 0.00, not -0.00."""
+    return _SIGN_OF_ZERO.sub("", number)
 
 
 def dimensions(sides: Sequence[float], short: bool = False) -> str:

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from decimal import ROUND_HALF_EVEN, Decimal
 
 import numpy as np
 import torch
 from PIL import Image
 from scipy.special import ndtr
 from torch import Tensor, nn
+
+
+def rounded(value: float, digits: int) -> str:
+    """A number in so many decimal places, by decimal arithmetic; a zero has no sign."""
+    found = Decimal(value).quantize(Decimal(1).scaleb(-digits), ROUND_HALF_EVEN)
+    return f"{found if found else abs(found):f}"
 
 
 def ding2022_map(

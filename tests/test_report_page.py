@@ -19,6 +19,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import synthetic
+from reference import rounded
 from synthetic import SCRIPT, blob
 
 import erf_tools
@@ -409,14 +410,29 @@ def test_numbers_are_rounded_as_in_tables(browser: Any) -> None:
     """Python rounds what is exactly between two numbers to the even one."""
     generator = np.random.default_rng(0)
     ties = (generator.integers(-4000, 4000, 300) / 2.0 ** generator.integers(0, 6, 300)).tolist()
-    others = [0.8125, 0.125, 2.5, -0.5, 1.005, 1e-9, *generator.normal(0, 3, 100).tolist()]
+    others = [
+        0.8125,
+        0.125,
+        2.5,
+        -0.5,
+        1.005,
+        1e-9,
+        -1e-9,
+        -0.0,
+        -0.004,
+        -0.005,
+        *generator.normal(0, 3, 100).tolist(),
+    ]
     values = [[value, digits] for value in (*ties, *others) for digits in range(4)]
-    values = [[value, digits] for value, digits in values if value or digits]
     page = browser.new_page()
     page.set_content('<script type="application/json" id="data">{}</script>')
     page.add_script_tag(content=(files(report_package) / "elements.js").read_text())
     shown = page.evaluate("(all) => all.map(([value, digits]) => fixed(value, digits))", values)
-    assert shown == [f"{value:.{digits}f}" for value, digits in values]
+    assert shown == [rounded(value, digits) for value, digits in values]
+    assert {"-0", "-0.00", "-0.000"}.isdisjoint(shown)
+    assert page.evaluate("[estimate({x: -1e-4, x_low: -0.5, x_high: -0}, 'x', 2)]") == [
+        "0.00 [-0.50, 0.00]"
+    ]
     assert page.evaluate("[percent(0.00125), percent(null)]") == ["0.12\u00a0%", "\u2013"]
     page.close()
 

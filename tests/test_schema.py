@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -12,8 +14,9 @@ from erf_tools.cue_conflict.makers import decision_makers, paired_differences
 from erf_tools.cue_conflict.tables import category_table, shape_bias_table
 from erf_tools.erf.tables import convergence_table, difference_table, erf_table
 from erf_tools.sweep.results import COLUMNS
-from erf_tools.tables import DIFFERENCES, SUBJECT, intervals, with_intervals
+from erf_tools.tables import DIFFERENCES, SUBJECT, intervals, numbers, with_intervals
 from tests import synthetic
+from tests.reference import rounded
 from tests.synthetic import blob
 
 ROOT = Path(__file__).parents[1]
@@ -74,6 +77,22 @@ def test_intervals_as_text() -> None:
     )
     assert intervals(table, "r", "{:.2f}".format) == ["[0.25, 0.75]", "-", "-"]
     assert with_intervals(table, "r", "{:.2f}".format) == ["0.50 [0.25, 0.75]", "2.00", "-"]
+
+
+def test_what_is_rounded_to_zero_has_no_sign() -> None:
+    values = [0.0, -0.0, *np.random.default_rng(0).normal(0, 0.05, 200), -0.005, 0.005, -1e-12]
+    for digits in range(4):
+        show = f"{{:.{digits}f}}".format
+        expected = [rounded(value, digits) for value in values]
+        assert numbers(values, show) == expected
+        table = pd.DataFrame({"r": values, "r_low": values[::-1], "r_high": values})
+        ends = [f"[{low}, {high}]" for low, high in zip(expected[::-1], expected, strict=True)]
+        assert intervals(table, "r", show) == ends
+        both = [f"{value} {end}" for value, end in zip(expected, ends, strict=True)]
+        assert with_intervals(table, "r", show) == both
+    assert numbers([-1e-9, -0.004, -math.inf], "{:.0%}".format) == ["0%", "0%", "-inf%"]
+    assert numbers([-1e-9, 1e-9, -0.01], "{:+.2f}".format) == ["0.00", "0.00", "-0.01"]
+    assert numbers([-1e-9, -10.0], "{:.2g}".format) == ["-1e-09", "-10"]
 
 
 @pytest.mark.parametrize("word", ["tabulate", "to_markdown", "to_latex", ".to_csv("])

@@ -36,7 +36,7 @@ def compare(
 
     outcome = join(erf, shape_bias, output, reliance)
     columns = [name for name in _SHOWN if name in outcome.table]
-    print_table(outcome.table[columns].round(4))
+    print_table(outcome.table[columns].round(4).replace(-0.0, 0.0))
     say()
     for remark in outcome.remarks:
         if not remark.endswith("different weights."):  # said as warnings

@@ -20,6 +20,7 @@ from erf_tools.figures import (
     literal,
     own_style,
 )
+from erf_tools.tables import numbers
 
 _MEASURE = "effective_side"
 
@@ -61,7 +62,7 @@ def audit_figure(results: Sequence[ERF], agreement: pd.DataFrame) -> Figure:
         values = tau_matrix(agreement, first, _MEASURE)
         matrix.imshow(np.nan_to_num(values), cmap="PuOr", vmin=-1, vmax=1)
         for (row, column), tau in np.ndenumerate(values):
-            text = "-" if np.isnan(tau) else f"{tau:.2f}"
+            (text,) = numbers([tau], "{:.2f}".format)
             dark = abs(np.nan_to_num(tau)) > 0.6
             colour = "white" if dark else "black"
             matrix.text(column, row, text, ha="center", va="center", fontsize=6, color=colour)

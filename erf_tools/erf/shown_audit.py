@@ -108,7 +108,8 @@ def notes(table: pd.DataFrame, agreement: pd.DataFrame, flips: pd.DataFrame) -> 
         words = flips_in_words(flips, measure)
         own = agreement[agreement["measure"] == measure]
         known = own["tau"].dropna()
-        heading = f"{_IN_WORDS[measure]}: lowest tau {known.min():.2f}" if len(known) else ""
+        (lowest,) = numbers([known.min()], "{:.2f}".format)
+        heading = f"{_IN_WORDS[measure]}: lowest tau {lowest}" if len(known) else ""
         if 0 < len(known) < len(own):
             heading += f" ({len(known)} of {len(own)} pairs of protocols have one)"
         if words:

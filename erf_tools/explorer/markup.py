@@ -12,7 +12,7 @@ from math import isfinite
 
 from erf_tools.erf.cautions import field_contradicted
 from erf_tools.explorer.answers import Answer, CheckedUnit
-from erf_tools.text import dimensions
+from erf_tools.text import dimensions, unsigned_zero
 
 HINT = "Click a pixel, or use the arrow keys to go from unit to unit."
 
@@ -94,7 +94,7 @@ def check(checked: CheckedUnit, gradient: str, change: str) -> str:
     """
     cells = dimensions(checked.cells)
     agreed = (
-        f"{checked.spearman:.2f}"
+        unsigned_zero(f"{checked.spearman:.2f}")
         if isfinite(checked.spearman)
         else "none: a map is the same everywhere"
     )

@@ -24,6 +24,7 @@ from erf_tools.labels import in_lines
 from erf_tools.perturbation.agreement import COMPARED, agreement, linearity
 from erf_tools.perturbation.choices import IN_WORDS
 from erf_tools.perturbation.result import PerturbationERF
+from erf_tools.tables import numbers
 
 _COLOUR_MAP, _FLOOR = "magma", 1e-2
 
@@ -70,10 +71,9 @@ def _titles(result: PerturbationERF) -> list[str]:
     titles = ["gradient\n"]
     for replacement in result.replacements:
         agreed = agreement(result, replacement, COMPARED[0])
-        titles.append(
-            f"{IN_WORDS[replacement]}\nSpearman {agreed.spearman.value:.2f}, "
-            f"side x {agreed.side_ratio.value:.2f}"
-        )
+        found = (agreed.spearman.value, agreed.side_ratio.value)
+        spearman, ratio = numbers(found, "{:.2f}".format)
+        titles.append(f"{IN_WORDS[replacement]}\nSpearman {spearman}, side x {ratio}")
     return titles
 
 

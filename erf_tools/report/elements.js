@@ -29,11 +29,14 @@ const NONE = "\u2013";
 const known = (value) => value !== null && value !== undefined;
 // Rounds to the nearest, and what is exactly between two to the even one, as Python does in tables:
 // toFixed takes that away from zero. It is there where one binary place more than digits is left.
+// What is rounded to zero has no sign.
 function fixed(value, digits) {
   if (!known(value)) return NONE;
   const text = value.toFixed(digits);
   const between = Math.abs(value * 2 ** (digits + 1)) % 2 === 1;
-  return between && Number(text.at(-1)) % 2 ? value.toFixed(digits + 1).slice(0, digits ? -1 : -2) : text;
+  const even = between && Number(text.at(-1)) % 2;
+  const rounded = even ? value.toFixed(digits + 1).slice(0, digits ? -1 : -2) : text;
+  return Number(rounded) === 0 ? rounded.replace("-", "") : rounded;
 }
 const percent = (value, digits = 2) => (known(value) ? `${fixed(100 * value, digits)}\u00a0%` : NONE);
 const precise = (value) =>
