@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import torchvision
+from PIL import Image
 from reference import ding2022_map
 from timm.layers import Conv2dSame, EcaModule, GroupNorm1
 from torch import Tensor, nn
@@ -18,12 +20,12 @@ from erf_tools.computing import Computing
 from erf_tools.erf.cautions import cautions
 from erf_tools.erf.gradients import effective_receptive_field, measure_layers
 from erf_tools.erf.measuring import measurable
-from erf_tools.erf.parts import join
-from erf_tools.erf.procedure import Procedure
+from erf_tools.erf.parts import join, merge
+from erf_tools.erf.procedure import Procedure, Square
 from erf_tools.erf.shown_tables import notes
 from erf_tools.erf.tables import erf_table
 from erf_tools.erf.witness import reaches_beyond
-from erf_tools.errors import ErfToolsError
+from erf_tools.errors import ErfToolsError, UsageError
 from erf_tools.features.taps import Tap
 from erf_tools.fields.dependency import receptive_fields
 from erf_tools.fields.locality import mixes
@@ -398,6 +400,93 @@ def test_of_several_layers_one_field_is_contradicted_in_all_parts() -> None:
     joined = join(part[1] for part in parts)
     assert (joined.count, joined.receptive_field) == (8, fields[1])
     np.testing.assert_allclose(joined.map, results[1].map, rtol=1e-5)
+
+
+class HidingInSome(Hiding):
+    """Looks farther only in images that are bright."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        features = self.first(images).relu()
+        if torch.is_grad_enabled():
+            shine = images.detach().mean(dim=(1, 2, 3), keepdim=True) - 0.5
+            features = features + self.far(features) * shine.relu().sign()
+        return self.second(features)
+
+
+def shades(folder: Path, bright: Sequence[bool]) -> list[Path]:
+    """Write images that are bright or not."""
+    draw, paths = np.random.default_rng(0), []
+    for number, shine in enumerate(bright):
+        pixels = draw.integers(150 if shine else 0, 256 if shine else 106, (64, 64, 3), np.uint8)
+        paths.append(folder / f"{number}.png")
+        Image.fromarray(pixels).save(paths[-1])
+    return paths
+
+
+@pytest.mark.parametrize("square", ["center", "unit"])
+@pytest.mark.parametrize("unit", ["center", "grid:2"])
+@pytest.mark.parametrize("bright", [(0, 0, 1, 0), (1, 0, 0, 0), (0, 0, 0, 0)])
+def test_parts_of_which_some_contradict_a_field_are_those_of_one_that_is_not_known(
+    bright: Sequence[int], unit: str, square: Square, tmp_path: Path
+) -> None:
+    """As if all images had been measured at once, where all maps are measured again."""
+    model = as_model(HidingInSome(), preprocessing=PLAIN)
+    paths = shades(tmp_path, [bool(each) for each in bright for _ in range(3)])
+    procedure = Procedure(resolution=64, unit=unit, square=square)
+    selection = select(paths, order="sequential")
+    (whole,) = measure_layers(model, selection, procedure, [model.tap])
+    shares = [selection.images[start : start + 3] for start in range(0, 12, 3)]
+    with measurable(model, procedure, [model.tap]) as ready:
+        parts = [ready.measure(replace(selection, images=own), (1, 1, 1))[0] for own in shares]
+    known = [part.setting["receptive_field"]["size"] for part in parts]
+    assert known == [None if each else [7, 7] for each in bright]
+    found = join(parts)
+    merged = merge([join([part]) for part in parts])
+    for joined in (found, merged):
+        assert joined.setting == whole.setting
+        np.testing.assert_allclose(joined.map, whole.map, rtol=1e-5, atol=1e-9)
+        kinds = [caution.kind for caution in cautions(joined)]
+        assert ("field contradicted" in kinds) == any(bright)
+        assert joined.measures.effective_side == whole.measures.effective_side
+    if any(bright) and square == "unit":  # sums about another centre say nothing
+        assert "not known" in found.measures.without_intervals
+        return
+    assert found.sample
+    assert whole.sample
+    for family, sums in whole.sample.sums.items():
+        np.testing.assert_allclose(found.sample.sums[family], sums, rtol=1e-4, atol=1e-9)
+
+
+def test_parts_within_a_field_that_others_contradict_do_not_merge(tmp_path: Path) -> None:
+    """What is outside was never computed."""
+    model, choices = as_model(HidingInSome(), preprocessing=PLAIN), {"resolution": 512}
+    dark = effective_receptive_field(model, shades(tmp_path, [False] * 8), **choices)
+    assert dark.runs[0]["cone"]
+    (tmp_path / "bright").mkdir()
+    bright = effective_receptive_field(model, shades(tmp_path / "bright", [True]), **choices)
+    for results in ([dark, bright], [bright, dark]):
+        with pytest.raises(ErfToolsError, match=r"beyond the .* found, 7x7, .*--exact"):
+            merge(results)
+
+
+def test_parts_of_other_networks_do_not_merge_because_a_field_is_contradicted() -> None:
+    class Other(Hiding):
+        pass
+
+    hiding = effective_receptive_field(as_model(Hiding()), select("builtin", 1), resolution=64)
+    other = Other()
+    other.far = nn.Conv2d(8, 8, 1)
+    images = replace(select("builtin", 2), images=select("builtin", 2).images[1:])
+    plain = effective_receptive_field(as_model(other), images, resolution=64)
+    assert plain.receptive_field.size == (7, 7)
+    with pytest.raises(UsageError, match="differ in model"):
+        merge([hiding, plain])
+    wider = {**hiding.runs[0], "contradicted_field": [9, 9]}
+    same = replace(hiding, setting=hiding.setting, runs=(wider,))
+    setting = {**same.setting, "receptive_field": plain.setting["receptive_field"]}
+    images_of = replace(plain, setting=setting)
+    with pytest.raises(UsageError, match="differ in receptive_field"):
+        merge([same, images_of])
 
 
 def test_circular_padding_contradicts_nothing() -> None:

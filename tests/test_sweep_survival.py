@@ -89,6 +89,47 @@ def test_results_are_those_of_a_single_run(study: Path) -> None:
     assert values["networks:three", "effective_side"] == whole.measures.effective_side
 
 
+HIDING = """
+
+class Hiding(torch.nn.Sequential):
+    def __init__(self):
+        super().__init__(*small(3))
+        self.far = torch.nn.Conv2d(4, 4, 15, 1, 7)
+
+    def forward(self, images):
+        features = self[2](self[1](self[0](images)))
+        if torch.is_grad_enabled():
+            shine = images.detach().mean(dim=(1, 2, 3), keepdim=True) - 1
+            features = features + self.far(features) * shine.relu().sign()
+        return self[3](features)
+
+
+def hiding():
+    return Hiding()
+"""
+
+
+def test_where_a_part_contradicts_a_field_it_is_not_known_of_the_whole(study: Path) -> None:
+    study.write_text(study.read_text().replace("networks:three", "networks:hiding"))
+    with (study.parent / "networks.py").open("a") as stream:
+        stream.write(HIDING)
+    Image.new("RGB", (32, 24), "white").save("images/5.png")
+    done = sweep(study)
+    assert not done.failures
+    assert set(done.table["status"]) == {"done"}
+    joined = ERF.load("out/erf/ding2022/networks_hiding/erf.npz")
+    assert [run["contradicted_field"] for run in joined.runs] == [None, [7, 7]]
+    model = load_model("networks:hiding")
+    settings, cpu = (Procedure(resolution=32), [model.tap]), Computing(device="cpu")
+    (whole,) = measure_layers(model, select("images", 6), *settings, computing=cpu)
+    np.testing.assert_allclose(joined.map, whole.map, rtol=1e-5, atol=1e-12)
+    assert joined.setting == whole.setting
+    assert joined.receptive_field.unbounded is None
+    table = pd.read_csv("out/erf/ding2022/erf_table.csv").set_index("model")
+    assert "field contradicted" in table["warnings"]["networks:hiding"]
+    assert "field contradicted" not in table["warnings"]["networks:seven"]
+
+
 def test_the_table_is_tidy_and_everything_else_reads_the_results(study: Path) -> None:
     study.write_text(study.read_text() + LAYERS)
     done = sweep(study)

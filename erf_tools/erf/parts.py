@@ -17,13 +17,16 @@ import numpy as np
 from erf_tools.erf.maps import ERF, MeasuredImage
 from erf_tools.erf.measures.frame import Frame
 from erf_tools.erf.measures.sample import Sample
-from erf_tools.errors import UsageError
+from erf_tools.errors import ErfToolsError, UsageError
 from erf_tools.files import canonical_json, read_archive, understood, write_archive
 from erf_tools.images import are_given, file_name
 from erf_tools.records import differing_values
-from erf_tools.text import first_few
+from erf_tools.text import dimensions, first_few
 
 _FORMAT = "erf-tools part, version 2"
+
+#: What of a setting follows from the theoretical field.
+_OF_FIELD = ("receptive_field", "center")
 
 #: Memory for the sums over groups of images that intervals are made of, and the most there can be.
 _GROUP_BYTES, _MOST_GROUPS = 2**30, 20
@@ -97,13 +100,19 @@ def join(parts: Iterable[Part]) -> ERF:
 
     Only one part is in memory at a time; of the others there are the groups.
 
+    Where the maps of some contradict a theoretical field, it is not known of the whole. There are
+    no intervals then if the others have sums about another centre.
+
     Args:
         parts: in the order of the images; the sum's last bits depend on it.
 
     Raises:
         UsageError: there are none, settings differ, or an image is in two of them.
+        ErfToolsError: maps of some contradict a field within which those of others were computed.
     """
     first: Part | None = None
+    setting: Mapping[str, Any] = {}
+    centers: set[tuple[float, ...]] = set()
     total = np.empty(0)
     groups: list[np.ndarray] = []
     counts: list[int] = []
@@ -113,10 +122,11 @@ def join(parts: Iterable[Part]) -> ERF:
     runs: list[Mapping[str, Any]] = []
     for part in parts:
         if first is None:
-            first, total = part, part.total.copy()
+            first, setting, total = part, part.setting, part.total.copy()
         else:
-            _check_alike(first, part)
+            setting = _joint_setting(setting, runs, part)
             total += part.total
+        centers.add(tuple(part.setting["center"]))
         own = {(image.name, image.sha256) for image in part.images}
         if shared := sorted(seen & own):
             raise UsageError(
@@ -133,8 +143,9 @@ def join(parts: Iterable[Part]) -> ERF:
         runs += part.runs
     if first is None:
         raise UsageError("there is nothing to merge")
-    result = ERF(total, tuple(images), first.setting, tuple(runs))
-    if sum(counts) != result.count or not total.any():
+    result = ERF(total, tuple(images), setting, tuple(runs))
+    about_others = len(centers) > 1 and result.square_center is not None
+    if sum(counts) != result.count or not total.any() or about_others:
         return result
     joined = {family: np.concatenate(own) for family, own in sums.items()}
     frame = Frame(total.shape, result.square_center)
@@ -208,8 +219,51 @@ def _names(result: ERF) -> dict[str, list[str]]:
     return names
 
 
-def _check_alike(first: Part, part: Part) -> None:
-    found = list(differing_values(_deciding(first.setting), _deciding(part.setting)))
+def _joint_setting(
+    setting: Mapping[str, Any], runs: Sequence[Mapping[str, Any]], part: Part
+) -> Mapping[str, Any]:
+    """Return the setting of parts so far and one more, whose field the maps of either may deny.
+
+    Raises:
+        UsageError: settings differ.
+        ErfToolsError: see :func:`join`.
+    """
+    known, more = (setting, runs), (part.setting, part.runs)
+    for (doubting, denying), (trusting, own) in ((known, more), (more, known)):
+        if not _denied(trusting, doubting, denying):
+            continue
+        _check_alike(doubting, {**trusting, **{key: doubting[key] for key in _OF_FIELD}})
+        if any(run.get("cone") for run in own):
+            raise ErfToolsError(
+                "the maps of some images reach beyond the theoretical field that was found, "
+                f"{dimensions(trusting['receptive_field']['size'])}, and those of others were "
+                "computed within it only; measure all of them with --exact, or with exact = true "
+                "in the study file"
+            )
+        return doubting
+    _check_alike(setting, part.setting)
+    return setting
+
+
+def _denied(
+    setting: Mapping[str, Any], doubting: Mapping[str, Any], runs: Sequence[Mapping[str, Any]]
+) -> bool:
+    """Tell whether the field of a setting is the one that maps of another have contradicted.
+
+    Maps of several units are moved onto each other by strides, which are others where fields are
+    not known.
+    """
+    contradicted = [tuple(size) for run in runs if (size := run.get("contradicted_field"))]
+    if not contradicted:
+        return False
+    field, unknown = setting["receptive_field"], doubting["receptive_field"]
+    moved_alike = len(setting["units"]) == 1 or field["stride"] == unknown["stride"]
+    is_it = field["size"] is not None and tuple(field["size"]) in contradicted
+    return is_it and unknown["unbounded"] is None and moved_alike
+
+
+def _check_alike(one: Mapping[str, Any], other: Mapping[str, Any]) -> None:
+    found = list(differing_values(_deciding(one), _deciding(other)))
     if found:
         differing = first_few([f"{name} ({ours} and {theirs})" for name, ours, theirs in found])
         raise UsageError(f"results differ in {differing} and do not merge; measure them alike")
