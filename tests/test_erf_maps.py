@@ -161,8 +161,9 @@ TWO = "2 given images"
 )
 def test_an_image_of_another_name_is_the_same_image(one: ERF, other: ERF) -> None:
     for results in ([one, other], [other, one], [result({"x": 1}), one, other]):
-        with pytest.raises(UsageError, match="are the same image, which would count twice"):
-            merge(results)
+        for given in (results, iter(results)):
+            with pytest.raises(UsageError, match="are the same image, which would count twice"):
+                merge(given)
 
 
 @pytest.mark.parametrize(

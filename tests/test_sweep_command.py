@@ -98,6 +98,11 @@ def test_failures_are_said_and_listed_and_the_exit_code_is_1(
     assert code == 1
     assert "networks:broken, ding2022: 3 units failed: networks:broken failed: " in out
     assert "3 of 6 units failed; out/sweep.csv lists them" in err
+    code, out, _ = run_command("sweep", "study.toml", "--dry-run")
+    assert (code, "0 of 6 units to do" in out) == (0, True)
+    code, out, _ = run_command("sweep", "study.toml", "--dry-run", "--retry-failed")
+    assert (code, "3 of 6 units to do" in out) == (0, True)
+    assert len(list(Path("out/failures").iterdir())) == 3
     assert "--retry-failed" in err
     assert "Traceback" not in err
     table = pd.read_csv("out/sweep.csv").set_index("model")

@@ -72,7 +72,7 @@ def sweep(
     if status:
         _print_status(folder)
     elif dry_run:
-        _print_plan(wanted, folder, device)
+        _print_plan(wanted, folder, device, retry_failed)
     else:
         _run(wanted, folder, _executor(executor, wanted, address, device), retry_failed)
 
@@ -156,7 +156,7 @@ def _print_status(folder: Path) -> None:
         say(f"{row.model}, {row.protocol}: {row.failed} units failed: {row.reason}")
 
 
-def _print_plan(study: StudyFile, folder: Path, device: str) -> None:
+def _print_plan(study: StudyFile, folder: Path, device: str, retry_failed: bool) -> None:
     from datetime import timedelta
 
     import pandas as pd
@@ -169,7 +169,7 @@ def _print_plan(study: StudyFile, folder: Path, device: str) -> None:
     plan = make_plan(study, known.threads, progress=True)
     if plan.selection:
         report_images(plan.selection, study.images.count)
-    todo = known.pending(plan)
+    todo = known.pending(plan, retry_failed)
     waiting = {unit.id for unit in todo}
     rows = [{**each.record(), "to do": len(waiting & {*each.units})} for each in plan.measurements]
     table = pd.DataFrame(rows).assign(units=[each.shards for each in plan.measurements])

@@ -165,7 +165,7 @@ def joined_runs(runs: Iterable[Mapping[str, Any]]) -> tuple[Mapping[str, Any], .
     return tuple(alike.values())
 
 
-def merge(results: Sequence[ERF]) -> ERF:
+def merge(results: Iterable[ERF]) -> ERF:
     """Add results of one setting over different images.
 
     Intervals of measures that need whole maps take each of the merged results as one group of
@@ -182,6 +182,7 @@ def merge(results: Sequence[ERF]) -> ERF:
     Raises:
         UsageError: nothing to merge, settings differ, or an image is in two of them.
     """
+    results = list(results)  # an iterator gives them once
     merged = join(Part.of_result(result) for result in results)
     for one, other in combinations(results, 2):
         _check_other_images(one, other)

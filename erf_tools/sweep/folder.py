@@ -176,12 +176,16 @@ class SweepFolder:
         for unit in units:
             remove(self._failures / f"{unit}.json")
 
-    def pending(self, plan: Plan) -> list[Unit]:
+    def pending(self, plan: Plan, retry_failed: bool = False) -> list[Unit]:
         """Return the units that are neither done nor failed, in the plan's order.
 
         A measurement whose units are all done but whose result is missing has its last one pending.
+
+        Args:
+            plan: the plan.
+            retry_failed: return those that failed as well.
         """
-        failed = self.failures()
+        failed = {} if retry_failed else self.failures()
         parts = {path.stem for path in self._units.glob("*.npz")}
         unfinished = {each.id for each in plan.measurements if self.rows(each) is None}
         return [
