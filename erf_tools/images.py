@@ -48,7 +48,7 @@ _AHEAD = 2 * _WORKERS
 _RECORDED = 100
 
 #: How images are described that are given one by one, and how those in memory are named.
-_GIVEN, _IN_MEMORY = re.compile(r"\d+ given images"), re.compile(r"image-\d+")
+_GIVEN, _IN_MEMORY = re.compile(r"(\d+) given images?"), re.compile(r"image-\d+")
 
 #: The colour photographs in scikit-image's wheel. Of its stereo pair only the left one: two views
 #: of one scene are not two images.
@@ -178,6 +178,22 @@ def are_given(source: str) -> bool:
     return bool(_GIVEN.fullmatch(source))
 
 
+def counted(count: int, source: str, word: str = "of") -> str:
+    """Return so many images in words: ``5 images of photos``, ``5 given images``.
+
+    Args:
+        count: how many.
+        source: of their selection.
+        word: between them, as ``in``.
+    """
+    images = "image" if count == 1 else "images"
+    given = _GIVEN.fullmatch(source)
+    if not given:
+        return f"{count} {images} {word} {source}"
+    # Those of several selections together are more.
+    return f"{count} given {images}" if count >= int(given[1]) else f"{count} of {source}"
+
+
 def file_name(name: str) -> str:
     """Return what a name of an image that was given has in common with others of the same file.
 
@@ -232,8 +248,8 @@ def select(
     if not readable:
         first, why = unreadable[0]
         raise UsageError(
-            f"none of the {len(unreadable)} images in {described} can be read (the first, {first}: "
-            f"{why})"
+            f"none of the {counted(len(unreadable), described, 'in')} can be read (the first, "
+            f"{first}: {why})"
             if len(unreadable) > 1
             else f"the only image, {first}, cannot be read: {why}"
         )
@@ -328,7 +344,7 @@ def _candidates(
     ]
     if not given:
         raise UsageError("the list of images is empty")
-    return f"{len(given)} given images", given, ()
+    return f"{len(given)} given image{'s' * (len(given) != 1)}", given, ()
 
 
 def _candidates_in(

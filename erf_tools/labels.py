@@ -95,7 +95,7 @@ def distinct(labels: Sequence[str], *details: Sequence[str]) -> list[str]:
 
     Args:
         labels: of what is shown side by side.
-        details: what else is known of each, the most telling first.
+        details: what else is known of each, the most telling first; empty where it is not known.
     """
     labels = list(labels)
     for more in (*details, [str(number + 1) for number in range(len(labels))]):
@@ -103,7 +103,7 @@ def distinct(labels: Sequence[str], *details: Sequence[str]) -> list[str]:
         for label, detail in zip(labels, more, strict=True):
             told.setdefault(label, set()).add(detail)
         labels = [
-            f"{label}, {detail}" if len(told[label]) > 1 else label
+            f"{label}, {detail}" if detail and len(told[label]) > 1 else label
             for label, detail in zip(labels, more, strict=True)
         ]
     return labels

@@ -12,7 +12,8 @@ import pytest
 from conftest import Command
 from PIL import Image
 
-from erf_tools.cli.inputs import report_left_out
+from erf_tools.cli.inputs import report_images, report_left_out
+from erf_tools.images import select
 
 # Figures are drawn by those that start the program, and in `test_studies_erf`.
 pytestmark = pytest.mark.usefixtures("no_drawing")
@@ -117,6 +118,12 @@ def test_misuse_exits_2(
     code, _, err = run_command(*arguments)
     assert code == 2, err
     assert "Traceback" not in err
+
+
+def test_an_only_image_is_one(image_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    only = image_folder / "bee" / "1.png"
+    report_images(select(only), 50)
+    assert capsys.readouterr().err == f"{only} has 1 image: using it\n"
 
 
 def test_bad_images_are_named_and_results_used_again(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import struct
 from collections.abc import Callable
@@ -14,7 +15,16 @@ import pytest
 from PIL import Image
 
 from erf_tools.errors import ErfToolsError, UsageError
-from erf_tools.images import BUILTIN, PixelStore, SourceImage, ahead, decode, select
+from erf_tools.images import (
+    BUILTIN,
+    PixelStore,
+    SourceImage,
+    ahead,
+    are_given,
+    counted,
+    decode,
+    select,
+)
 from erf_tools.preprocessing import Preprocessing, evaluation_view, warped
 
 
@@ -45,6 +55,24 @@ def test_spread_order_follows_the_seed(image_folder: Path) -> None:
 def test_exactly_as_many_as_there_are_and_more(image_folder: Path) -> None:
     assert len(select(image_folder, 12)) == 12
     assert len(select(image_folder, 50)) == 12
+
+
+def test_counts_of_images_in_words(tmp_path: Path) -> None:
+    assert counted(5, "photos", "in") == "5 images in photos"
+    assert counted(1, "photo.jpg") == "1 image of photo.jpg"
+    pixels = Image.new("RGB", (8, 8))
+    for count, said in ((1, "1 given image"), (3, "3 given images")):
+        source = select([pixels] * count).source
+        assert (source, are_given(source), counted(count, source)) == (said, True, said)
+    assert counted(2, "3 given images", "in") == "2 of 3 given images"
+    assert counted(6, "3 given images") == "6 given images"  # of two such lists
+    broken = [tmp_path / "one.png", tmp_path / "two.png"]
+    for path in broken:
+        path.write_bytes(b"no image")
+    with pytest.raises(UsageError, match=r"none of the 2 given images can be read \(the first, "):
+        select(broken)
+    with pytest.raises(UsageError, match=f"none of the 2 images in {re.escape(str(tmp_path))} can"):
+        select(tmp_path)
 
 
 def test_flat_folder_single_file_and_sequences(image_folder: Path) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import synthetic
 import torch
@@ -19,9 +20,10 @@ from conftest import Command
 from synthetic import SCRIPT, blob
 from torch import Tensor, nn
 
+from erf_tools.cue_conflict.representation import MEASURES as LAYER_MEASURES
 from erf_tools.erf import figures
 from erf_tools.erf.gradients import effective_receptive_field
-from erf_tools.erf.maps import ERF
+from erf_tools.erf.maps import ERF, MeasuredImage
 from erf_tools.erf.measures.families.squares import cut_square, shares_held, smallest_square
 from erf_tools.erf.networks import depths, growths
 from erf_tools.erf.parts import merge
@@ -39,8 +41,17 @@ from erf_tools.report import page
 from erf_tools.report.coded_maps import block_means, block_sides, coded_map
 from erf_tools.report.commands import erf_command, reliance_command, shape_bias_command
 from erf_tools.report.content import collect
-from erf_tools.report.results import Reliance, Results, ShapeBias, find_results, read_results
+from erf_tools.report.results import (
+    HeadFreeLayers,
+    Reliance,
+    Results,
+    ShapeBias,
+    SingleCue,
+    find_results,
+    read_results,
+)
 from erf_tools.studies import erf as study
+from erf_tools.tables import interval_columns
 
 
 def content_of(erfs: Sequence[ERF], biases: Sequence[ShapeBias] = ()) -> dict[str, Any]:
@@ -120,6 +131,11 @@ def test_maps_of_one_name_are_told_apart_by_what_differs() -> None:
     def labels(*results: ERF) -> list[str]:
         return [each["label"] for each in content_of(list(results), [])["erfs"]]
 
+    def elsewhere(result: ERF) -> tuple[MeasuredImage, ...]:
+        return tuple(
+            replace(each, name=f"x{each.name}", sha256=f"x{each.sha256}") for each in result.images
+        )
+
     first = seeded(0)
     assert labels(first, seeded(1, "1" * 64)) == [
         f"net (untrained), initialised with seed {seed}" for seed in (0, 1)
@@ -137,7 +153,84 @@ def test_maps_of_one_name_are_told_apart_by_what_differs() -> None:
     assert labels(first, synthetic.erf("net", blob(32, 5), protocol="kim2023"))[1] == (
         "net (untrained), 32x32, kim2023, unit center"
     )
+    given = [seeded(0, source="2 given images"), seeded(0, source="3 given images")]
+    assert labels(*given) == [
+        "net (untrained), 2 given images, spread, seed 0",
+        "net (untrained), 2 of 3 given images, spread, seed 0",
+    ]
+    both = merge([given[0], replace(given[1], images=elsewhere(given[1]))])
+    assert labels(first, both)[1] == (
+        "net (untrained), 4 images of 2 given images, spread, seed 0 and of "
+        "3 given images, spread, seed 0"
+    )
     assert labels(first, first) == ["net (untrained), 1", "net (untrained), 2"]
+
+
+def test_rows_about_stimuli_of_one_name_are_told_apart_by_what_differs(tmp_path: Path) -> None:
+    bias = ShapeBias.read(synthetic.shape_bias_folder(tmp_path, "net"))
+    own = bias.makers["model"] == "net"
+    bias.makers.loc[own, ["weights", "stimuli"]] = ["pretrained", "1280 stimuli"]
+    bias = replace(bias, makers=bias.makers[own])
+    model = {**synthetic.erf("net", blob(8, 1)).setting["model"], "arguments": {}}
+    weights = {"kind": "pretrained", "label": "pretrained", "source": "hub", "sha256": "a" * 64}
+    stimuli = {"source": "here", "deviations": [], "sha256": "c" * 64}
+    record = {
+        **{"kind": "network", "preset": "direct", "preset_description": "", "aggregation": "mean"},
+        **{"prompts": None, "output_key": None, "label_map": None, "similarity": "cosine"},
+        **{"model": {**model, "weights": weights}, "stimuli": stimuli, "layers": []},
+        "versions": {"erf-tools": "1"},
+    }
+    numbers = interval_columns("accuracy", "mrr", "mrr_classes", *LAYER_MEASURES)
+    row = {
+        "model": "net",
+        "weights": "pretrained",
+        "stimuli": "1280 stimuli",
+        **dict.fromkeys(numbers, 0.5),
+    }
+    layer = {
+        **row,
+        "layer": "last",
+        "dimensions": 4,
+        "similarity": "cosine",
+        "cues": "shape, texture",
+    }
+
+    def labels(**changes: Any) -> list[str]:
+        records = [{"net": record}, {"net": {**record, **changes}}, {"net": record}]
+        results = Results(
+            biases=[replace(bias, records=each) for each in records],
+            single_cue=[SingleCue(Path("a"), pd.DataFrame([row]), each) for each in records],
+            layers=[HeadFreeLayers(Path("a"), pd.DataFrame([layer]), each) for each in records],
+        )
+        content = collect(results, failures := Failures())
+        assert not list(failures)
+        sections = (content["makers"], content["single_cue"], content["layers"][0]["networks"])
+        found = [[each["label"] for each in section] for section in sections]
+        assert found[0] == found[1]
+        if {"output_key", "label_map"}.isdisjoint(changes):  # of heads
+            assert found[0] == found[2]
+        return found[0]
+
+    def with_weights(**changes: str) -> dict[str, Any]:
+        return {**model, "weights": {**weights, **changes}}
+
+    assert labels() == ["net"]  # what is the same stands once
+    files = [{"net": {"kind": "published decisions", "files": [name]}} for name in ("1", "2")]
+    given = content_of([], [replace(bias, records=each) for each in files])["makers"]
+    assert [each["label"] for each in given] == ["net, 1", "net, 2"]
+    for changes, first, second in (
+        ({"model": with_weights(source="mirror", sha256="b" * 64)}, "hub", "mirror"),
+        ({"model": with_weights(sha256="b" * 64)}, "weights aaaaaaaa", "weights bbbbbbbb"),
+        ({"preset": "mvh"}, "preset direct", "preset mvh"),
+        ({"aggregation": "max"}, "aggregation mean", "aggregation max"),
+        ({"output_key": "logits"}, "", "output logits"),
+        ({"stimuli": {**stimuli, "source": "there"}}, "stimuli from here", "stimuli from there"),
+        ({"versions": {"erf-tools": "2"}}, "erf-tools 1", "erf-tools 2"),
+        ({"label_map": {"cat": [1]}}, "", "other classes of the categories"),
+    ):
+        assert labels(**changes) == [
+            ", ".join(filter(None, ["net", end])) for end in (first, second)
+        ]
 
 
 def embedded(html: str) -> dict:

@@ -287,7 +287,7 @@ def test_a_function_gives_the_answers_of_a_network(tmp_path: Path) -> None:
         ([0, 1, 2, 0, 2], {"batch_size": 0}, "--batch-size is 0"),
         ([0, 1, 2, 0, "cat"], {}, "a label is 'cat'; it is a whole number"),
         ([0, 1, 2, 0, 3], {}, "image-4 is of class 3, but Channel has 3 classes"),
-        (None, {}, "none of the 5 images in 5 given images has a label"),
+        (None, {}, "none of the 5 given images has a label"),
         ("labels.csv", {}, "labels.csv"),
         ([0, 1, 2, 0, 2], {"cues": "smell"}, "there is no cue 'smell'"),
         ([0, 1, 2, 0, 2], {"num_images": 0}, "--num-images is 0"),

@@ -78,7 +78,10 @@ def report_images(selection: Selection, asked: int) -> None:
     for name, remark in selection.remarks:
         say(f"{name} {remark}", err=True)
     if len(selection) < asked:
-        say(f"{selection.source} has {len(selection)} images: using all of them", err=True)
+        found = "1 image: using it"
+        if len(selection) != 1:
+            found = f"{len(selection)} images: using all of them"
+        say(f"{selection.source} has {found}", err=True)
 
 
 def report_left_out(left_out: Sequence[Remark], what: str) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from erf_tools.erf.maps import ERF
 from erf_tools.features.depths import depths as depths_of_taps
 from erf_tools.files import canonical_json
+from erf_tools.images import counted
 from erf_tools.labels import distinct
 from erf_tools.text import dimensions
 
@@ -37,16 +38,21 @@ def conditions_of(result: ERF) -> str:
 def conditions_in_words(result: ERF) -> list[str]:
     """Return the conditions of a result, each in a word or two."""
     setting = result.setting
-    chosen = [
-        f" of {images['source']}, {images['order']}, seed {images['seed']}"
+    chosen = dict.fromkeys(
+        (images["source"], f"{images['order']}, seed {images['seed']}")
         for images in [run["images"] for run in result.runs]
-    ]
+    )
+    count = len(result.images)
+    shown = f"{count} images of {' and of '.join(map(', '.join, chosen))}"
+    if len(chosen) == 1:
+        ((source, how),) = chosen
+        shown = f"{counted(count, source)}, {how}"
     return [
         dimensions(setting["resolution"]),
         f"unit {setting['unit']}",
         f"square at the {setting['square']}",
         setting["precision"],
-        f"{len(result.images)} images" + "".join(dict.fromkeys(chosen)),
+        shown,
     ]
 
 

@@ -15,7 +15,7 @@ from erf_tools.cue_conflict.label_maps import checked_label_map, read_label_map
 from erf_tools.cue_conflict.stimulus_sets import Stimulus, StimulusSet
 from erf_tools.errors import UsageError
 from erf_tools.folders import Remark
-from erf_tools.images import Selection, SourceImage
+from erf_tools.images import Selection, SourceImage, counted
 from erf_tools.numbers import whole_number
 from erf_tools.preprocessing import Preprocessing, evaluation_view, warped
 from erf_tools.reliance.suppressions import SIDE
@@ -158,7 +158,7 @@ def _judged(
         if right is not None
     )
     if not known:
-        none = f"none of the {len(selection)} images in {selection.source} has a label"
+        none = f"none of the {counted(len(selection), selection.source, 'in')} has a label"
         if len(selection) == 1:
             none = f"the only image, {selection.images[0].name}, has no label"
         raise UsageError(

@@ -16,7 +16,7 @@ from erf_tools.files import understood
 from erf_tools.labels import UNTRAINED
 from erf_tools.report.commands import shape_bias_command
 from erf_tools.report.results import ShapeBias
-from erf_tools.report.values import network_lines, plain, set_distinct, value_columns, versions_line
+from erf_tools.report.values import each_once, network_lines, plain, value_columns, versions_line
 from erf_tools.statistics import Estimate
 from erf_tools.tables import estimate_text, interval_columns
 
@@ -29,17 +29,37 @@ _NUMBERS = (
 
 def makers_content(biases: Sequence[ShapeBias], failures: Failures) -> list[dict[str, Any]]:
     """Return the decision makers of all folders, each once; what cannot be shown is a failure."""
-    found: list[dict[str, Any]] = []
+    found: list[tuple[dict[str, Any], list[str]]] = []
     for bias in biases:
         for row in bias.makers.to_dict("records"):
             with failures.alone(f"{bias.folder}: {row['model']}"), understood(bias.folder):
                 own = bias.categories[bias.categories["model"] == row["model"]]
-                maker = plain(_maker(row, own, bias.records.get(row["model"], {})))
-                # Published rows stand in every folder.
-                if maker not in found:
-                    found.append(maker)
-    set_distinct(found)
-    return found
+                record = bias.records.get(row["model"], {})
+                found.append((plain(_maker(row, own, record)), plain(told_apart(record))))
+    return each_once(found)  # published rows stand in every folder
+
+
+def told_apart(record: Mapping[str, Any]) -> list[str]:
+    """Return what may tell rows of one label and the same stimuli apart: words, empty if not known.
+
+    Args:
+        record: provenance of a row about stimuli.
+    """
+    stimuli, versions = record.get("stimuli", {}), record.get("versions", {})
+    weights = record["model"]["weights"] if "model" in record else {"source": "", "sha256": ""}
+    known = {
+        "weights": weights["sha256"][:8],
+        **{name: record.get(name) for name in ("preset", "aggregation", "similarity", "prompts")},
+        "output": record.get("output_key"),
+        "stimuli from": stimuli.get("source"),
+        "stimuli": stimuli.get("sha256", "")[:8],
+        "erf-tools": versions.get("erf-tools"),
+    }
+    return [
+        weights["source"] or ", ".join(record.get("files", ())),
+        *("" if value in (None, "") else f"{name} {value}" for name, value in known.items()),
+        "other classes of the categories" if record.get("label_map") else "",
+    ]
 
 
 def category_names(categories: pd.DataFrame) -> tuple[str, ...]:

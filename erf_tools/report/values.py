@@ -60,6 +60,23 @@ def set_distinct(contents: Sequence[dict[str, Any]], *more: Sequence[str]) -> No
         each["label"] = label
 
 
+def each_once(rows: Iterable[tuple[dict[str, Any], Sequence[str]]]) -> list[dict[str, Any]]:
+    """Return what is shown, of equal ones the first, with labels that differ.
+
+    Args:
+        rows: each with its label and its details, and what else may tell it apart: words, empty
+            where they are not known, as many for each.
+    """
+    found: list[dict[str, Any]] = []
+    apart: list[Sequence[str]] = []
+    for row, words in rows:
+        if row not in found:
+            found.append(row)
+            apart.append(words)
+    set_distinct(found, *zip(*apart, strict=True))
+    return found
+
+
 def network_lines(model: Mapping[str, Any]) -> list[list[str]]:
     """Return what is known of a network, as terms and what they are, from its record."""
     weights = model["weights"]

@@ -10,8 +10,8 @@ from erf_tools.cue_conflict.tables import caution, cues_of
 from erf_tools.labels import UNTRAINED, labelled
 from erf_tools.report.commands import head_free_command
 from erf_tools.report.context import Context
-from erf_tools.report.maker_content import maker_provenance
-from erf_tools.report.values import set_distinct, value_columns
+from erf_tools.report.maker_content import maker_provenance, told_apart
+from erf_tools.report.values import each_once, value_columns
 
 
 def content(context: Context) -> list[dict[str, Any]]:
@@ -40,9 +40,8 @@ def content(context: Context) -> list[dict[str, Any]]:
                 "provenance": maker_provenance(stimuli, record),
                 "command": head_free_command(record) if record else None,
             }
-            if network not in own["networks"]:
-                own["networks"].append(network)
+            own["networks"].append((network, told_apart(record)))
     for own in found.values():
         own["notes"] = list(own["notes"])
-        set_distinct(own["networks"])
+        own["networks"] = each_once(own["networks"])
     return list(found.values())

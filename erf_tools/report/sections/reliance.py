@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from erf_tools.files import understood
+from erf_tools.images import counted
 from erf_tools.labels import UNTRAINED, labelled
 from erf_tools.reliance import tables
 from erf_tools.reliance.changes import CHANGES
@@ -59,7 +60,7 @@ def _folder(found: Reliance) -> dict[str, Any]:
             }
         )
     return {
-        "label": images.get("label") or f"{images['count']} images of {images['source']}",
+        "label": images.get("label") or counted(images["count"], images["source"]),
         "example": example["name"],
         "sheet": f"data:image/jpeg;base64,{base64.b64encode(found.sheet).decode()}",
         "cell": SIDE,

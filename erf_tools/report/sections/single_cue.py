@@ -7,8 +7,8 @@ from typing import Any
 from erf_tools.cue_conflict.makers import maker_label
 from erf_tools.report.commands import shape_bias_command
 from erf_tools.report.context import Context
-from erf_tools.report.maker_content import maker_provenance
-from erf_tools.report.values import value_columns
+from erf_tools.report.maker_content import maker_provenance, told_apart
+from erf_tools.report.values import each_once, value_columns
 
 
 def content(context: Context) -> list[dict[str, Any]]:
@@ -17,13 +17,12 @@ def content(context: Context) -> list[dict[str, Any]]:
     for each in context.results.single_cue:
         for row in each.table.to_dict("records"):
             record = each.records.get(row["model"], {})
-            found.append(
-                {
-                    "label": maker_label(row["model"], row["weights"], record),
-                    "stimuli": row["stimuli"],
-                    **value_columns(row, "accuracy", "mrr", "mrr_classes"),
-                    "provenance": maker_provenance(row["stimuli"], record),
-                    "command": shape_bias_command(record),
-                }
-            )
-    return found
+            shown = {
+                "label": maker_label(row["model"], row["weights"], record),
+                "details": row["stimuli"],
+                **value_columns(row, "accuracy", "mrr", "mrr_classes"),
+                "provenance": maker_provenance(row["stimuli"], record),
+                "command": shape_bias_command(record),
+            }
+            found.append((shown, told_apart(record)))
+    return each_once(found)
