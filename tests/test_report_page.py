@@ -24,6 +24,7 @@ from synthetic import SCRIPT, blob
 
 import erf_tools
 from erf_tools import report as report_package
+from erf_tools.cue_conflict.representation import MEASURES as LAYER_MEASURES
 from erf_tools.erf.display import density
 from erf_tools.erf.maps import ERF
 from erf_tools.erf.measures.families.squares import smallest_square
@@ -33,7 +34,8 @@ from erf_tools.report import sections
 from erf_tools.report.commands import erf_command
 from erf_tools.report.content import collect
 from erf_tools.report.page import render, write_report
-from erf_tools.report.results import Reliance, Results, ShapeBias
+from erf_tools.report.results import HeadFreeLayers, Reliance, Results, ShapeBias, SingleCue
+from erf_tools.tables import interval_columns
 
 playwright = pytest.importorskip(
     "playwright.sync_api", reason="Playwright is missing: pip install -e '.[test]'"
@@ -435,6 +437,33 @@ def test_numbers_are_rounded_as_in_tables(browser: Any) -> None:
     ]
     assert page.evaluate("[percent(0.00125), percent(null)]") == ["0.12\u00a0%", "\u2013"]
     page.close()
+
+
+def test_charts_of_layers_say_in_which_order_these_are(browser: Any, tmp_path: Path) -> None:
+    numbers = interval_columns(*LAYER_MEASURES)
+    about = {"weights": "w", "stimuli": "some", "cues": "shape, texture", "similarity": "cosine"}
+    known = {**about, **dict.fromkeys(numbers, 0.5), "dimensions": 4}
+    rows = [{**known, "model": "net", "layer": name, "place": n} for n, name in enumerate("ab")]
+    single = pd.DataFrame(
+        [
+            {**about, **dict.fromkeys(interval_columns("accuracy", "mrr", "mrr_classes"), 0.5)}
+            | {"model": "net", "stimuli": stimuli}
+            for stimuli in ("edges", "silhouettes")
+        ]
+    )
+    for number, (ordered, said) in enumerate(
+        ((True, "0: nearest to the image"), (False, "in the order of definition"))
+    ):
+        layers = HeadFreeLayers(tmp_path, pd.DataFrame(rows).assign(ordered=ordered), {})
+        results = Results(layers=[layers], single_cue=[SingleCue(tmp_path, single, {})])
+        page = opened(browser, write_report(tmp_path / f"{number}.html", results, Failures()))
+        for plot in ("triplet-plot", "dimension-plot"):
+            texts = page.locator(f"#{plot} svg.chart text").all_text_contents()
+            assert f"measured layer ({said})" in texts
+        sets = page.locator("#single-cue-table tbody td:nth-child(2)").all_inner_texts()
+        assert sets == ["edges", "silhouettes"]
+        assert page.said == []
+        page.context.close()
 
 
 def test_the_table_sorts(page: Any) -> None:
