@@ -9,11 +9,17 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import timm
+import torch
 from conftest import Command
+from huggingface_hub import constants
 from PIL import Image
+from safetensors.torch import save_file
 from sweep_studies import here, results, write_study
 
 from erf_tools.errors import UsageError
+from erf_tools.models.digests import state_sha256
+from erf_tools.models.hub import HubWeights, changed_since
 from erf_tools.reliance.result import SuppressedAnswers
 from erf_tools.sweep import coordinator, work
 from erf_tools.sweep.coordinator import Sweep
@@ -266,6 +272,69 @@ def test_parts_that_are_all_there_and_of_two_networks_are_measured_again(study: 
     assert not sweep(study).failures
     sweep(study, "fresh")
     assert results(Path("out")) == results(Path("fresh"))
+
+
+NAME = "test_resnet.r160_in1k"
+
+
+@pytest.fixture
+def publish(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
+    """Puts a version of a network's weights into the hub's cache, and returns its folder."""
+    folder = tmp_path / "hub" / f"models--timm--{NAME}"
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(folder.parent))
+    monkeypatch.setenv("ERF_TOOLS_OFFLINE", "1")
+
+    def publish(seed: int, links: bool = True) -> Path:
+        torch.manual_seed(seed)
+        snapshot, blob = folder / "snapshots" / (str(seed) * 40), folder / "blobs" / f"digest{seed}"
+        for place in (snapshot, blob.parent, folder / "refs"):
+            place.mkdir(parents=True, exist_ok=True)
+        weights = snapshot / "model.safetensors"
+        save_file(timm.create_model(NAME).state_dict(), blob if links else weights)
+        if links:
+            weights.symlink_to(blob)
+        (folder / "refs" / "main").write_text(snapshot.name)
+        return folder
+
+    return publish
+
+
+def test_a_result_of_weights_that_the_hub_has_renewed_is_measured_again(
+    study: Path, publish: Callable[..., Path]
+) -> None:
+    """Before the first run nobody knows what the hub will give, so that plans do not tell."""
+    text = STUDY.replace('"net.py:build", "net.py:other"', f'"{NAME}"')
+    text = text.replace('labels = "labels.csv"\ncount = 6', "count = 2")
+    study.write_text(text + "[[erf]]\nresolution = 32\n")
+    publish(1)
+    first = sweep(study)
+    assert (first.reused, first.failures) == (0, {})
+    assert sweep(study).reused == 1
+    publish(2)
+    assert list(SweepFolder(Path("out")).status()["missing"]) == [1]
+    again = sweep(study)
+    assert again.plan.measurements[0].id == first.plan.measurements[0].id
+    assert (again.reused, again.failures) == (0, {})
+    for done, seed in ((first, 1), (again, 2)):
+        torch.manual_seed(seed)
+        digest = state_sha256(timm.create_model(NAME))
+        assert set(done.table["weights_sha256"]) == {digest}
+    assert sweep(study).reused == 1
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_versions_of_weights_in_the_hubs_cache(links: bool, publish: Callable[..., Path]) -> None:
+    weights = HubWeights(NAME)
+    assert weights.version() == ""
+    folder = publish(1, links)
+    version = weights.version()
+    assert not changed_since(version)
+    publish(2, links)
+    assert changed_since(version)
+    assert not changed_since(weights.version())
+    shutil.rmtree(folder)  # what is not here any more is not another
+    assert not changed_since(version)
+    assert not changed_since("")
 
 
 def test_a_part_in_the_place_of_another_counts_no_image_twice(study: Path) -> None:

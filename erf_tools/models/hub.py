@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import socket
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -14,10 +15,10 @@ from urllib.request import getproxies
 from erf_tools.downloads import is_offline
 from erf_tools.errors import ErfToolsError
 from erf_tools.failures import reason
-from erf_tools.files import file_sha256
+from erf_tools.files import canonical_json, file_sha256
 from erf_tools.models.code import joint_sha256
 from erf_tools.models.prefixes import HUB
-from erf_tools.models.shards import weights_sha256
+from erf_tools.models.shards import read_index, weights_sha256
 from erf_tools.models.sources import ALTERNATIVES, WeightSource
 from erf_tools.models.weights import Weights
 
@@ -84,6 +85,17 @@ class HubWeights(WeightSource):
         settings = [file for file in self.folder.glob("*.json") if file.is_file()]
         return joint_sha256({**{file: file_sha256(file) for file in settings}, **digests})
 
+    def version(self) -> str:
+        """Return which version of the weights the hub's cache holds; empty where it holds none."""
+        if self.folder:
+            return ""
+        repository, _, revision = (self.repository or self.known_repository()).partition("@")
+        for file in self.files if repository else ():
+            if content := _content(repository, revision, file):
+                kept = {"repository": repository, "revision": revision, "file": file}
+                return canonical_json({**kept, "content": content})
+        return ""
+
     def create(self) -> Any:
         """Return the network with its weights, as the library builds it."""
         import timm
@@ -134,6 +146,36 @@ class HubWeights(WeightSource):
         known = getattr(module, "pretrained_cfg", {})
         place = known.get("hf_hub_id") or known.get("url") or self.repository or self.architecture
         return Weights("pretrained", f"{self.library}, {place}", digest)
+
+
+def changed_since(version: str) -> bool:
+    """Tell whether the hub's cache holds another version of weights than it did.
+
+    Args:
+        version: from :meth:`HubWeights.version`.
+    """
+    if not version:
+        return False
+    known = json.loads(version)
+    now = _content(known["repository"], known["revision"], known["file"])
+    return bool(now) and now != known["content"]
+
+
+def _content(repository: str, revision: str, file: str) -> list[str]:
+    """Return where the content of a file of weights lies in the hub's cache, and of its shards.
+
+    That is named by its digest, or by the version of the repository where there are no links.
+    """
+    from huggingface_hub import try_to_load_from_cache
+
+    found = try_to_load_from_cache(repository, file, revision=revision or None)
+    if not isinstance(found, str):
+        return []
+    files = [Path(found)]
+    with suppress(ErfToolsError, OSError):  # a shard that is missing is told when it is loaded
+        index = read_index(files[0])
+        files += index.files if index else []
+    return ["/".join(each.resolve().parts[-2:]) for each in files]
 
 
 @contextmanager

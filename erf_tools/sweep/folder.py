@@ -29,6 +29,7 @@ from erf_tools.files import (
     understood,
     write_json,
 )
+from erf_tools.models.hub import changed_since
 from erf_tools.sweep.outcome import Failure
 from erf_tools.sweep.plan import Measurement, Plan, Unit
 from erf_tools.sweep.study import MOST_THREADS
@@ -75,12 +76,13 @@ class SweepFolder:
         if self.rows(measurement) is None:
             remove(self.path / measurement.marker)
 
-    def finish(self, measurement: Measurement, rows: pd.DataFrame) -> None:
+    def finish(self, measurement: Measurement, rows: pd.DataFrame, hub: str = "") -> None:
         """Record a measurement's rows, after everything else is written, and drop its parts.
 
         Args:
             measurement: the measurement.
             rows: with a column ``file``: where each result lies, below the sweep's folder.
+            hub: version of its weights, where they come from a model hub.
 
         Raises:
             OutputError: the rows cannot be written.
@@ -91,6 +93,7 @@ class SweepFolder:
         ]
         rows = rows.assign(
             identity=measurement.id,
+            hub=hub,
             written=[canonical_json({file: self._sha256(file) for file in own}) for own in files],
         )
         stored = pd.read_parquet(BytesIO(rows.to_parquet(index=False)))  # as it will be read
@@ -107,7 +110,8 @@ class SweepFolder:
     def rows(self, measurement: Measurement) -> pd.DataFrame | None:
         """Return the rows of a finished measurement; ``None`` if it, or a file of it, is not there.
 
-        A file that is not as it was written counts as none.
+        A file that is not as it was written counts as none, and so does a result of other weights
+        than the model hub's cache holds now.
         """
         return self._rows(measurement.marker, measurement.id)
 
@@ -119,9 +123,10 @@ class SweepFolder:
             rows = pd.read_parquet(path)
             digests = rows.pop("sha256")
             known = set(digests) == {_rows_sha256(rows)} and set(rows["identity"]) == {identity}
+            known &= not any(map(changed_since, {*rows.get("hub", ())}))
             written = [item for own in rows["written"] for item in json.loads(own).items()]
             if known and all(self._sha256(file) == digest for file, digest in written):
-                return rows.drop(columns=["identity", "written"])
+                return rows.drop(columns=["identity", "written", "hub"], errors="ignore")
         return None
 
     def _sha256(self, file: str) -> str:

@@ -205,6 +205,14 @@ def network_identity(request: Request) -> dict[str, Any]:
     }
 
 
+def hub_version(request: Request) -> str:
+    """Return which version of a network's weights the model hub's cache holds; empty for others."""
+    with suppress(ErfToolsError):
+        source = source_of(request.model, request.weights)
+        return source.version() if isinstance(source, HubWeights) else ""
+    return ""
+
+
 def _folder_digest(request: Request) -> str | None:
     """Return a digest of the local folder that a network is, whatever weights it is to have."""
     with suppress(ErfToolsError):

@@ -15,9 +15,10 @@ from threadpoolctl import threadpool_limits
 from erf_tools.allocation import keep_freed_memory
 from erf_tools.errors import ErfToolsError, OutputError, UsageError
 from erf_tools.failures import one_sentence
+from erf_tools.models.hub import changed_since
 from erf_tools.sweep.folder import SweepFolder
 from erf_tools.sweep.outcome import Failure, Outcome
-from erf_tools.sweep.plan import Measurement, Unit, network_identity
+from erf_tools.sweep.plan import Measurement, Unit, hub_version, network_identity
 from erf_tools.sweep.task import PartsError
 
 
@@ -28,9 +29,10 @@ class _Network:
     """
 
     def __init__(self) -> None:
-        self._key: object = None
+        self._key: tuple[str, str] | None = None
         self._held = ExitStack()
         self._found: Any = None
+        self._hub = ""
 
     def of(self, measurement: Measurement, device: str) -> Any:
         """Return the network of a measurement, ready for its task.
@@ -38,7 +40,7 @@ class _Network:
         Raises:
             ErfToolsError: the network cannot be had, or is not the one that was planned.
         """
-        if self._key != (measurement.id, device):
+        if self._key != (measurement.id, device) or changed_since(self._hub):
             self.close()
             self._key = (measurement.id, device)
             try:
@@ -47,16 +49,22 @@ class _Network:
                         measurement.request, measurement.seed, device, self._held
                     )
                     _check_planned(measurement)
+                    self._hub = hub_version(measurement.request)
             except ErfToolsError as error:
                 self._found = error
         if isinstance(self._found, ErfToolsError):
             raise self._found
         return self._found
 
+    def hub(self, measurement: Measurement) -> str:
+        """Return the version of the weights on a model hub: as loaded here, or as it is now."""
+        loaded = self._key is not None and self._key[0] == measurement.id
+        return self._hub if loaded else hub_version(measurement.request)
+
     def close(self) -> None:
         """Leave the network as it was, and forget it."""
         self._held.close()
-        self._key, self._found = None, None
+        self._key, self._found, self._hub = None, None, ""
 
 
 def _check_planned(measurement: Measurement) -> None:
@@ -138,4 +146,4 @@ def _perform(unit: Unit, folder: SweepFolder, device: str) -> None:
                 f"{error}; the network was changed in between, or is another each time it is made "
                 "(seed what its code draws): all of its parts are removed, to be measured again"
             ) from error
-        folder.finish(measurement, rows)
+        folder.finish(measurement, rows, _network.hub(measurement))
