@@ -277,7 +277,51 @@ def test_fixed_size_does_not_mean_unbounded() -> None:
         network, lambda network, images: [network(images)], SIZE, fixed_size=True
     )
     assert (field.unbounded, field.basis, field.size) == (False, "grid", None)
+    assert field.in_words == "bounded"
     assert field.center((0, 10)) == (1.5, 41.5)
+
+
+class Patches(nn.Module):
+    """Patches whose units all see each other, by a mean without a module of its own."""
+
+    def __init__(self, kernel: int, stride: int, padding: int = 0) -> None:
+        super().__init__()
+        self.embed = nn.Conv2d(3, 2, kernel, stride, padding)
+
+    def forward(self, images: Tensor) -> Tensor:
+        tokens = self.embed(images)
+        return tokens + tokens.mean((2, 3), keepdim=True)
+
+
+@pytest.mark.parametrize("fixed_size", [True, False])
+@pytest.mark.parametrize("size", [(160, 256), (224, 224), (100, 20)])
+@pytest.mark.parametrize("patch", [7, 14])
+def test_patches_that_do_not_divide_the_image_are_where_gradients_are(
+    patch: int, size: tuple[int, int], fixed_size: bool
+) -> None:
+    network = Patches(patch, patch)
+    (field,) = receptive_fields(network, lambda net, images: [net(images)], size, fixed_size)
+    assert (field.unbounded, field.basis, field.stride) == (True, "grid", (patch, patch))
+    last = size[0] // patch - 1, size[1] // patch - 1
+    embed = positive(network.embed)
+    for unit in ((0, 0), (last[0] // 2, last[1] // 2), last):
+        (top, bottom, left, right), _ = by_gradient(embed, size, unit)
+        assert field.center(unit) == ((top + bottom - 1) / 2, (left + right - 1) / 2)
+
+
+def test_holes_between_units_are_no_rim() -> None:
+    """The last pixel is of no unit, and units are 4 pixels apart all the same."""
+    network = Patches(3, 4, 1)
+    (field,) = receptive_fields(network, lambda net, images: [net(images)], SIZE, True)
+    assert (field.unbounded, field.stride) == (True, (4, 4))
+    assert by_gradient(positive(network.embed), SIZE, (55, 55))[0] == (219, 222, 219, 222)
+
+
+def test_built_for_one_size_and_run_on_others_has_its_true_centre() -> None:
+    network = nn.Sequential(nn.Conv2d(3, 2, 63, 32, 31), WindowAttention())
+    (field,) = receptive_fields(network, lambda net, images: [net(images)], SIZE, True)
+    assert (field.unbounded, field.basis) == (True, "local dependency")
+    assert field.center((3, 3)) == (96, 96)
 
 
 def test_networks_that_refuse_other_sizes_are_taken_as_fixed() -> None:

@@ -33,6 +33,7 @@ from erf_tools.fields.safety import UnsafeProbeError
 from erf_tools.fields.search import Axis
 from erf_tools.fields.spreading import SpreadingOnly
 from erf_tools.fields.strips import NaNWithoutCauseError, Strips
+from erf_tools.fields.tiling import on_tiles
 from erf_tools.kernels.depthwise import exact_dependency
 
 #: What errors say that are not the network's.
@@ -104,12 +105,22 @@ def fields_hold(
             except (Exception, SystemExit):  # networks refuse sizes and NaN in any way they like
                 continue
             return len(spoilt) == len(fields) and all(
-                field == ReceptiveField.tiles(units.shape, shown, field.unbounded)
+                _has_tiles(units, field, shown)
                 if field.basis == "grid"
                 else _is_explained(units, field, block)
                 for field, units in zip(fields, spoilt, strict=True)
             )
     return False
+
+
+def _has_tiles(units: np.ndarray, field: ReceptiveField, size: tuple[int, int]) -> bool:
+    """Tell whether a map has as many units ``[H, W]`` as a field's tiles fit into images of a size.
+
+    They may leave a rim, or share their last tile with it.
+    """
+    sides = np.subtract(field.last, field.first) + 1
+    numbers = np.divide(size, field.stride)
+    return bool(np.allclose(sides, field.stride) and (np.abs(units.shape - numbers) < 1).all())
 
 
 @contextmanager
@@ -128,25 +139,40 @@ def _fields(
     module: nn.Module, read: Read, size: tuple[int, int], fixed_size: bool
 ) -> list[ReceptiveField]:
     found = None if fixed_size else _searched(module, read, size)
-    fields = found or _on_tiles(Strips(probe_copy(module), read, size))
+    fields = found or on_tiles(Strips(probe_copy(module), read, size))
     unknown = [own.basis == "grid" and not own.unbounded for own in fields]
     if found and any(unknown):
         # Windows may be all of the image at its own size, which strips do not show.
-        tiles = _on_tiles(Strips(probe_copy(module), read, size))
+        tiles = on_tiles(Strips(probe_copy(module), read, size))
         if not mixes(module):  # then a bounded field may just be as large as the image
             tiles = [replace(own, unbounded=None if own.unbounded else False) for own in tiles]
         fields = [
             other if use else own for own, other, use in zip(fields, tiles, unknown, strict=True)
         ]
-    if fixed_size or all(field.basis != "grid" or not field.unbounded for field in fields):
+    if all(field.basis != "grid" or not field.unbounded for field in fields):
         return fields
     local = _searched(module, read, size, undone=True) or fields
-    return [
+    fields = [
         replace(own, unbounded=True, basis="local dependency")
         if field.basis == "grid" and field.unbounded and own.basis != "grid"
         else field
         for field, own in zip(fields, local, strict=True)
     ]
+    left = [field.basis == "grid" and bool(field.unbounded) for field in fields]
+    if not found or not any(left):
+        return fields
+    shapes = [_units(field, size) for field in fields]
+    tiles = on_tiles(Strips(probe_copy(module), read, size), shapes)
+    return [
+        replace(other, unbounded=True) if use else own
+        for own, other, use in zip(fields, tiles, left, strict=True)
+    ]
+
+
+def _units(field: ReceptiveField, size: tuple[int, int]) -> tuple[int, int]:
+    """Return how many tiles of all of the image there are."""
+    rows, columns = (round(side / step) for side, step in zip(size, field.stride, strict=True))
+    return rows, columns
 
 
 def _searched(
@@ -262,12 +288,3 @@ def _is_explained(units: np.ndarray, field: ReceptiveField, block: Sequence[rang
         (units.any(axis=1 - axis) | ~rim).all() or not touched[1 - axis].any()
         for axis, rim in enumerate(rims)
     )
-
-
-def _on_tiles(network: Strips) -> list[ReceptiveField]:
-    shapes, reached = network.run_with_corner(0)
-    reached &= network.run_with_corner(-1)[1]
-    return [
-        ReceptiveField.tiles(shape, network.size, bool(every))
-        for shape, every in zip(shapes, reached, strict=True)
-    ]

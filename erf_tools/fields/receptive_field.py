@@ -26,15 +26,17 @@ class ReceptiveField:
         unbounded: every pixel reaches every unit, or every pixel along one axis does, by a global
             operation or because the field is too large to be told from that (more than 16,000
             pixels). For networks that are built for one input size, or have windows: the first and
-            the last pixel reach the central unit. ``None`` where it is not known.
+            the last pixel that reach any unit reach the central one. ``None`` where it is not
+            known.
         basis: what ``first`` and ``last`` are. ``dependency``: exactly what units depend on.
             ``local dependency``: the same with values that were pooled over the whole image, as in
             squeeze-and-excitation, held fixed, and without norms over positions and attention; it
             gives the true centre of an unbounded field. ``grid``: the equal tiles that units make
-            of the image, where neither can be had: for networks that cannot be probed or are built
-            for one input size, for attention in windows, and for maps whose units differ by more
-            than a shift (upsampled or adaptively pooled ones). Their centres are exact where
-            patches do not overlap.
+            of what they cover of the image, where neither can be had: for networks that cannot be
+            probed or run on another size, for attention in windows, and for maps whose units differ
+            by more than a shift (upsampled or adaptively pooled ones). Their centres are exact
+            where patches do not overlap and what they cover is known: not of networks that cannot
+            be probed, whose tiles are of all of the image.
     """
 
     stride: tuple[float, float]
@@ -45,7 +47,11 @@ class ReceptiveField:
 
     @classmethod
     def tiles(
-        cls, shape: tuple[int, int], size: tuple[int, int], unbounded: bool | None = None
+        cls,
+        shape: tuple[int, int],
+        size: tuple[int, int],
+        unbounded: bool | None = None,
+        covered: tuple[range, range] | None = None,
     ) -> ReceptiveField:
         """Return what is left where no dependency is known: equal tiles of the image.
 
@@ -53,9 +59,20 @@ class ReceptiveField:
             shape: rows and columns of the map.
             size: height and width of the image.
             unbounded: see the class.
+            covered: rows and columns that reach any unit, all by default. Patches that do not
+                divide the image leave a rim that is narrower than one. Tiles are of what they
+                cover where it is like that, and of all where it is not: other layers leave pixels
+                out between two units, too.
         """
-        height, width = size[0] / shape[0], size[1] / shape[1]
-        return cls((height, width), (0, 0), (height - 1, width - 1), unbounded, "grid")
+        whole = tuple(map(range, size))
+        rows, columns = (
+            part if _are_patches(len(part), len(pixels), units) else pixels
+            for pixels, part, units in zip(whole, covered or whole, shape, strict=True)
+        )
+        height, width = len(rows) / shape[0], len(columns) / shape[1]
+        first = rows.start, columns.start
+        last = rows.start + height - 1, columns.start + width - 1
+        return cls((height, width), first, last, unbounded, "grid")
 
     @property
     def size(self) -> tuple[int, int] | None:
@@ -74,7 +91,7 @@ class ReceptiveField:
             return "unbounded"
         if self.unbounded is None:
             return "not known"
-        return dimensions(self.size, short=True) if self.size else "differs between units"
+        return dimensions(self.size, short=True) if self.size else "bounded"
 
     def center(self, unit: tuple[int, int]) -> tuple[float, float]:
         """Return row and column of the centre of the unit in this row and column of the map."""
@@ -112,3 +129,9 @@ class ReceptiveField:
         """Return what :meth:`record` came from."""
         pairs = {name: tuple(record[name]) for name in ("stride", "first", "last")}
         return cls(**pairs, unbounded=record["unbounded"], basis=record["basis"])
+
+
+def _are_patches(covered: int, side: int, units: int) -> bool:
+    """Tell whether so many units cover as much of a side as patches next to each other do."""
+    patch, rest = divmod(covered, units)
+    return not rest and patch > 0 and side // patch == units

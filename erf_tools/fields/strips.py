@@ -79,24 +79,31 @@ class Strips:
             self._maps(self._noise(*self.size))
         return names
 
-    def run_with_corner(self, corner: int) -> tuple[list[tuple[int, int]], np.ndarray]:
-        """Run it on an image whose first (0) or last (-1) pixel is NaN.
-
-        Returns:
-            rows and columns of each map, and whether the central unit became NaN: ``[M]``.
+    def shapes(self) -> list[tuple[int, int]]:
+        """Return rows and columns of each map of an image.
 
         Raises:
-            NaNWithoutCauseError: it is NaN anyway.
+            NaNWithoutCauseError: a map of noise without NaN has some.
+        """
+        spoilt = [self._spoilt(features) for features in self._maps(self._noise(*self.size))]
+        if any(units.any() for units in spoilt):
+            raise NaNWithoutCauseError("some of its values are no numbers for noise")
+        return [(units.shape[0], units.shape[1]) for units in spoilt]
+
+    def run_with_pixels(self, rows: range, columns: range) -> tuple[np.ndarray, np.ndarray]:
+        """Run it on an image with NaN in these pixels.
+
+        Returns:
+            whether any unit, and the central one, became NaN: ``[M]`` each.
+
+        Raises:
             UnsafeProbeError: see :mod:`erf_tools.fields.safety`.
         """
         images = self._noise(*self.size)
-        if any(self._spoilt(features).any() for features in self._maps(images)):
-            raise NaNWithoutCauseError("some of its values are no numbers for noise")
-        images[:, :, corner, corner] = nan
+        images[:, :, rows.start : rows.stop, columns.start : columns.stop] = nan
         spoilt = [self._spoilt(features) for features in self._maps(images, watch=True)]
-        shapes = [(units.shape[0], units.shape[1]) for units in spoilt]
-        centers = [bool(units[tuple(np.array(units.shape) // 2)]) for units in spoilt]
-        return shapes, np.array(centers, dtype=bool)
+        centers = [units[tuple(np.array(units.shape) // 2)] for units in spoilt]
+        return np.array([units.any() for units in spoilt], bool), np.array(centers, bool)
 
     def run_with_block(self, watch: bool = True) -> tuple[list[np.ndarray], tuple[range, range]]:
         """Run it on an image with a block of NaN in its middle, gates closed.
