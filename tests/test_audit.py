@@ -203,6 +203,17 @@ def test_flips_and_agreement_are_as_counted_by_hand() -> None:
     said = notes(erf_table(results), agreement_table(results), flips)
     assert any("effective side: lowest tau -1.00" in note for note in said)
     assert "too few for intervals" in said[0]
+    assert not any("draws random numbers" in note for note in said)
+    drawn = [
+        replace(result, runs=({**result.runs[0], "draws": result.name == "two"},))
+        for result in results
+    ]
+    (warning,) = [
+        note
+        for note in notes(erf_table(drawn), agreement_table(drawn), flip_table(drawn))
+        if "draws random numbers" in note
+    ]
+    assert warning.startswith("warning: two: it draws random numbers")
     maps = [note for note in said if "define the same map" in note]
     assert maps == []  # these three differentiate or reduce differently
     both = with_protocols("one", {"ding2022": 4, "slak2023": 4, "kim2023": 4})

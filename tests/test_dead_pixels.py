@@ -15,10 +15,17 @@ import torch
 from conftest import Command
 from PIL import Image
 from synthetic import erf
-from torch import nn
+from torch import Tensor, nn
+from torch.nn import functional
 
 import erf_tools
-from erf_tools.erf.dead_pixels import PixelContributions, dead_share, groups
+from erf_tools.erf.dead_pixels import (
+    PixelContributions,
+    dead_pixel_table,
+    dead_share,
+    groups,
+    notes,
+)
 from erf_tools.erf.dead_pixels_figure import dead_pixels_figure
 from erf_tools.erf.every_unit import pixel_contributions
 from erf_tools.erf.procedure import Procedure
@@ -158,6 +165,57 @@ def test_protocols_without_images_are_refused() -> None:
         pixel_contributions(
             model, select("builtin", 1), Procedure(resolution=SIZE).varied(protocol="cvpods")
         )
+
+
+@pytest.mark.parametrize("precision", ["bf16", "tf32"])
+def test_another_precision_is_refused(precision: str) -> None:
+    procedure = Procedure(resolution=SIZE).varied(precision=precision)
+    with pytest.raises(UsageError, match=f"--precision is {precision}; leave it out"):
+        pixel_contributions(erf_tools.as_model(of_ones(1, 2, 0)), select("builtin", 1), procedure)
+
+
+class _Changing(nn.Module):
+    """A layer that is not the same for each image."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.layer, self.kind = nn.Conv2d(3, 8, 3), kind
+        self.register_buffer("seen", torch.zeros(()))
+        self.average: Tensor | None = None
+
+    def forward(self, images: Tensor) -> Tensor:
+        found: Tensor = self.layer(images)
+        if self.kind == "draws":
+            return functional.dropout(found, 0.5, training=True)
+        if self.kind == "counts":
+            self.seen += 1
+            return found * self.seen
+        if self.kind == "averages":  # from the second image on
+            mean = found.detach().mean()
+            self.average = mean if self.average is None else (self.average + mean) / 2
+            return found * self.average
+        return found
+
+
+@pytest.mark.parametrize(
+    ("kind", "draws", "moves"),
+    [
+        ("draws", True, False),
+        ("counts", False, True),
+        ("averages", False, True),
+        ("", False, False),
+    ],
+)
+def test_of_a_network_that_draws_or_that_images_change_it_is_said(
+    kind: str, draws: bool, moves: bool
+) -> None:
+    model = erf_tools.as_model(_Changing(kind).eval())
+    found = pixel_contributions(model, select("builtin", 3), Procedure(resolution=SIZE), "cpu")
+    assert (found.run["draws"], found.run["moves"]) == (draws, moves)
+    said = " ".join(notes(dead_pixel_table([found])))
+    assert ("warning: _Changing: it draws random numbers" in said) == draws
+    assert ("warning: _Changing: each image changes what" in said) == moves
 
 
 def test_the_command_writes_a_table_and_uses_it_again(tmp_path: Path, run_command: Command) -> None:

@@ -19,6 +19,8 @@ from analyses.narrow_replknet import narrow, untrained
 from erf_tools.erf.gradients import effective_receptive_field
 from erf_tools.erf.measures import measure
 from erf_tools.erf.protocols import find_protocol
+from erf_tools.erf.shown_tables import notes
+from erf_tools.erf.tables import erf_table
 from erf_tools.errors import ErfToolsError, UsageError
 from erf_tools.features.taps import Tap
 from erf_tools.images import decode, select
@@ -360,6 +362,27 @@ def test_bfloat16_is_near_and_says_so() -> None:
     difference = np.linalg.norm(coarse.map - exact.map) / np.linalg.norm(exact.map)
     assert 1e-3 < difference < 0.5
     assert coarse.map.dtype == np.float64
+
+
+@pytest.mark.parametrize("double", [0, slice(None)], ids=["a layer", "all"])
+def test_weights_of_float64_are_not_computed_in_bf16(double: int | slice) -> None:
+    """Mixed precision passes over them: the map would be that of fp32 by another name."""
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, 3)).eval()
+    network[double].double()
+    with pytest.raises(UsageError, match="does nothing to weights of float64"):
+        effective_receptive_field(network, num_images=1, resolution=32, precision="bf16")
+    network.float()
+    exact = effective_receptive_field(network, num_images=1, resolution=32)
+    coarse = effective_receptive_field(network, num_images=1, resolution=32, precision="bf16")
+    assert not np.array_equal(exact.map, coarse.map)
+    table = erf_table([exact, coarse])
+    assert table[["precision", "dtype"]].to_numpy().tolist() == [
+        ["fp32", "float32"],
+        ["bf16", "float32"],
+    ]
+    (note,) = [note for note in notes(table) if "Computed in" in note]
+    assert "bf16, which is coarser than fp32: Sequential." in note
+    assert not [note for note in notes(erf_table([exact])) if "Computed in" in note]
 
 
 def test_tf32_is_for_cuda_and_precisions_have_names() -> None:

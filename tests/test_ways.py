@@ -275,6 +275,10 @@ class _ByExtreme(nn.Module):
         lambda images: images.max(dim=0, keepdim=True)[0].mean(),
         lambda images: torch.aminmax(images)[1],
         lambda images: -images.min(),
+        lambda images: images.norm(torch.inf),
+        lambda images: torch.linalg.vector_norm(images, torch.inf),
+        lambda images: images.cummax(dim=0)[0][-1:].mean(),
+        lambda images: images.abs().reshape(1, -1).amax(1),
     ],
 )
 def test_an_extreme_over_images_that_those_of_the_proof_have(
@@ -290,6 +294,66 @@ def test_an_extreme_over_images_that_those_of_the_proof_have(
     found = measured(network, images, **options)
     assert relative(found.map, literal_loop(copy.deepcopy(network).double(), images)) < 1e-4
     assert found.runs[0]["batch"] == 1
+
+
+class _ByBrightness(nn.Module):
+    """Does one thing to a bright batch, and another to a dark one."""
+
+    def __init__(self, step: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.step = step
+        self.layers = nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1), nn.ReLU(), nn.Conv2d(8, 4, 3, 2, 1))
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.layers(images * self.step(images.detach().mean() + 0.6))
+
+
+@pytest.mark.parametrize("options", [{}, {"batch_size": 5}])
+@pytest.mark.parametrize(
+    "step",
+    [lambda level: 1.5 + level.sign(), lambda level: 1 + (4 * level).sigmoid().round()],
+    ids=["sign", "round"],
+)
+def test_images_of_the_proof_on_one_side_of_a_threshold_hide_nothing(
+    step: Callable[[Tensor], Tensor], options: dict[str, int]
+) -> None:
+    """The first and the last of each batch are bright, as each batch is; those between are dark."""
+    torch.manual_seed(0)
+    network = _ByBrightness(step).eval()
+    generator = np.random.default_rng(0)
+    images = [
+        Image.fromarray(
+            generator.integers(*((130, 256) if bright else (0, 90)), (32, 32, 3)).astype(np.uint8)
+        )
+        for bright in (place in (0, 4, 5, 9) for place in range(10))
+    ]
+    found = measured(network, images, **options)
+    assert relative(found.map, literal_loop(copy.deepcopy(network).double(), images)) < 1e-4
+    assert found.runs[0]["batch"] == 1
+
+
+class _Overwriting(nn.Module):
+    """Runs a convolution three times, and overwrites what it gave."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.again = nn.Conv2d(3, 8, 3, 2, 1), nn.Conv2d(8, 8, 3, 1, 1)
+        self.norm, self.last = nn.BatchNorm2d(8), nn.Conv2d(8, 8, 3, 2, 1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        features = self.first(images)
+        for _ in range(3):
+            features = F.relu_(self.norm(self.again(features)))
+        return self.last(features)
+
+
+def test_a_way_that_fails_is_not_said_to_contradict_the_field() -> None:
+    network, images = _Overwriting().eval(), photographs(10, 96)
+    found = measured(network, images)
+    assert relative(found.map, literal_loop(copy.deepcopy(network).double(), images)) < 1e-4
+    assert found.runs[0]["contradicted_field"] is None
+    assert found.runs[0]["refused"] == "it fails where only what units see is computed"
 
 
 def test_extremes_of_each_image_are_taken_together() -> None:
@@ -394,6 +458,15 @@ def test_weights_in_16_bits_are_measured_in_float32(dtype: torch.dtype) -> None:
     assert result.setting["dtype"] == "float32"
     assert result.runs[0]["cast_from"] == str(dtype).removeprefix("torch.")
     assert relative(result.map, literal_loop(network.double(), images)) < 1e-5
+
+
+def test_of_weights_of_several_types_those_that_are_cast_are_recorded() -> None:
+    network, images = smooth(), photographs(2, 32)
+    assert measured(network, images).runs[0]["cast_from"] is None
+    network[0].half()
+    assert measured(network, images).runs[0]["cast_from"] == "float16"
+    network.half()[-1].bfloat16()
+    assert measured(network, images).runs[0]["cast_from"] == "bfloat16, float16"
 
 
 def test_automatic_mixed_precision_outside_changes_nothing() -> None:

@@ -39,7 +39,7 @@ def attention_distances(
         model: a transformer of timm's, with attention over all patches (ViT, DeiT, BEiT, EVA) or
             in windows (Swin); :mod:`erf_tools.erf.attention_layers` has the list.
         selection: the images.
-        procedure: resolution and transform; nothing else of it counts.
+        procedure: resolution and transform. Its precision is that of the weights.
         device: see :func:`erf_tools.effective_receptive_field`.
         progress: show a progress bar (in a terminal only).
         store: keeps the images that are made ready, for the next network.

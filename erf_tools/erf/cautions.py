@@ -17,6 +17,16 @@ COLLAPSE = 0.5
 #: Share of maps that are zero, and number of images, from which there is nothing to say.
 _ZEROS, _FEW = 0.03, 10
 
+#: Kind of the reason that a network draws random numbers.
+DRAWS = "random draws"
+
+#: What has to be known of a map of a network that draws.
+DRAWN = (
+    "it draws random numbers in its forward pass, and the map is of these draws: another seed "
+    "may give another; switch off what draws (dropout, stochastic depth, noise), or measure it "
+    "with several seeds (torch.manual_seed before each)"
+)
+
 
 @dataclass(frozen=True)
 class Caution:
@@ -90,11 +100,7 @@ def field_contradicted(size: Sequence[float]) -> str:
 def _drawn(result: ERF) -> str:
     if not any(run.get("draws") for run in result.runs):
         return ""
-    return (
-        "it draws random numbers in its forward pass, and the map is of these draws: another seed "
-        "may give another; switch off what draws (dropout, stochastic depth, noise), or measure it "
-        "with several seeds (torch.manual_seed before each)"
-    )
+    return DRAWN
 
 
 def _bounded(result: ERF) -> str:
@@ -164,7 +170,7 @@ KINDS: Mapping[str, Callable[[ERF], str]] = {
     "off centre": _off_center,
     "field within the image": _bounded,
     "field contradicted": _contradicted,
-    "random draws": _drawn,
+    DRAWS: _drawn,
     "accuracy collapsed": _collapsed,
     "zero maps": _zeros,
     "few images": _few,

@@ -215,6 +215,19 @@ class Contributions:
         for index, features in enumerate(Pass(self.network, inputs).features(taps)):
             self._chosen(index, tuple(features.shape[1:]))
 
+    @torch.no_grad()
+    def values(self, inputs: Tensor) -> list[Tensor]:
+        """Return the channels of each layer's units, ``[N, C, units]``, after a plain pass.
+
+        Args:
+            inputs: normalised images ``[N, 3, height, width]``.
+        """
+        maps = Pass(self.network, inputs).features([layer.tap for layer in self.layers])
+        return [
+            UnitValues.read(features, self.units[index].positions).values
+            for index, features in enumerate(maps)
+        ]
+
     def looking_from(self, unit: str) -> Contributions:
         """Return the same layers seen from other units, without cones, which are those of units.
 

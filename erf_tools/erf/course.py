@@ -1,4 +1,8 @@
-"""How one measurement is computed: chosen on its first image, and proven on two of them."""
+"""How one measurement is computed: chosen on its first image, and proven on two of them.
+
+Whether images see each other two of them cannot show, as they may be alike in all that a network
+takes from its batch. So images that are quite unlike each other are tried, too.
+"""
 
 from __future__ import annotations
 
@@ -14,12 +18,16 @@ from torch import Tensor
 from erf_tools.erf.contributions import Contributions
 from erf_tools.erf.ways import PLAIN, Sight, Way, differs, pays
 from erf_tools.features.behaviour import Behaviour
+from erf_tools.features.company import differ
 from erf_tools.features.copies import random_states, random_states_kept
-from erf_tools.features.state import State
+from erf_tools.features.state import State, state_kept
 from erf_tools.kernels.devices import tf32_allowed
 
 #: Images whose plain maps a faster way has to give: the first alone may be a dark one.
 _PROOFS = 2
+
+#: Of a network that takes one image at a time.
+_FAILS = "it fails on several images at once"
 
 
 class Course:
@@ -51,11 +59,12 @@ class Course:
         self.differences: list[float] = []
 
     @random_states_kept()
-    def choose(self, first: Tensor, images: int, asked: Way) -> None:
+    def choose(self, first: Tensor, company: Tensor, images: int, asked: Way) -> None:
         """Rule out ways that do not pay, or, the first image computed plainly, cannot be right.
 
         Args:
             first: the image, ``[1, 3, height, width]``.
+            company: images that are quite unlike each other, ``[N, 3, height, width]``.
             images: how many there will be.
             asked: what is used where the fastest does not pay.
         """
@@ -81,16 +90,41 @@ class Course:
             names = ", ".join(sorted(behaviour.decisions))
             self.way, self.refused = PLAIN, f"values decide what is computed ({names})"
             return
-        if behaviour.mixing:
-            names = ", ".join(sorted(behaviour.mixing))
+        if self.way.together and (why := self._why_not_together(company)):
             self.way, asked = (replace(own, together=False) for own in (self.way, asked))
-            self.refused = f"an extreme is taken over all images ({names})"
+            self.refused = why
         if behaviour.stretching and self.way.cones:
             names = ", ".join(sorted(behaviour.stretching))
             self.way = replace(self.way, cones=frozenset())
             self.refused = f"maps are stretched to a size ({names})"
         if (self.refused or doubted) and not self._pays(first, images):
             self.way = asked
+
+    def _why_not_together(self, company: Tensor) -> str:
+        """Return why images cannot be taken together; empty where they can, as far as this shows.
+
+        What images make of each other shows in the values of units already, so that no gradients
+        are taken. Six images without them take the time of two to three plain maps.
+        """
+        values = self.contributions.values
+        try:
+            with state_kept(self.contributions.network, weights=False), tf32_allowed(False):
+                beside = values(company)
+                alone = [values(image) for image in company.split(1)]
+                if not any(
+                    differ(own, other[place : place + 1])
+                    for place, found in enumerate(alone)
+                    for own, other in zip(found, beside, strict=True)
+                ):
+                    return ""
+                again = values(company[:1])
+        except torch.OutOfMemoryError:
+            return "there is no room for several images"
+        except (Exception, SystemExit):
+            return _FAILS
+        # What differs each time is for the comparison of maps, which gives up more than batches.
+        drawn = any(map(differ, alone[0], again))
+        return "" if drawn else "images see each other (values differ beside unlike images)"
 
     def _pays(self, first: Tensor, images: int) -> bool:
         share = self.contributions.share(self.way)
@@ -143,7 +177,7 @@ class Course:
                 return False
             found = None if sights is None else [sight.of(place) for sight in sights]
             if wrong := self._wrong(found, plain):
-                self._slow_down(image, plain, wrong, together=len(inputs) > 1)
+                self._slow_down(image, plain, wrong, len(inputs) > 1, failed=found is None)
                 return False
             self._proven += 1
         return True
@@ -207,11 +241,16 @@ class Course:
         return {index: by for index, (by, wrong) in enumerate(compared) if wrong}
 
     def _slow_down(
-        self, image: Tensor, plain: list[Sight], wrong: dict[int, float], together: bool
+        self,
+        image: Tensor,
+        plain: list[Sight],
+        wrong: dict[int, float],
+        together: bool,
+        failed: bool,
     ) -> None:
         """Give up what is to blame: the batch, the cones of these layers, folding."""
         way, by = self.way, max(wrong.values())
-        how = f"a map differs by {by:.2g}" if by < torch.inf else "it failed"
+        how = f"a map differs by {by:.2g}" if by < torch.inf else "a map differs altogether"
         again = self._wrong(self._plainly(image.clone(), exact=True), plain)
         self.differences, self._proven = [], 0
         if again:
@@ -223,17 +262,25 @@ class Course:
             alone = self.way == PLAIN or not self._wrong(self.look(image.clone(), True), plain)
             self.differences = []
             if together and alone:
-                self.refused = f"images see each other ({how})"
+                self.refused = _FAILS if failed else f"images see each other ({how})"
                 return
         if way.cones & wrong.keys():
             self.way = replace(way, cones=way.cones - wrong.keys())
-            self.refused = f"units know more than their field ({how})"
+            self.refused = (
+                "it fails where only what units see is computed"
+                if failed
+                else f"units know more than their field ({how})"
+            )
         elif way.folded:
             self.way = Way(together=way.together)
-            self.refused = f"folded weights do something else ({how})"
+            self.refused = (
+                "it fails with folded weights"
+                if failed
+                else f"folded weights do something else ({how})"
+            )
         else:
             self.way = PLAIN
-            self.refused = f"images see each other ({how})"
+            self.refused = _FAILS if failed else f"images see each other ({how})"
 
     def record(self, layer: int, together: int) -> dict[str, Any]:
         """Return how a layer was computed, as JSON values.

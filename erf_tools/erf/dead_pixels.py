@@ -8,6 +8,7 @@ from math import nan
 import numpy as np
 import pandas as pd
 
+from erf_tools.erf.cautions import DRAWN
 from erf_tools.erf.intervals import jackknife, t_interval
 from erf_tools.erf.recorded import Recorded
 from erf_tools.statistics import Estimate
@@ -21,6 +22,12 @@ BRIGHTEST = 3
 
 #: Groups of images that the interval is made of, at most: each takes a map.
 _GROUPS = 16
+
+#: What has to be known of a network with a counter or a running average that decides something.
+_MOVED = (
+    "each image changes what the network holds, so that the map may be another in another order; "
+    "switch that off (a counter, a running average, a memory), if it should not be"
+)
 
 #: Of shares.
 _ROUNDING = 1e-9
@@ -90,12 +97,18 @@ class PixelContributions(Recorded):
 
 
 def dead_pixel_table(results: Sequence[PixelContributions]) -> pd.DataFrame:
-    """Return a row per result: ``dead_pixels`` is the share of its pixels, with its interval."""
+    """Return a row per result: ``dead_pixels`` is the share of its pixels, with its interval.
+
+    ``draws`` says that the network draws random numbers, ``moves`` that each image changes what it
+    holds.
+    """
     return pd.DataFrame(
         {
             **result.about(result.setting["tap"]["name"]),
             "protocol": result.setting["protocol"]["name"],
             **result.dead.columns("dead_pixels"),
+            "draws": bool(result.run.get("draws")),
+            "moves": bool(result.run.get("moves")),
         }
         for result in results
     )
@@ -132,4 +145,7 @@ def notes(table: pd.DataFrame) -> list[str]:
         )
     if (table["dead_pixels"].isna()).any():
         found.append(f"{NONE}: no pixel contributes at all.")
+    for column, sentence in (("draws", DRAWN), ("moves", _MOVED)):
+        if table[column].any():
+            found.append(f"warning: {', '.join(table['model'][table[column]])}: {sentence}.")
     return found

@@ -11,8 +11,9 @@ from erf_tools.erf.passes import EVERY_UNIT, Pass, reduced, unit_gradient
 from erf_tools.erf.procedure import Procedure
 from erf_tools.erf.singly import shown_singly
 from erf_tools.errors import ErfToolsError, UsageError
+from erf_tools.features.copies import random_states
 from erf_tools.features.proof import proven
-from erf_tools.features.state import state_kept
+from erf_tools.features.state import State, state_kept
 from erf_tools.images import PixelStore, Selection, identities
 from erf_tools.models.model import Model
 
@@ -33,7 +34,8 @@ def pixel_contributions(
     Args:
         model: the network.
         selection: the images.
-        procedure: protocol and resolution; its unit and square do not count.
+        procedure: protocol and resolution; its unit and square do not count, and its precision is
+            that of the weights.
         device: see :func:`erf_tools.effective_receptive_field`.
         progress: show a progress bar (in a terminal only).
         store: keeps the images that are made ready, for the next network.
@@ -51,11 +53,16 @@ def pixel_contributions(
     shown = shown_singly(model, selection, procedure, device, progress, store)
     with shown as (network, images, run), state_kept(network, weights=False):
         (tap,) = proven(network, [model.tap], size, model.input_size is not None)
-        for number, inputs in zip(group, images, strict=True):
+        begun, drawn = State(network, weights=False), random_states()
+        moves, settled = False, begun
+        for place, inputs in enumerate(images):
             forward = Pass(network, inputs.requires_grad_())
             (features,) = forward.features([tap])
             gradient = unit_gradient(forward, tap, EVERY_UNIT, features, protocol)
-            sums[number] += reduced(gradient, protocol)[0].cpu().numpy()
+            sums[group[place]] += reduced(gradient, protocol)[0].cpu().numpy()
+            if not place:  # what the first pass has made, others may move
+                moves, settled = begun.moved(), State(network, weights=False)
+        run |= {"draws": random_states() != drawn, "moves": moves or settled.moved()}
     total = sums.sum(axis=0)
     if not np.isfinite(total).all():
         raise ErfToolsError(

@@ -26,15 +26,18 @@ from erf_tools.erf.protocols import Protocol
 from erf_tools.erf.sums import Sums
 from erf_tools.erf.ways import FEW, PLAIN, Sight, Way
 from erf_tools.errors import UsageError
+from erf_tools.features.company import unlike
 from erf_tools.features.copies import random_states_kept
 from erf_tools.features.inputs import floating_type
 from erf_tools.features.state import state_kept
 from erf_tools.features.taps import Tap
 from erf_tools.images import PixelStore, Selection
 from erf_tools.kernels.devices import (
+    check_precision,
     choose_device,
     copy_on_device,
     device_name,
+    narrow_types,
     normalise,
 )
 from erf_tools.models.accuracy import check_labels, classify, own_evaluation
@@ -84,6 +87,7 @@ def measurable(
             f"measured at its {other.name}; use another --protocol"
         )
     target = choose_device(computing.device, model.module)
+    check_precision(procedure.precision, model.module, target)
     tf32 = procedure.precision == "tf32"
     with ExitStack() as until_done:
         with explained(model.name, model.module, size):
@@ -251,8 +255,9 @@ class MeasurableNetwork:
             way = replace(self._contributions.fastest, together=together)
         course = Course(self._contributions, way, self._procedure.precision != "fp32")
         if way != PLAIN:
-            pixels = store.decode(selection.images[:1], self._view)
-            course.choose(self._inputs(list(pixels)), len(selection), asked)
+            (first,) = store.decode(selection.images[:1], self._view)
+            inputs, company = self._inputs([first]), self._inputs([*unlike(first)])
+            course.choose(inputs, company, len(selection), asked)
         return course
 
     @random_states_kept()
@@ -376,9 +381,8 @@ class MeasurableNetwork:
 
     @cached_property
     def _cast_from(self) -> str | None:
-        """Type of the network's own weights where they are measured in another."""
-        own = floating_type(self._model.module)
-        return None if own == self._dtype else str(own).removeprefix("torch.")
+        """Types of the network's own weights that are measured in float32."""
+        return narrow_types(self._model.module)
 
     @cached_property
     def _record(self) -> dict[str, Any]:

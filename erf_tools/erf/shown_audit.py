@@ -7,8 +7,9 @@ from collections.abc import Iterator, Sequence
 import pandas as pd
 
 from erf_tools.erf.audit import ORDERED_BY, flips_in_words, tau_matrix
+from erf_tools.erf.cautions import DRAWN, DRAWS
 from erf_tools.erf.protocols import PROTOCOLS
-from erf_tools.erf.tables import PERCENT
+from erf_tools.erf.tables import PERCENT, SEPARATOR
 from erf_tools.tables import numbers, with_intervals
 from erf_tools.text import listed
 
@@ -94,6 +95,10 @@ def notes(table: pd.DataFrame, agreement: pd.DataFrame, flips: pd.DataFrame) -> 
         "Kendall's tau: of all pairs of networks, the share ordered alike less the share ordered "
         "otherwise, corrected for ties; with few networks it says little.",
     ]
+    drawn = [DRAWS in kinds.split(SEPARATOR) for kinds in table["warnings"]]
+    if any(drawn):
+        own = ", ".join(dict.fromkeys(table["model"][drawn]))
+        found.append(f"warning: {own}: {DRAWN}.")
     for name in names:
         side = PROTOCOLS[name].ratio_side if name in PROTOCOLS else None
         for size in dict.fromkeys(table["resolution"]):

@@ -101,6 +101,9 @@ def notes(table: pd.DataFrame) -> list[str]:
         "the square with half of A, with a 95 % interval over images. sigma: standard deviation of "
         "A about its centroid.",
     ]
+    for precision, rows in table[~table["precision"].isin(["fp32", ""])].groupby("precision"):
+        names = ", ".join(dict.fromkeys(rows["model"]))
+        found.append(f"Computed in {precision}, which is coarser than fp32: {names}.")
     others = all_rows[all_rows["weights"] == OTHERS]
     found += [f"{row.model}: the map {row.weights_source}." for row in others.itertuples()]
     if len(others):

@@ -10,6 +10,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from erf_tools.erf.procedure import Procedure
+from erf_tools.errors import UsageError
 from erf_tools.features.inputs import floating_type
 from erf_tools.images import PixelStore, Selection
 from erf_tools.kernels.devices import (
@@ -38,7 +39,7 @@ def shown_singly(
     Args:
         model: the network.
         selection: the images.
-        procedure: resolution and transform; nothing else of it counts.
+        procedure: resolution and transform. Its precision is that of the weights.
         device: see :func:`erf_tools.effective_receptive_field`.
         progress: show a progress bar (in a terminal only).
         store: keeps the images that are made ready, for the next network.
@@ -47,8 +48,14 @@ def shown_singly(
         The network, its inputs ``[1, 3, height, width]``, and the record of the run.
 
     Raises:
+        UsageError: another precision is asked for.
         ErfToolsError: the network failed.
     """
+    if procedure.precision != "fp32":
+        raise UsageError(
+            f"this is measured in the precision of the weights, and --precision is "
+            f"{procedure.precision}; leave it out"
+        )
     size, own = procedure.size(model.preprocessing), model.preprocessing
     target = choose_device(device, model.module)
     with explained(model.name, model.module, size), copy_on_device(model.module, target) as network:

@@ -29,8 +29,8 @@ PERCENT = [f"{threshold * 100:g}" for threshold in THRESHOLDS]
 _COUNTS = ("images", "zero_maps", "nan_maps", "parameters")
 _WORDS = (
     *(*SUBJECT, "resolution", "paper_standing", "protocol", "unit", "units", "center_basis"),
-    *("square", "weights_source", "weights_sha256", "map_sha256", "without_intervals"),
-    *("without_whole_map_intervals", "warnings", "warnings_in_words"),
+    *("square", "precision", "dtype", "weights_source", "weights_sha256", "map_sha256"),
+    *("without_intervals", "without_whole_map_intervals", "warnings", "warnings_in_words"),
 )
 
 #: Of :func:`erf_table`, in this order.
@@ -40,7 +40,8 @@ COLUMNS = (
     *("theoretical_height", "theoretical_width", "side_of_theoretical", "erf_rate"),
     *("top1", "top1_natively"),
     *(*(f"paper_{percent}" for percent in PERCENT), "paper_standing", "protocol", "unit", "units"),
-    *("center_row", "center_column", "center_basis", "square", "parameters"),
+    *("center_row", "center_column", "center_basis", "square", "precision", "dtype"),
+    "parameters",
     *("weights_source", "weights_sha256", "map_sha256", "without_intervals"),
     *("without_whole_map_intervals", "warnings", "warnings_in_words"),
 )
@@ -56,7 +57,8 @@ def erf_table(results: Sequence[ERF], others: Sequence[OthersMap] = ()) -> pd.Da
     square of ``extent``) as a share of the theoretical field's area (Loos 2024). ``MEASURE_low``
     and ``_high`` are the ends of 95 % intervals, for the measures that may have them;
     ``without_intervals`` says why there are none, and ``without_whole_map_intervals`` why measures
-    that need whole maps (legacy ratios, participation) have none where others do. ``warnings`` are
+    that need whole maps (legacy ratios, participation) have none where others do. ``precision`` is
+    of the arithmetic, where ``fp32`` is that of ``dtype``, the weights' type. ``warnings`` are
     the kinds of :data:`erf_tools.erf.cautions.KINDS`, ``warnings_in_words`` their sentences.
 
     Args:
@@ -148,6 +150,8 @@ def _row(result: ERF) -> dict[str, object]:
         "center_column": column,
         "center_basis": result.receptive_field.basis,
         "square": setting["square"],
+        "precision": setting["precision"],
+        "dtype": setting.get("dtype", ""),
         "parameters": model["parameters"],
         "weights_source": model["weights"]["source"],
         "weights_sha256": model["weights"]["sha256"],

@@ -26,7 +26,8 @@ from erf_tools.erf.units import Position
 #: With fewer images nothing but the plain way is prepared.
 FEW = 8
 
-#: How many plain maps two checks and the preparation of a faster way take the time of.
+#: How many plain maps two checks and the preparation of a faster way take the time of. (That of
+#: images together takes up to three more where nothing else is prepared, which is not counted.)
 _COST = 3.0
 
 #: Share of the plain time that remains, roughly, where norms are folded or images taken together.

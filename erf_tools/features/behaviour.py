@@ -2,8 +2,8 @@
 
 A network whose values decide what is computed (an early exit, a router, a mask) can do on one image
 what it did not do on another, and one that looks at the size of its maps can do something else on
-a part of an image. One that takes an extreme over its batch does nothing to the image that has it.
-None of this can be found by comparing results on a few images; the operations show.
+a part of an image. None of this can be found by comparing results on a few images; the operations
+show.
 """
 
 from __future__ import annotations
@@ -28,9 +28,6 @@ _DECIDING = frozenset(
 #: Methods of tensors that do so without an operation: behind them nothing can be watched.
 READING = frozenset({"numpy", "tolist", "__array__", "__dlpack__", "data_ptr", "untyped_storage"})
 
-#: Operations that give the value of one of the images, whatever the others are.
-_EXTREME = frozenset({"max", "min", "amax", "amin", "aminmax"})
-
 #: Operations that place what they give by the size of what they are given.
 _STRETCHING = ("upsample_", "_upsample_", "grid_sampler", "affine_grid")
 
@@ -42,12 +39,10 @@ class Behaviour:
     Attributes:
         decisions: operations by which values of the image decide what is computed.
         stretching: operations by which a unit's value depends on the size of the whole map.
-        mixing: operations that take an extreme over the first axis, which is that of images.
     """
 
     decisions: set[str] = field(default_factory=set)
     stretching: set[str] = field(default_factory=set)
-    mixing: set[str] = field(default_factory=set)
 
 
 @contextmanager
@@ -92,8 +87,6 @@ class _Operations(TorchDispatchMode):
         if followed:
             if name in _DECIDING or not all(_has_values(tensor) for tensor in followed):
                 self._behaviour.decisions.add(name)
-            if name in _EXTREME and _over_first_axis(func, args, kwargs or {}):
-                self._behaviour.mixing.add(name)
             changed = given[:1] if func._schema.is_mutable else []
             for tensor in (*outputs, *changed):
                 self._followed[tensor] = True
@@ -124,17 +117,6 @@ class _Methods(TorchFunctionMode):
 
 def _has_values(tensor: Tensor) -> bool:
     return tensor.is_floating_point() or tensor.is_complex()
-
-
-def _over_first_axis(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
-    """Tell whether an extreme is taken over the first axis, or over all of them."""
-    names = [argument.name for argument in func._schema.arguments]
-    given = {**dict(zip(names, args, strict=False)), **kwargs}
-    if "other" in given:
-        return False  # of two tensors, place by place
-    axes = given.get("dim")
-    axes = [axes] if isinstance(axes, int) else axes
-    return not axes or any(axis in (0, -given["self"].ndim) for axis in axes)
 
 
 def _stretches(

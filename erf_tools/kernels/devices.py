@@ -64,6 +64,35 @@ def normalise(
     return (inputs / 255 - shift) / scale
 
 
+def check_precision(precision: str, module: nn.Module, device: torch.device) -> None:
+    """See that a network can be run in a precision on a device.
+
+    Args:
+        precision: ``fp32`` for that of the weights; ``tf32`` or ``bf16``, which torch has for
+            weights of float32, and passes over those of float64.
+        module: the network.
+        device: where it will be.
+
+    Raises:
+        UsageError: it cannot.
+    """
+    if precision == "tf32" and device.type != "cuda":
+        raise UsageError("--precision tf32 is for CUDA; leave it out here, or use bf16")
+    wide = any(parameter.dtype == torch.float64 for parameter in module.parameters())
+    if precision != "fp32" and wide:
+        raise UsageError(
+            f"--precision {precision} does nothing to weights of float64, which this network has; "
+            "leave it out, or convert the network with .float()"
+        )
+
+
+def narrow_types(module: nn.Module) -> str | None:
+    """Return the types that :func:`copy_on_device` makes float32; ``None`` if there are none."""
+    tensors = (*module.parameters(), *module.buffers())
+    found = {str(tensor.dtype).removeprefix("torch.") for tensor in tensors if _is_narrow(tensor)}
+    return ", ".join(sorted(found)) or None
+
+
 @contextmanager
 def copy_on_device(
     module: nn.Module, device: torch.device, tf32: bool = False
@@ -80,11 +109,8 @@ def copy_on_device(
         tf32: let CUDA round factors to TF32; else it is off, for convolutions too.
 
     Raises:
-        UsageError: TF32 is asked for on another device.
         ErfToolsError: at the end, if running the copy has changed the network all the same.
     """
-    if tf32 and device.type != "cuda":
-        raise UsageError("--precision tf32 is for CUDA; leave it out here, or use bf16")
     if device.type == "cuda":
         torch.cuda.init()  # random states are kept of what is there
     with ExitStack() as held:
@@ -103,8 +129,11 @@ def copy_on_device(
 
 
 def _widened(tensor: Tensor) -> Tensor:
-    narrow = tensor.is_floating_point() and tensor.itemsize < torch.float32.itemsize
-    return tensor.float() if narrow else tensor
+    return tensor.float() if _is_narrow(tensor) else tensor
+
+
+def _is_narrow(tensor: Tensor) -> bool:
+    return tensor.is_floating_point() and tensor.itemsize < torch.float32.itemsize
 
 
 @contextmanager

@@ -15,14 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from erf_tools.features.company import differ, unlike
 from erf_tools.features.copies import random_states, random_states_kept
 from erf_tools.features.state import State, state_kept
-
-#: Largest difference of an image's outputs, in units of what they span; rounding makes about 1e-6.
-_TOLERANCE = 1e-4
-
-#: And in units of the rounding of the largest, where outputs span next to nothing.
-_ROUNDINGS = 16
 
 
 @dataclass(eq=False)
@@ -64,44 +59,23 @@ class Together:
         """Return why images cannot be shown together; empty where they can.
 
         The first image and the last of a batch are compared, and as images of a batch may be much
-        alike, the first one and quite another beside it too.
+        alike, three more that are quite unlike each other.
         """
         if begun.moved():
             return "each image changes what the network holds"
-        first, last, other = pixels[:1], pixels[-1:], _unlike(pixels[:1])
+        company = unlike(pixels[0])
         with state_kept(self.network, weights=False):
-            own_first, own_last, own_other = (self.run(image) for image in (first, last, other))
-            beside = self.run(np.concatenate([first, other]))
+            first, last = (self.run(image) for image in (pixels[:1], pixels[-1:]))
+            others = [self.run(image[None]) for image in company]
+            beside = self.run(company)
         pairs = (
-            *((own, output[:1]) for own, output in zip(own_first, outputs, strict=True)),
-            *((own, output[-1:]) for own, output in zip(own_last, outputs, strict=True)),
-            *((own, output[:1]) for own, output in zip(own_first, beside, strict=True)),
-            *((own, output[1:]) for own, output in zip(own_other, beside, strict=True)),
+            *((own, output[:1]) for own, output in zip(first, outputs, strict=True)),
+            *((own, output[-1:]) for own, output in zip(last, outputs, strict=True)),
+            *(
+                (own, output[place : place + 1])
+                for place, alone in enumerate(others)
+                for own, output in zip(alone, beside, strict=True)
+            ),
         )
-        differ = any(_differ(own, output) for own, output in pairs)
-        return "images see each other" if differ else ""
-
-
-def _unlike(image: np.ndarray) -> np.ndarray:
-    """Return an image that is unlike another in each pixel, its mean, and its extremes.
-
-    Of 0 to 255 become 80 to 143, of the dark half the brighter one.
-    """
-    return 80 + (image ^ 128) // 4
-
-
-def _differ(alone: Tensor, beside: Tensor) -> bool:
-    """Tell whether outputs for one image are not the same but for rounding."""
-    if alone.shape != beside.shape:
-        return True
-    kind = alone.dtype if alone.is_floating_point() else torch.float32
-    own, other = alone.double(), beside.double()
-    same = (own == other) | (own.isnan() & other.isnan())
-    if same.all():
-        return False
-    finite = own[own.isfinite()]
-    if not len(finite):
-        return True
-    span, size = finite.max() - finite.min(), finite.abs().max()
-    allowed = _TOLERANCE * span + _ROUNDINGS * torch.finfo(kind).eps * size
-    return not bool(((own - other).abs()[~same] <= allowed).all())
+        seen = any(differ(own, output) for own, output in pairs)
+        return "images see each other" if seen else ""
