@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+import timm
 import torch
 import torchvision
 from reference import ding2022_map
@@ -464,3 +465,63 @@ def test_leaving_the_program_behind_the_layer_does_not_matter() -> None:
     network.body[2].register_forward_hook(leave)
     result = effective_receptive_field(network, num_images=2, resolution=96, layer="body.1")
     np.testing.assert_array_equal(result.map, plain.map)
+
+
+class _Body(nn.Module):
+    """Two convolutions, and something that is done with their map."""
+
+    def __init__(self, behind: Callable[[Tensor], Tensor], channels: int = 16) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.body = nn.Sequential(
+            nn.Conv2d(3, 8, 3, 2, 1), nn.GELU(), nn.Conv2d(8, channels, 3, 2, 1)
+        )
+        self.last, self.behind = nn.Identity(), behind
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.last(self.behind(self.body(images)))
+
+
+@pytest.mark.parametrize("size", [(64, 64), (128, 128), (64, 96)], ids=str)
+def test_a_transposed_map_is_not_taken_for_channels_last(size: tuple[int, int]) -> None:
+    network = _Body(lambda features: features.transpose(2, 3)).eval()
+    with pytest.raises(UsageError, match="not units in the order of the image's rows"):
+        proven(network, [Tap("last")], size)
+    assert Tap("last") not in find_map_layers(network, torch.zeros(1, 3, *size))
+
+
+@pytest.mark.parametrize("size", [(64, 64), (36, 36), (256, 256), (64, 96)], ids=str)
+def test_a_map_without_an_axis_of_channels_is_not_taken_for_tokens(size: tuple[int, int]) -> None:
+    """A square of a number of rows could be tokens of a square grid."""
+    network = _Body(lambda features: features.squeeze(1), channels=1).eval()
+    with pytest.raises(UsageError, match=r"without an axis of channels; give it one, as unsqueeze"):
+        proven(network, [Tap("last")], size)
+    with_channels = _Body(lambda features: features.squeeze(1).unsqueeze(1), channels=1).eval()
+    assert proven(with_channels, [Tap("last")], size)[0].reading == Reading("NCHW")
+
+
+@pytest.mark.parametrize("side", [64, 128])
+@pytest.mark.parametrize("norm", [False, True])
+def test_weights_of_attention_are_no_maps(side: int, norm: bool) -> None:
+    """Queries and keys are as many, and their rows follow the image's."""
+    torch.manual_seed(0)
+    network = timm.create_model(
+        "vit_tiny_patch16_224",
+        img_size=side,
+        depth=2,
+        class_token=False,
+        global_pool="avg",
+        qk_norm=norm,
+    ).eval()
+    for block in network.blocks:
+        block.attn.fused_attn = False
+    listed = find_map_layers(network, torch.zeros(1, 3, side, side), "blocks.*.attn.*", True)
+    names = {tap.path.split(".")[-1] for tap in listed}
+    assert "attn_drop" not in names
+    assert {"qkv", "proj_drop"} <= names
+
+
+def test_columns_that_see_all_columns_are_taken_as_they_are() -> None:
+    """No other axis follows the image's columns either."""
+    network = _Body(lambda features: features.mean(3, keepdim=True).expand_as(features)).eval()
+    assert proven(network, [Tap("last")], (64, 64))[0].reading == Reading("NCHW")

@@ -35,10 +35,18 @@ _TELLING, _BY_CHANCE = 0.25, 4
 #: Units in each half; fewer can be out of order by chance.
 _FEWEST = 8
 
+#: Rows, and columns, of a map that nobody supposes: of fewer, a few channels can be in order by
+#: chance.
+_FEWEST_ROWS = 4
+
 #: Where that logarithm is cut off: beyond, a unit sees one image only.
 _CUT = 10.0
 
 Verdict = Literal["certain", "right", "nothing to see", "wrong"]
+
+#: Whether the shape of an output suggests how it is read, or nothing but the order of its units:
+#: of positions one behind the other, or of two axes as rows and columns.
+Ground = Literal["shape", "order of positions", "order of axes"]
 
 
 def trial_images(network: nn.Module, size: tuple[int, int]) -> Tensor:
@@ -52,7 +60,7 @@ def trial_images(network: nn.Module, size: tuple[int, int]) -> Tensor:
     return torch.stack(images).to(input_like(network))
 
 
-def verdict_of(map_: Tensor, guessed: bool = False) -> Verdict:
+def verdict_of(map_: Tensor, guessed: bool = False, ground: Ground = "shape") -> Verdict:
     """Return whether units ``[4, C, H, W]`` of the trial images lie where they are read from.
 
     Args:
@@ -60,19 +68,26 @@ def verdict_of(map_: Tensor, guessed: bool = False) -> Verdict:
         guessed: from which token on it is read is a guess. If that is one too far, all units lie
             one aside, and those of the last column at the other end of the image: the outermost
             ones have to be certain.
+        ground: why it is read so. Without a shape that suggests it, order is certain only where
+            there are enough rows and columns. Two axes can be in order by chance where neighbours
+            are alike, unless units differ by more than chance makes; positions one behind the
+            other, which are in the order of rows and of columns at once, hardly can.
     """
     if map_.layout != torch.strided or not map_.is_floating_point():
         return "nothing to see"  # what is measured later says what is wrong with it
     one, other, above, before = map_
     telling = max(_TELLING, _BY_CHANCE / len(one) ** 0.5)
+    least = {"shape": _TELLING, "order of positions": 0.0, "order of axes": telling}[ground]
+    if ground != "shape" and min(map_.shape[2:]) < _FEWEST_ROWS:
+        return "nothing to see"
     verdicts: set[Verdict] = set()
     for mixed, axis in ((above, 0), (before, 1)):
         nearness = (mixed - other).norm(dim=0).log() - (mixed - one).norm(dim=0).log()
         units = nearness.movedim(axis, 0).double().clamp(-_CUT, _CUT)
         half = len(units) // 2
         # Of an odd number of rows, the middle one has both.
-        verdicts.add(_ordered(units[:half], units[len(units) - half :], telling))
-        if guessed and _ordered(units[:1], units[-1:], telling) != "certain":
+        verdicts.add(_ordered(units[:half], units[len(units) - half :], telling, least))
+        if guessed and _ordered(units[:1], units[-1:], telling, least) != "certain":
             return "wrong"
     for verdict in ("wrong", "nothing to see", "right"):
         if verdict in verdicts:
@@ -80,10 +95,11 @@ def verdict_of(map_: Tensor, guessed: bool = False) -> Verdict:
     return "certain"
 
 
-def _ordered(upper: Tensor, lower: Tensor, telling: float) -> Verdict:
+def _ordered(upper: Tensor, lower: Tensor, telling: float, least: float) -> Verdict:
     """Return whether values are larger than others, as a rank test does.
 
-    That they are not is told only where they spread by more than ``telling``. NaN tells nothing.
+    That they are not is told only where they spread by more than ``telling``, and that they are is
+    certain only where they spread by ``least``. NaN tells nothing.
     """
     upper, lower = upper[~upper.isnan()], lower[~lower.isnan()]
     if not len(upper) or not len(lower):
@@ -92,7 +108,7 @@ def _ordered(upper: Tensor, lower: Tensor, telling: float) -> Verdict:
     smaller = torch.searchsorted(ranked, upper) + torch.searchsorted(ranked, upper, right=True)
     share = float(smaller.double().mean()) / (2 * len(lower))
     spread = float(torch.cat([upper, lower]).std())
-    if share >= _CERTAIN and spread >= _TELLING:
+    if share >= _CERTAIN and spread >= least:
         return "certain"
     if share >= _RIGHT:
         return "right"

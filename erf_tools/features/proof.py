@@ -2,12 +2,13 @@
 
 What a network gives for a few images is read in the ways its shape allows, until one of them puts
 the units in the order of the image (:mod:`erf_tools.features.order`). Maps that show nothing are
-read as their shapes suggest, if no other reading of them is right.
+read as their shapes suggest, if no other axes of theirs follow the image's rows and columns. Those
+of a transposed map do, those of attention's weights, and those of a map without channels.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import Any
@@ -16,9 +17,10 @@ import torch
 from torch import Tensor, nn
 
 from erf_tools.errors import UsageError
+from erf_tools.features.axes import readings, sums_to_one, unsupposed_readings
 from erf_tools.features.copies import NotCopyableError, probe_copy, random_states_kept
 from erf_tools.features.layout import as_map, select, supposed_layout
-from erf_tools.features.order import IMAGES, Verdict, trial_images, verdict_of
+from erf_tools.features.order import IMAGES, Ground, Verdict, trial_images, verdict_of
 from erf_tools.features.reading import Keep, listening, read_each, read_features
 from erf_tools.features.small_sizes import small_sizes
 from erf_tools.features.state import state_kept
@@ -40,9 +42,6 @@ _RIVALS: dict[Layout, tuple[Layout, ...]] = {
     "NHWC": ("NCHW",),
     "NLC": ("NCL", "LNC"),
 }
-
-#: Most prefix tokens that are looked for where nothing is said of them.
-_MOST_PREFIX_TOKENS = 8
 
 #: What a pass shows of a run of a layer: the tap with its reading, or why there is none.
 _Outcome = Tap | UsageError
@@ -315,13 +314,13 @@ def _examined(tensor: Tensor | UsageError, network: nn.Module, tap: Tap, size: S
     except UsageError as error:
         return error
     layouts = [supposed] if tap.layout else [supposed, *_RIVALS[supposed]]
-    first, *rivals = (reading for layout in layouts for reading in _readings(tap, layout))
+    first, *rivals = (reading for layout in layouts for reading in readings(tap, layout))
     verdict, outcome = _read_as(tensor, network, tap, first, size)
-    if verdict in ("certain", "right"):
+    if verdict == "certain":
         return outcome
     for rival in rivals:
-        verdict, found = _read_as(tensor, network, tap, rival, size)
-        if verdict != "certain":
+        rated, found = _read_as(tensor, network, tap, rival, size)
+        if rated != "certain":
             continue
         if rival.layout == "LNC":
             declared = replace(tap, layout="LNC", prefix_tokens=rival.prefix_tokens)
@@ -330,19 +329,40 @@ def _examined(tensor: Tensor | UsageError, network: nn.Module, tap: Tap, size: S
                 f"second; declare it with {declared.code}"
             )
         return found
+    batch_first = tensor.movedim(1, 0) if supposed == "LNC" else tensor
+    if tensor.layout != torch.strided or len(batch_first) != IMAGES or not tensor.numel():
+        return outcome
+    if supposed in ("NCHW", "NCL") and verdict != "wrong" and sums_to_one(tensor):
+        return _out_of_order(tap, tensor)
+    asked = replace(tap, prefix_tokens=None, grid=None)
+    for other, reading, ground in unsupposed_readings(batch_first, supposed):
+        rated, _ = _read_as(other, network, asked, reading, size, ground)
+        positions_seen = ground == "order of positions" and verdict == "nothing to see"
+        if rated != "certain" and not (rated == "right" and positions_seen):
+            continue
+        if other.ndim > tensor.ndim:
+            return UsageError(
+                f"{tap.name} gives {list(tensor.shape)} for {IMAGES} images: rows and columns "
+                "without an axis of channels; give it one, as unsqueeze(1) does"
+            )
+        return outcome if verdict == "wrong" else _out_of_order(tap, tensor)
     return outcome
 
 
-def _readings(tap: Tap, layout: Layout) -> Iterator[Reading]:
-    """Yield how an output of a layout may be read, the likeliest first."""
-    yield Reading(layout, tap.prefix_tokens)
-    if len(layout) == 3 and tap.prefix_tokens is None:
-        for prefix in range(1, _MOST_PREFIX_TOKENS + 1):
-            yield Reading(layout, prefix)
+def _out_of_order(tap: Tap, tensor: Tensor) -> UsageError:
+    return _NotInPlaceError(
+        f"{tap.name} gives {list(tensor.shape)} for {IMAGES} images, which are not units in the "
+        "order of the image's rows and columns"
+    )
 
 
 def _read_as(
-    tensor: Tensor, network: nn.Module, tap: Tap, reading: Reading, size: Size
+    tensor: Tensor,
+    network: nn.Module,
+    tap: Tap,
+    reading: Reading,
+    size: Size,
+    ground: Ground = "shape",
 ) -> tuple[Verdict, _Outcome]:
     """Return how an output looks when it is read in one way."""
     guessed = tap.prefix_tokens is None and bool(reading.prefix_tokens)
@@ -357,12 +377,9 @@ def _read_as(
         map_ = as_map(tensor, network, tap, size)
     except UsageError as error:
         return "wrong", error
-    verdict = verdict_of(map_, guessed)
+    verdict = verdict_of(map_, guessed, ground)
     if verdict == "wrong":
-        return verdict, _NotInPlaceError(
-            f"{tap.name} gives {shape} for {IMAGES} images, which are not units in the order of "
-            "the image's rows and columns"
-        )
+        return verdict, _out_of_order(tap, tensor)
     if tensor.ndim == 3:
         prefix = shape[reading.layout.index("L")] - map_.shape[2] * map_.shape[3]
         tap = replace(tap, reading=Reading(reading.layout, prefix))
