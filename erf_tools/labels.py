@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from erf_tools.addresses import name_at
 from erf_tools.folders import shown
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 #: What random weights are called in every table, figure and page.
 UNTRAINED = "untrained"
@@ -107,3 +110,25 @@ def distinct(labels: Sequence[str], *details: Sequence[str]) -> list[str]:
             for label, detail in zip(labels, more, strict=True)
         ]
     return labels
+
+
+def rows_named(table: pd.DataFrame, rows: pd.Series) -> list[str]:
+    """Return what some rows of a table are of: the model, if all of its rows are among them.
+
+    Else with the weights and the layer, where those tell rows of the model apart.
+
+    Args:
+        table: with the columns ``model``, ``weights`` and ``layer``, and ``weights_source`` where
+            that is known.
+        rows: whether each is meant.
+    """
+    models = table["model"].tolist()
+    columns = [each for each in ("weights", "weights_source", "layer") if each in table]
+    details = [table[column].astype(str).tolist() for column in columns]
+    whole = rows.groupby(table["model"]).all()
+    names = (
+        model if whole[model] or full == model else f"{model} ({full[len(model) + 2 :]})"
+        for model, full, meant in zip(models, distinct(models, *details), rows, strict=True)
+        if meant
+    )
+    return list(dict.fromkeys(names))

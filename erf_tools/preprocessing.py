@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from math import floor, inf, isfinite, nextafter
+from numbers import Integral, Real
 from typing import Any, Literal, get_args
 from zlib import crc32
 
@@ -57,15 +58,19 @@ class Preprocessing:
 
     def __post_init__(self) -> None:
         """See that it can be done."""
-        means = len(self.mean) == 3 and all(map(isfinite, self.mean))
-        stds = len(self.std) == 3 and all(isfinite(std) and std for std in self.std)
-        names, fraction = Image.Resampling.__members__, self.crop_fraction
+        for name in ("mean", "std", "fill"):  # as lists, of a file, they could not be hashed
+            if isinstance(value := getattr(self, name), list):
+                object.__setattr__(self, name, tuple(value))
+        stds, fraction = _three_numbers(self.std) and all(self.std), self.crop_fraction
+        names = [name.lower() for name in Image.Resampling.__members__]
+        interpolation = isinstance(self.interpolation, str) and self.interpolation.lower() in names
         known = (
-            (self.size >= 1, "size has to be 1 or more"),
-            (means, "mean has to be three finite numbers"),
+            (_is_whole(self.size) and self.size >= 1, "size has to be a whole number above 0"),
+            (_three_numbers(self.mean), "mean has to be three finite numbers"),
             (stds, "std has to be three finite numbers other than 0"),
-            (self.interpolation.upper() in names, "interpolation is none of Pillow's"),
-            (fraction and 0 < fraction < inf, "crop_fraction has to be above 0"),
+            (interpolation, "interpolation is none of Pillow's"),
+            (_is_number(fraction) and 0 < fraction < inf, "crop_fraction has to be above 0"),
+            (_is_colour(self.fill), "fill has to be three whole numbers from 0 to 255"),
             (self.resize in get_args(Resize), f"resize is one of {', '.join(get_args(Resize))}"),
             (self.middle in get_args(Middle), f"middle is one of {', '.join(get_args(Middle))}"),
         )
@@ -80,6 +85,27 @@ class Preprocessing:
     def record(self) -> dict[str, Any]:
         """Return the fields as JSON values."""
         return asdict(self)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool)
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+def _three_numbers(values: Any) -> bool:
+    """Tell whether these are three finite numbers."""
+    return (
+        isinstance(values, tuple)
+        and len(values) == 3
+        and all(_is_number(value) and isfinite(value) for value in values)
+    )
+
+
+def _is_colour(values: Any) -> bool:
+    return _three_numbers(values) and all(_is_whole(each) and 0 <= each <= 255 for each in values)
 
 
 def evaluation_view(image: Image.Image, preprocessing: Preprocessing) -> Image.Image:

@@ -248,6 +248,33 @@ def test_kendalls_tau_is_that_of_counting_pairs(seed: int) -> None:
     assert kendall(pairs) == pytest.approx(expected)
 
 
+def test_networks_without_a_value_are_not_counted_behind_tau() -> None:
+    protocols = {"ding2022": 4, "kim2023": 8, "luo2016": 4}
+    results = [
+        each
+        for number, name in enumerate(["one", "two", "three"])
+        for each in with_protocols(name, {key: own + number for key, own in protocols.items()})
+    ]
+    agreement = agreement_table(results)
+    assert set(agreement["networks"]) == {3}
+    assert not any("not all of them" in note for note in _said(results))
+    results[1] = erf("one", np.zeros((65, 65)), protocol="kim2023")
+    agreement = agreement_table(results).set_index(["measure", "protocol", "other_protocol"])
+    known = agreement.loc["effective_side", "networks"]
+    assert known.to_dict() == {
+        ("ding2022", "kim2023"): 2,
+        ("ding2022", "luo2016"): 3,
+        ("kim2023", "luo2016"): 2,
+    }
+    (note,) = [note for note in _said(results) if "not all of them" in note]
+    assert note.startswith("Taus by effective side, linear r at 20 %")
+    assert "are over 2 to 3 of 3 networks" in note
+
+
+def _said(results: list[ERF]) -> list[str]:
+    return notes(erf_table(results), agreement_table(results), flip_table(results))
+
+
 def test_what_holds_of_some_protocols_only_is_said_of_these(selection: Selection) -> None:
     model = as_model(network(), name="net")
     protocols = [PROTOCOLS[name] for name in ("ding2022", "luo2016", "cvpods")]

@@ -122,6 +122,14 @@ def test_maps_without_a_total_give_nan(contribution: np.ndarray) -> None:
     assert smallest_square(contribution, 0.5) is None
 
 
+@pytest.mark.parametrize("value", [-0.5, -math.inf])
+def test_negative_values_are_refused(value: float) -> None:
+    contribution = np.eye(5)
+    contribution[1, 3] = value
+    with pytest.raises(UsageError, match="the map has negative values; a map of contributions"):
+        measure(contribution)
+
+
 def test_one_pixel_in_the_centre() -> None:
     contribution = np.zeros((101, 101))
     contribution[50, 50] = 7

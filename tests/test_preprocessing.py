@@ -310,13 +310,31 @@ def test_what_is_missing_around_an_image_is_filled(width: int, height: int) -> N
     [
         {"size": 0}, {"mean": (0.5,)}, {"mean": (0.5, 0.5, np.nan)}, {"std": (0.5, 0.0, 0.5)},
         {"std": (0.5, np.inf, 0.5)}, {"interpolation": "random"}, {"crop_fraction": 0.0},
-        {"crop_fraction": None}, {"resize": "longest"}, {"middle": "up"},
+        {"crop_fraction": None}, {"resize": "longest"}, {"middle": "up"}, {"size": 48.5},
+        {"size": "48"}, {"size": True}, {"mean": "abc"}, {"std": None}, {"interpolation": 3},
+        {"fill": (300, 0, 0)}, {"fill": (0, 0)},
     ],
     ids=str,
 )  # fmt: skip
 def test_what_cannot_be_done_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match=rf"this is no preprocessing: {next(iter(wrong))}"):
         Preprocessing(**wrong)
+
+
+def test_lists_are_taken_as_tuples() -> None:
+    found = Preprocessing(mean=[0.5] * 3, std=[0.5] * 3, fill=[1, 2, 3])  # type: ignore[arg-type]
+    own = Preprocessing(mean=(0.5,) * 3, std=(0.5,) * 3, fill=(1, 2, 3))  # type: ignore[arg-type]
+    assert found == own
+    assert hash(found) == hash(own)
+
+
+def test_images_that_are_not_square_are_refused_unless_the_network_sees_to_it() -> None:
+    cfg = get_pretrained_cfg("resnet18").to_dict() | {"input_size": (3, 48, 96)}
+    network: Any = SimpleNamespace(pretrained_cfg=cfg)
+    with pytest.raises(UsageError, match="wants images of 48x96 pixels"):
+        declared_preprocessing(network)
+    cfg["fixed_input_size"] = True
+    assert declared_preprocessing(network).size == 96
 
 
 @pytest.mark.parametrize("wrong", [{"mean": None}, {"mean": (0.5,)}, {"crop_pct": "much"}], ids=str)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -15,6 +17,8 @@ from torch import nn
 import erf_tools
 from erf_tools.erf import figures
 from erf_tools.erf.maps import ERF
+from erf_tools.erf.shown_tables import notes
+from erf_tools.erf.tables import erf_table
 from erf_tools.errors import UsageError
 from erf_tools.models.requests import requests
 
@@ -158,6 +162,24 @@ def checkpoints(name: str, files: list[str], sigma: float, layer: str | None = N
         with_weights(erf(name, blob(64, sigma + place), layer=layer), file, file)
         for place, file in enumerate(files)
     ]
+
+
+def test_what_is_true_of_one_checkpoint_is_said_of_that_one() -> None:
+    first, second, third = (
+        replace(each, images=[replace(image, outcome=outcome) for image in each.images])
+        for each, outcome in zip(
+            checkpoints("net", ["ep1.pth", "ep2.pth", "ep3.pth"], 3.0),
+            ("counted", "zero", "counted"),
+            strict=True,
+        )
+    )
+    second = replace(second, total=np.zeros_like(second.total))
+    said = notes(erf_table([first, second, third]))
+    assert "net (ep2.pth) has no intervals: the map is zero everywhere." in said
+    assert "net (ep2.pth): 2 images gave a map of zeros, and count in the mean." in said
+    assert not any(note.startswith("net:") or note.startswith("net has") for note in said[4:])
+    alone = notes(erf_table([second]))
+    assert "net has no intervals: the map is zero everywhere." in alone
 
 
 def test_layers_of_checkpoints_are_lines_of_their_own() -> None:

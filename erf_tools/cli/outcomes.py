@@ -50,23 +50,24 @@ def print_study(outcome: Study, output: Path) -> None:
         say(f"{name}: measured before with the same images and settings", err=True)
     for result in outcome.results:
         for note in result.setting["model"]["weights"].get("notes", ()):
-            typer.echo(f"{result.name}: {note}", err=True)
+            typer.echo(f"{result.network_label}: {note}", err=True)
         if zeros := result.number("zero"):
             say(
-                f"warning: {result.name}: the map of {zeros} of {result.count} images is zero "
+                f"warning: {result.label}: the map of {zeros} of {result.count} images is zero "
                 "everywhere (every channel of the unit is off, or their gradients cancel); they "
                 "count in the mean",
                 err=True,
             )
         if dropped := result.number("nan"):
             say(
-                f"warning: {result.name}: the map of {dropped} images is not finite; left out",
+                f"warning: {result.label}: the map of {dropped} images is not finite; left out",
                 err=True,
             )
         labelled = any(image.label is not None for image in result.images)
         if labelled and result.trained and result.top1() != result.top1():
             typer.echo(
-                f"warning: {result.name}: its classes are not those of the labels; no top-1",
+                f"warning: {result.network_label}: its classes are not those of the labels; no "
+                "top-1",
                 err=True,
             )
     typer.echo(shown_tables.compact(outcome.table))

@@ -83,8 +83,8 @@ def protocols_of(results: Sequence[ERF]) -> list[str]:
 def agreement_table(results: Sequence[ERF]) -> pd.DataFrame:
     """Return Kendall's tau-b between protocols: 1 where they order networks alike, -1 reversed.
 
-    A row per measure and pair of protocols, over the networks that both have measured. NaN for
-    fewer than two, and where all of them are equal.
+    A row per measure and pair of protocols, over the ``networks`` of which both have a value (a map
+    of zeros has none). NaN for fewer than two, and where all of them are equal.
 
     Raises:
         UsageError: the results are not those of one audit; see :func:`audited`.
@@ -98,7 +98,7 @@ def agreement_table(results: Sequence[ERF]) -> pd.DataFrame:
                 for own in networks
                 if one in own and other in own
             ]
-            rows.append([measure, one, other, len(pairs), kendall(pairs)])
+            rows.append([measure, one, other, len(_known(pairs)), kendall(pairs)])
     columns = ["measure", "protocol", "other_protocol", "networks", "tau"]
     return pd.DataFrame(rows, columns=columns)
 
@@ -107,8 +107,13 @@ def kendall(pairs: Sequence[tuple[float, float]]) -> float:
     """Return Kendall's tau-b of pairs (Kendall 1945), in [-1, 1]; those with NaN are left out."""
     from scipy.stats import kendalltau  # which takes a second that few pages need
 
-    known = np.array([pair for pair in pairs if np.isfinite(pair).all()]).reshape(-1, 2)
+    known = _known(pairs)
     return float(kendalltau(known[:, 0], known[:, 1]).statistic) if len(known) > 1 else nan
+
+
+def _known(pairs: Sequence[tuple[float, float]]) -> np.ndarray:
+    """Return the pairs without NaN: ``[pairs, 2]``."""
+    return np.array([pair for pair in pairs if np.isfinite(pair).all()]).reshape(-1, 2)
 
 
 def tau_matrix(agreement: pd.DataFrame, names: Sequence[str], measure: str) -> np.ndarray:

@@ -5,10 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
-from erf_tools.erf.dead_pixels import PixelContributions, dead_share, groups
-from erf_tools.erf.passes import EVERY_UNIT, Pass, reduced, unit_gradient
+from erf_tools.erf.dead_pixels import PixelContributions, groups
+from erf_tools.erf.passes import ROUNDINGS, Pass, reduced, terms, with_random_signs
 from erf_tools.erf.procedure import Procedure
+from erf_tools.erf.protocols import Protocol
 from erf_tools.erf.singly import shown_singly
 from erf_tools.errors import ErfToolsError, UsageError
 from erf_tools.features.copies import random_states
@@ -16,6 +19,9 @@ from erf_tools.features.proof import proven
 from erf_tools.features.state import State, state_kept
 from erf_tools.images import PixelStore, Selection, identities
 from erf_tools.models.model import Model
+
+#: Sums with random signs that are looked at where gradients may cancel.
+_DRAWS = 4
 
 
 def pixel_contributions(
@@ -29,7 +35,8 @@ def pixel_contributions(
     """Measure what each pixel contributes to all units of a network's last map together.
 
     The sum over units of the protocol's scalar is differentiated, image by image; what units of
-    opposite sign see of a pixel cancels.
+    opposite sign see of a pixel cancels. Where it does but for rounding, the pixel contributes
+    nothing.
 
     Args:
         model: the network.
@@ -58,27 +65,44 @@ def pixel_contributions(
         for place, inputs in enumerate(images):
             forward = Pass(network, inputs.requires_grad_())
             (features,) = forward.features([tap])
-            gradient = unit_gradient(forward, tap, EVERY_UNIT, features, protocol)
+            gradient = _sum_gradient(forward, features, protocol)
             sums[group[place]] += reduced(gradient, protocol)[0].cpu().numpy()
             if not place:  # what the first pass has made, others may move
                 moves, settled = begun.moved(), State(network, weights=False)
         run |= {"draws": random_states() != drawn, "moves": moves or settled.moved()}
-    total = sums.sum(axis=0)
-    if not np.isfinite(total).all():
+    if not np.isfinite(sums.sum(axis=0)).all():
         raise ErfToolsError(
             f"{model.name}: a gradient of the sum over its units is not finite; see whether its "
             "weights are, or measure at another --resolution"
         )
-    return PixelContributions(
-        {
-            "contribution": np.abs(total) / len(selection),
-            "without": np.array([dead_share(np.abs(total - own)) for own in sums]),
-            "counts": np.array(counts),
-        },
-        identities(selection.images),
-        setting_of(model, procedure),
-        run,
+    return PixelContributions.of_groups(
+        sums, counts, identities(selection.images), setting_of(model, procedure), run
     )
+
+
+def _sum_gradient(run: Pass, features: Tensor, protocol: Protocol) -> Tensor:
+    """Return the gradient ``[1, 3, height, width]`` of the sum over units; zero where it cancels.
+
+    It does by construction in some pixels or in all, as behind a filter whose weights add up to
+    zero: inside, not at the rim. What is left there is rounding. Its size follows from what the
+    gradient of the pixel would be if the units' signs were random, which takes more passes.
+    """
+    parts, draw = terms(features, protocol), torch.Generator().manual_seed(0)
+    (gradient,) = torch.autograd.grad(parts.sum(), run.inputs, retain_graph=True)
+    found, rounding = _largest(gradient), ROUNDINGS * torch.finfo(gradient.dtype).eps
+    size = torch.zeros_like(found)
+    for _ in range(_DRAWS):
+        signed = with_random_signs(parts, draw)
+        (other,) = torch.autograd.grad(signed, run.inputs, retain_graph=True)
+        size = torch.maximum(size, _largest(other))
+        if not ((found > 0) & (found <= rounding * size.max())).any():
+            return gradient  # as nearly always
+    return torch.where((found <= rounding * size)[:, None], 0.0, gradient)
+
+
+def _largest(gradient: Tensor) -> Tensor:
+    """Return the largest size of a pixel's three gradients: ``[N, height, width]``."""
+    return gradient.abs().amax(dim=1)
 
 
 def setting_of(model: Model, procedure: Procedure) -> dict[str, Any]:

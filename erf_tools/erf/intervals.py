@@ -85,6 +85,10 @@ def t_interval(value: float, deviations: np.ndarray, effective: float) -> Estima
     """
     if len(deviations) < FEWEST:
         return Estimate(value)
-    quantile = stdtrit(max(effective - 1, 1), (1 + CONFIDENCE) / 2)
-    half = float(quantile * np.linalg.norm(deviations))
+    half = float(student(effective) * np.linalg.norm(deviations))
     return Estimate(value, value - half, value + half)
+
+
+def student(effective: float) -> float:
+    """Return how many standard errors Student's interval reaches; see :func:`t_interval`."""
+    return float(stdtrit(max(effective - 1, 1), (1 + CONFIDENCE) / 2))

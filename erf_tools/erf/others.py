@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from erf_tools.erf.measures import Measures
+from erf_tools.erf.measures import Measures, check_sign
 from erf_tools.errors import UsageError
 from erf_tools.files import read_archive, understood, write_archive
 from erf_tools.folders import given_path, read_file, why_unreadable
@@ -54,11 +54,7 @@ class OthersMap:
         found = found.astype(np.float64)
         if not np.isfinite(found).all():
             raise UsageError(f"{self.source} has values that are not finite, so it has no measures")
-        if (found < 0).any():
-            raise UsageError(
-                f"{self.source} has negative values; a map of contributions has none (of a mean "
-                "with signs, save the absolute value)"
-            )
+        check_sign(found, self.source)
         with np.errstate(over="ignore"):
             total = found.sum()
         if not np.isfinite(total):

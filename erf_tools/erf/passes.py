@@ -17,15 +17,11 @@ from erf_tools.features.taps import Tap
 from erf_tools.kernels.norm_gradients import RightNormGradients
 
 #: A sum is nothing but rounding where it is smaller than this many roundings of its terms.
-_ROUNDINGS = 64
+ROUNDINGS = 64
 
 #: A gradient may be nothing but rounding where it would change a unit by less than this share of
 #: its value if the image were gone; most change it by ten times its value.
 _LITTLE = 1e-2
-
-
-#: In place of a unit: all of them, whose sum is differentiated.
-EVERY_UNIT = (slice(None), slice(None))
 
 
 @dataclass(frozen=True)
@@ -124,14 +120,14 @@ def _gradients(
 def unit_gradient(
     run: Pass,
     tap: Tap,
-    unit: Position | tuple[slice, slice],
+    unit: Position,
     features: Tensor,
     protocol: Protocol,
     keep_graph: bool = False,
 ) -> Tensor:
     """Return the gradients ``[N, 3, height, width]`` of a unit; zero where they cancel.
 
-    For the arguments see :func:`aligned_means`; ``unit`` may be :data:`EVERY_UNIT`.
+    For the arguments see :func:`aligned_means`.
     """
     scalar = terms(features[:, :, unit[0], unit[1]], protocol).sum()
     (gradient,) = torch.autograd.grad(scalar, run.inputs, retain_graph=keep_graph)
@@ -152,7 +148,7 @@ def terms(channels: Tensor, protocol: Protocol) -> Tensor:
 def _cancelled(
     run: Pass,
     tap: Tap,
-    unit: Position | tuple[slice, slice],
+    unit: Position,
     features: Tensor,
     gradient: Tensor,
     protocol: Protocol,
@@ -170,12 +166,16 @@ def _cancelled(
     if cancelled.any():
         (again,) = run.features([tap])
         parts = terms(again[:, :, unit[0], unit[1]], protocol)
-        draw = torch.Generator().manual_seed(0)
-        signs = 2.0 * torch.randint(0, 2, parts.shape[1:], generator=draw) - 1
-        signed = (parts * signs.to(parts)).sum()
+        signed = with_random_signs(parts, torch.Generator().manual_seed(0))
         (other,) = torch.autograd.grad(signed, run.inputs)
-        cancelled &= sizes <= _ROUNDINGS * torch.finfo(gradient.dtype).eps * _norms(other)
+        cancelled &= sizes <= ROUNDINGS * torch.finfo(gradient.dtype).eps * _norms(other)
     return cancelled
+
+
+def with_random_signs(parts: Tensor, draw: torch.Generator) -> Tensor:
+    """Return the sum of terms ``[N, ...]`` with random signs, the same for each image."""
+    signs = 2.0 * torch.randint(0, 2, parts.shape[1:], generator=draw) - 1
+    return (parts * signs.to(parts)).sum()
 
 
 def _norms(images: Tensor) -> Tensor:
@@ -188,9 +188,10 @@ def reduced(gradient: Tensor, protocol: Protocol) -> Tensor:
     wide = torch.float32 if gradient.device.type == "mps" else torch.float64
     if protocol.rgb == "mean":
         mean = gradient.mean(dim=1, dtype=wide)
-        # Colours cancel in a network that sees differences of colours only.
-        rounding = _ROUNDINGS * torch.finfo(gradient.dtype).eps * _norms(gradient)
-        mean[_norms(mean) <= rounding] = 0
+        # Colours cancel in a network that sees differences of colours only, everywhere or inside.
+        rounding = ROUNDINGS * torch.finfo(gradient.dtype).eps
+        mean[_norms(mean) <= rounding * _norms(gradient)] = 0
+        mean[mean.abs() <= rounding * gradient.abs().amax(dim=1)] = 0
         return _rectified(mean, protocol)
     return _rectified(gradient, protocol).sum(dim=1, dtype=wide)
 

@@ -84,6 +84,22 @@ def _noise(names: Sequence[str]) -> Iterator[str]:
         yield f"{listed(noisy, 'and')} {verb} noise in place of each of the images."
 
 
+def _of_fewer_networks(table: pd.DataFrame, agreement: pd.DataFrame) -> Iterator[str]:
+    """Yield a sentence on the taus that are not over all networks."""
+    networks = len(table.drop_duplicates(["model", "weights", "weights_source", "layer"]))
+    measures: dict[str, list[str]] = {}
+    for measure in ORDERED_BY:
+        counts = agreement.loc[agreement["measure"] == measure, "networks"]
+        if len(counts) and counts.min() < networks:
+            numbers_of = " to ".join(map(str, dict.fromkeys([counts.min(), counts.max()])))
+            measures.setdefault(numbers_of, []).append(_IN_WORDS[measure])
+    for numbers_of, names in measures.items():
+        yield (
+            f"Taus by {listed(names, 'and')} are over {numbers_of} of {networks} networks, those "
+            "of which both protocols have a value: not all of them are of the same networks."
+        )
+
+
 def notes(table: pd.DataFrame, agreement: pd.DataFrame, flips: pd.DataFrame) -> list[str]:
     """Return what a reader has to know, and what was found, a sentence or two each."""
     left_out = " but those whose map is not finite" if table["nan_maps"].gt(0).any() else ""
@@ -109,6 +125,7 @@ def notes(table: pd.DataFrame, agreement: pd.DataFrame, flips: pd.DataFrame) -> 
                     f"{name}: its script divides by {side} x {side} pixels whatever the map's "
                     f"size; at {size} it would print {times:.3g} times these ratios."
                 )
+    found += _of_fewer_networks(table, agreement)
     for measure in ORDERED_BY:
         words = flips_in_words(flips, measure)
         own = agreement[agreement["measure"] == measure]

@@ -12,7 +12,7 @@ from erf_tools.erf.measures import MEASURES
 from erf_tools.erf.others import NOT_KNOWN
 from erf_tools.erf.published import MAPS_STANDING, PUBLISHED, STANDING
 from erf_tools.erf.tables import PERCENT, SEPARATOR
-from erf_tools.labels import OTHERS, UNTRAINED
+from erf_tools.labels import OTHERS, UNTRAINED, rows_named
 from erf_tools.labels import PUBLISHED as PUBLISHED_MAP
 from erf_tools.tables import NONE, as_text, numbers, with_intervals, write_tables
 from erf_tools.text import dimensions
@@ -110,15 +110,15 @@ def notes(table: pd.DataFrame) -> list[str]:
         found.append(f"{OTHERS}: {NOT_KNOWN}.")
     if (all_rows["weights"] == PUBLISHED_MAP).any():
         found.append(f"{PUBLISHED_MAP}: {MAPS_STANDING}.")
-    found += [
-        f"{row.model} has no intervals: {row.without_intervals}."
-        for row in table[table["without_intervals"] != ""].itertuples()
-    ]
-    found += [
-        f"{row.model} has no intervals of legacy r and participation: "
-        f"{row.without_whole_map_intervals}."
-        for row in table[table["without_whole_map_intervals"] != ""].itertuples()
-    ]
+    for column, of in (
+        ("without_intervals", ""),
+        ("without_whole_map_intervals", " of legacy r and participation"),
+    ):
+        for why in filter(None, dict.fromkeys(table[column])):
+            found += [
+                f"{name} has no intervals{of}: {why}."
+                for name in rows_named(table, table[column] == why)
+            ]
     at_unit = all_rows["square"] == "unit"
     if at_unit.any():
         rows = ", ".join(
@@ -129,7 +129,7 @@ def notes(table: pd.DataFrame) -> list[str]:
         where = "" if at_unit.all() else f" in {rows}, and at the image's centre in all others"
         found.append(f"The squares of linear r and of the side are centred at the unit{where}.")
     if (table["center_basis"] == "grid").any():
-        names = ", ".join(dict.fromkeys(table.loc[table["center_basis"] == "grid", "model"]))
+        names = ", ".join(rows_named(table, table["center_basis"] == "grid"))
         found.append(
             "The unit's centre is that of equal tiles of the image, since it is not known what "
             f"each unit depends on: {names}."
@@ -144,8 +144,11 @@ def notes(table: pd.DataFrame) -> list[str]:
         ("zero_maps", "gave a map of zeros, and count in the mean"),
         ("nan_maps", "gave a map that is not finite, and were left out"),
     ):
-        for row in table[table[column] > 0].itertuples():
-            found.append(f"{row.model}: {getattr(row, column)} images {meaning}.")
+        for count in table.loc[table[column] > 0, column].unique():
+            found += [
+                f"{name}: {count} images {meaning}."
+                for name in rows_named(table, table[column] == count)
+            ]
     said: dict[str, list[str]] = {}
     for row in table.itertuples():
         for kind, sentence in zip(
@@ -165,8 +168,8 @@ def write_erf_table(table: pd.DataFrame, stem: Path) -> list[Path]:
     hashes = [
         f"{row.model}: map sha256 {row.map_sha256}"
         if row.map_sha256
-        else f"{row.model}: weights sha256 {row.weights_sha256}, layer {row.layer}, unit "
-        f"{row.units} at pixel {row.center_row:g},{row.center_column:g}"
+        else f"{row.model}: weights {row.weights}, sha256 {row.weights_sha256}, layer {row.layer}, "
+        f"unit {row.units} at pixel {row.center_row:g},{row.center_column:g}"
         for row in table.itertuples()
     ]
     return write_tables(stem, table, readable(table), [*notes(table), *hashes])

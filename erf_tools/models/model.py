@@ -174,9 +174,16 @@ def declared_preprocessing(module: nn.Module) -> Preprocessing:
         )
     resize = CROP_MODES[mode]
     try:
+        height, width = map(int, cfg["input_size"][-2:])
+        # One that is tied to its size says so itself where it is measured at another.
+        if height != width and not cfg.get("fixed_input_size"):
+            raise UsageError(
+                f"the network wants images of {dimensions((height, width))} pixels, and images are "
+                "made ready as squares here; give preprocessing=erf_tools.Preprocessing(...)"
+            )
         red, green, blue = (round(255 * value) for value in cfg["mean"])
         return Preprocessing(
-            size=int(cfg["input_size"][-1]),
+            size=width,
             mean=tuple(cfg["mean"]),
             std=tuple(cfg["std"]),
             interpolation=cfg["interpolation"],

@@ -45,11 +45,13 @@ class Measures:
             sample: what is kept of the images that the map is the mean of.
 
         Raises:
-            UsageError: the map is not two-dimensional, or the centre is outside it.
+            UsageError: the map is not two-dimensional or has negative values, or the centre is
+                outside it.
         """
         self._map = np.asarray(contribution, dtype=np.float64)
         if self._map.ndim != 2 or not self._map.size:
             raise UsageError(f"a map is [height, width]; got shape {list(self._map.shape)}")
+        check_sign(self._map, "the map")
         self._frame, self._sample = Frame(self._map.shape, center), sample
         self._spreads: dict[str, Spread] = {}
 
@@ -174,6 +176,23 @@ class Measures:
         return self._sample.effective(by_groups=not isinstance(family, Summed))
 
 
+def check_sign(contribution: np.ndarray, name: str) -> None:
+    """See that a map, called ``name``, has no negative values, of which there are no measures.
+
+    Raises:
+        UsageError: it has.
+    """
+    if (contribution < 0).any():
+        raise UsageError(
+            f"{name} has negative values; a map of contributions has none (of a mean with signs, "
+            "take the absolute value)"
+        )
+
+
 def measure(contribution: np.ndarray, center: Center | None = None) -> Measures:
-    """Return all :class:`~erf_tools.erf.measures.Measures` of a map ``[height, width]``."""
+    """Return all :class:`~erf_tools.erf.measures.Measures` of a map ``[height, width]``.
+
+    For ``center`` and what is refused see there. A map that is zero everywhere, or has values that
+    are not finite, has measures that are NaN.
+    """
     return Measures(contribution, center)
