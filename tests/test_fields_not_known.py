@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import timm
 import torch
 import torchvision
 from PIL import Image
@@ -293,6 +294,94 @@ def test_a_part_that_only_looks_aside_is_not_undone(parts: list[nn.Module], asid
     field = field_of(Between(step, *parts).eval())
     assert (field.unbounded, field.basis) == (True, "local dependency")
     assert field.center((7, 7)) == (28, 28 - aside)
+
+
+class Sharing(OwnAttention):
+    """Attention by another name."""
+
+
+class Aside(Looking):
+    """Mixes all positions, and looks aside."""
+
+    def forward(self, features: Tensor) -> Tensor:
+        return super().forward(features) + features.mean((2, 3), keepdim=True)
+
+
+class Split(nn.Module):
+    """Lets half of the channels see each other, and puts both halves together."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.both = nn.Conv2d(8, 8, 1)
+
+    def forward(self, features: Tensor) -> Tensor:
+        mean = features[:, :4].mean((2, 3), keepdim=True)
+        return self.both(torch.cat([features[:, :4] * mean, features[:, 4:]], dim=1))
+
+
+def as_it_is(_parts: nn.Module, features: Tensor) -> Tensor:
+    return features
+
+
+@pytest.mark.parametrize(
+    ("step", "local"),
+    [
+        (lambda parts, features: parts[0](features), as_it_is),
+        (lambda parts, features: parts[0](features=features), as_it_is),
+        (lambda parts, features: parts[1](features), as_it_is),
+        (
+            lambda parts, features: parts[0](parts[2](parts[0](features))),
+            lambda parts, features: parts[2](features),
+        ),
+    ],
+    ids=["other name", "by keyword", "half of the channels", "behind a large kernel"],
+)
+def test_what_mixes_all_positions_is_seen_whatever_its_name(step: Step, local: Step) -> None:
+    """And what is local, however large, is left as it is."""
+    parts = Sharing(), Split(), nn.Conv2d(8, 8, 31, padding=15)
+    plain, field = (field_of(Between(own, *parts).eval()) for own in (local, step))
+    assert (field.unbounded, field.basis) == (True, "local dependency")
+    assert (field.stride, field.first, field.last) == (plain.stride, plain.first, plain.last)
+    assert field.center((7, 7)) == (28, 28)
+
+
+def test_what_mixes_by_keyword_under_its_own_name_is_undone_too() -> None:
+    field = field_of(Between(lambda parts, maps: parts[0](features=maps), OwnAttention()).eval())
+    assert (field.basis, field.center((7, 7))) == ("local dependency", (28, 28))
+
+
+def test_what_mixes_and_looks_aside_has_no_known_centre() -> None:
+    field = field_of(Between(lambda parts, features: parts[0](features), Aside()).eval())
+    assert (field.unbounded, field.basis) == (True, "grid")
+
+
+@pytest.mark.parametrize(
+    ("name", "mixing"), [("efficientvit_b0", "LiteMLA"), ("iformer_t", "SHMA")]
+)
+def test_centres_behind_attention_of_other_names_are_those_of_gradients(
+    name: str, mixing: str
+) -> None:
+    """On a strip, with what mixes giving nothing: only its shortcut is left."""
+    network = timm.create_model(name).eval()
+    (field,) = receptive_fields(network, lambda net, images: [last_map(net, images)], (128, 128))
+    for part in network.modules():
+        if type(part).__name__ == mixing:
+            part.register_forward_hook(lambda _part, _inputs, output: torch.zeros_like(output))
+    images = torch.randn(1, 3, 128, 1536, dtype=torch.float64, requires_grad=True)
+    features = last_map(network.double(), images)
+    unit = features.shape[3] // 2
+    features[0, :, 1, unit].square().sum().backward()
+    assert images.grad is not None
+    columns = images.grad.abs().sum((0, 1, 2)).nonzero()[:, 0]
+    assert columns[0] > 0
+    assert columns[-1] < 1535
+    assert field.basis == "local dependency"
+    assert field.center((1, unit))[1] == (columns[0] + columns[-1]).item() / 2
+
+
+def last_map(network: nn.Module, images: Tensor) -> Tensor:
+    found: list[Tensor] = network.forward_intermediates(images, intermediates_only=True)
+    return found[-1]
 
 
 @pytest.mark.parametrize(

@@ -147,6 +147,7 @@ def test_nothing_is_kept_of_code_that_may_change(cache: Path) -> None:
         ("swin_tiny_patch4_window7_224", 224),
         ("vit_tiny_patch16_224", 224),
         ("eva02_tiny_patch14_224", 160),
+        ("efficientvit_b0", 96),
         ("gcresnet33ts", 96),
         ("unireplknet_a", 96),
     ],

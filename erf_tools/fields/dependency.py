@@ -14,8 +14,8 @@ float32 on a CPU; elsewhere cuDNN and oneDNN are switched off, and torch's own k
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -27,10 +27,10 @@ from erf_tools.features.copies import NotCopyableError, probe_copy, random_state
 from erf_tools.features.dataflow import Read
 from erf_tools.features.inputs import floating_type
 from erf_tools.features.small_sizes import small_sizes
-from erf_tools.fields.locality import mixes
+from erf_tools.fields.locality import mixes, named_as_mixing
 from erf_tools.fields.receptive_field import ReceptiveField
 from erf_tools.fields.safety import UnsafeProbeError
-from erf_tools.fields.search import Axis
+from erf_tools.fields.search import Axis, long_strip
 from erf_tools.fields.spreading import SpreadingOnly
 from erf_tools.fields.strips import NaNWithoutCauseError, Strips
 from erf_tools.fields.tiling import on_tiles
@@ -95,21 +95,39 @@ def fields_hold(
         size: as there.
         fixed_size: as there; the pass is then on an image of ``size``.
     """
-    undone = any(field.basis == "local dependency" for field in fields)
     exact = _exact_kernels(module)
     with random_states_kept(), exact, exact_dependency(), torch.no_grad(), SpreadingOnly():
-        for shown in (size,) if fixed_size else small_sizes(size):
-            try:
-                network = Strips(probe_copy(module), read, shown, undone)
-                spoilt, block = network.run_with_block(watch=False)
-            except (Exception, SystemExit):  # networks refuse sizes and NaN in any way they like
-                continue
-            return len(spoilt) == len(fields) and all(
-                _has_tiles(units, field, shown)
-                if field.basis == "grid"
-                else _is_explained(units, field, block)
-                for field, units in zip(fields, spoilt, strict=True)
-            )
+        if not any(field.basis == "local dependency" for field in fields):
+            return _fields_hold(fields, module, read, size, fixed_size, ())
+        if _fields_hold(fields, module, read, size, fixed_size, named_as_mixing(module)):
+            return True
+        for thickness in (*_THICKNESSES, None):
+            with suppress(Exception, SystemExit):
+                parts = _mixing(module, read, size, thickness)
+                return _fields_hold(fields, module, read, size, fixed_size, parts)
+    return False
+
+
+def _fields_hold(
+    fields: Sequence[ReceptiveField],
+    module: nn.Module,
+    read: Read,
+    size: tuple[int, int],
+    fixed_size: bool,
+    undone: Collection[str],
+) -> bool:
+    for shown in (size,) if fixed_size else small_sizes(size):
+        try:
+            network = Strips(probe_copy(module), read, shown, undone)
+            spoilt, block = network.run_with_block(watch=False)
+        except (Exception, SystemExit):  # networks refuse sizes and NaN in any way they like
+            continue
+        return len(spoilt) == len(fields) and all(
+            _has_tiles(units, field, shown)
+            if field.basis == "grid"
+            else _is_explained(units, field, block)
+            for field, units in zip(fields, spoilt, strict=True)
+        )
     return False
 
 
@@ -184,7 +202,7 @@ def _searched(
         module: the network.
         read: see :func:`receptive_fields`.
         size: height and width of the images.
-        undone: with the identity for what mixes all positions.
+        undone: with the identity for what mixes all positions, by name or as seen on a strip.
 
     Returns:
         Tiles for maps that have no such field; ``None`` if the network takes no strips.
@@ -194,17 +212,29 @@ def _searched(
     for thickness in (*_THICKNESSES, None):
         # What a network keeps of a pass on one size must not disturb those on another.
         try:
-            found = _search(Strips(probe_copy(module), read, size, undone, but), thickness)
+            parts = _mixing(module, read, size, thickness, but) if undone else ()
+            found = _search(Strips(probe_copy(module), read, size, parts), thickness)
         except (UnsafeProbeError, NaNWithoutCauseError, NotCopyableError):
             raise
         except (Exception, SystemExit) as error:  # networks refuse a size in any way they like
             if isinstance(error, MemoryError) or _OF_MACHINE.search(str(error)):
                 raise  # at another time it may not
             continue
-        found = _holding(found, Strips(probe_copy(module), read, size, undone, but))
+        found = _holding(found, Strips(probe_copy(module), read, size, parts))
         if all(found.holding):
             break
     return found.fields if found else None
+
+
+def _mixing(
+    module: nn.Module,
+    read: Read,
+    size: tuple[int, int],
+    thickness: int | None,
+    but: Collection[str] = (),
+) -> set[str]:
+    strip = thickness or size[0], long_strip(size[1])
+    return Strips(probe_copy(module), read, size).mixing(*strip, but)
 
 
 @dataclass(frozen=True)

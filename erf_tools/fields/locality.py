@@ -1,5 +1,6 @@
 """Networks without what mixes all positions: what is left tells where their units look from.
 
+Which parts do is told by their names here, and by what they do in :mod:`erf_tools.fields.mixing`.
 A gate scales a channel by what was pooled over the image; norms over positions, attention and their
 like let every pixel reach every unit. None of them moves the centre.
 """
@@ -44,8 +45,13 @@ def gates_closed(module: nn.Module) -> Iterator[None]:
 
 
 def mixes(module: nn.Module) -> bool:
-    """Tell whether a network has parts that :func:`mixing_undone` undoes."""
-    return any(map(_mixes, module.modules()))
+    """Tell whether a network has parts that are named as what mixes all positions."""
+    return bool(named_as_mixing(module))
+
+
+def named_as_mixing(module: nn.Module) -> set[str]:
+    """Return the names of norms over positions, and of parts whose classes are called attention."""
+    return {name for name, part in module.named_modules() if _mixes(part)}
 
 
 def _mixes(part: nn.Module) -> bool:
@@ -53,30 +59,34 @@ def _mixes(part: nn.Module) -> bool:
 
 
 @contextmanager
-def mixing_undone(module: nn.Module, but: Collection[str] = ()) -> Iterator[None]:
-    """Let norms over positions, attention and channel attention give back their inputs.
+def mixing_undone(module: nn.Module, undone: Collection[str]) -> Iterator[None]:
+    """Let parts give back their inputs, where their outputs have the same form.
 
     Args:
         module: the network that is run inside.
-        but: names of the parts that are left as they are; see :func:`shifting_noted`.
+        undone: names of these parts.
     """
     names = {part: name for name, part in module.named_modules()}
 
-    def hook(part: nn.Module, inputs: tuple[Any, ...], output: Any) -> Any:
-        if not _mixes(part) or names[part] in but or not _gives_its_form(inputs, output):
+    def hook(part: nn.Module, inputs: tuple[Any, ...], named: Mapping[str, Any], out: Any) -> Any:
+        kept = names[part] in undone and form_kept(inputs, named, out)
+        if not kept:
             return None
-        return (inputs[0], *output[1:]) if isinstance(output, tuple) else inputs[0]
+        return (kept[0], *out[1:]) if isinstance(out, tuple) else kept[0]
 
-    with _hooked(module, hook):
+    with _hooked(module, hook, with_kwargs=True):
         yield
 
 
-def _gives_its_form(inputs: tuple[Any, ...], output: Any) -> bool:
+def form_kept(
+    inputs: tuple[Any, ...], named: Mapping[str, Any], output: Any
+) -> tuple[Tensor, Tensor] | None:
+    """Return a part's first input and first output, if they are tensors of one shape."""
     first = output[0] if isinstance(output, tuple) and output else output
-    given = inputs[0] if inputs else None
+    given = next(iter((*inputs, *named.values())), None)
     if not isinstance(given, Tensor) or not isinstance(first, Tensor):
-        return False
-    return given.shape == first.shape
+        return None
+    return (given, first) if given.shape == first.shape else None
 
 
 @contextmanager
@@ -93,17 +103,21 @@ def shifting_noted(module: nn.Module) -> Iterator[set[str]]:
         if _mixes(part) and not isinstance(part, _NORMS) and _is_own(type(part))
     }
     noted: set[str] = set()
+    undone = named_as_mixing(module)
 
     def hook(part: nn.Module, inputs: tuple[Any, ...], named: Mapping[str, Any], out: Any) -> None:
         name = names.pop(part, None)
-        if name is not None and _gives_its_form(inputs, out) and _shifts(part, inputs, named):
+        if name is None or not inputs or not form_kept(inputs, named, out):
+            return
+        if _shifts(part, inputs, named):
             noted.add(name)
+            undone.discard(name)
 
     with ExitStack() as hooks:
         for part in names:
             hooks.enter_context(part.register_forward_hook(hook, with_kwargs=True))
         # Its hooks come after these, and know what these have noted.
-        hooks.enter_context(mixing_undone(module, noted))
+        hooks.enter_context(mixing_undone(module, undone))
         yield noted
 
 
@@ -142,8 +156,10 @@ def _shifts(part: nn.Module, inputs: tuple[Any, ...], named: Mapping[str, Any]) 
 
 
 @contextmanager
-def _hooked(module: nn.Module, hook: Callable[..., Any]) -> Iterator[None]:
+def _hooked(
+    module: nn.Module, hook: Callable[..., Any], with_kwargs: bool = False
+) -> Iterator[None]:
     with ExitStack() as hooks:
         for part in module.modules():
-            hooks.enter_context(part.register_forward_hook(hook))
+            hooks.enter_context(part.register_forward_hook(hook, with_kwargs=with_kwargs))
         yield

@@ -30,8 +30,9 @@ class ReceptiveField:
             known.
         basis: what ``first`` and ``last`` are. ``dependency``: exactly what units depend on.
             ``local dependency``: the same with values that were pooled over the whole image, as in
-            squeeze-and-excitation, held fixed, and without norms over positions and attention; it
-            gives the true centre of an unbounded field. ``grid``: the equal tiles that units make
+            squeeze-and-excitation, held fixed, and without norms over positions, attention and
+            whatever else is seen to mix all positions; it gives the true centre of an unbounded
+            field. ``grid``: the equal tiles that units make
             of what they cover of the image, where neither can be had: for networks that cannot be
             probed or run on another size, for attention in windows, and for maps whose units differ
             by more than a shift (upsampled or adaptively pooled ones). Their centres are exact

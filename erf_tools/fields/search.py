@@ -26,6 +26,16 @@ _CHECKS = 3
 _FAR = 2**40
 
 
+def long_strip(side: int) -> int:
+    """Return a length of which parts of a network that are local see but a part.
+
+    Args:
+        side: of the image; the length has its remainder, and is the second that a search tries.
+    """
+    length = max(side, _SHORTEST)
+    return length + (side - length) % PERIOD + _STEP
+
+
 class Axis:
     """The search along one axis, for all maps at once.
 

@@ -15,7 +15,11 @@ from torch import Tensor, nn
 from erf_tools.features.dataflow import Read
 from erf_tools.features.inputs import input_like
 from erf_tools.fields.locality import gates_closed, mixing_undone, shifting_noted
+from erf_tools.fields.mixing import mixing_noted
 from erf_tools.fields.safety import watched
+
+#: Pixels at the start of a strip that are NaN where parts show whether they mix all positions.
+_START = 64
 
 
 @dataclass(frozen=True)
@@ -51,8 +55,7 @@ class Strips:
         module: a copy to be used up.
         read: runs it and returns its maps.
         size: height and width of the images to be analysed.
-        undone: replace what mixes all positions by the identity.
-        but: names of parts that are left as they are.
+        undone: names of parts that are replaced by the identity.
     """
 
     def __init__(
@@ -60,14 +63,13 @@ class Strips:
         module: nn.Module,
         read: Read,
         size: tuple[int, int],
-        undone: bool = False,
-        but: Collection[str] = (),
+        undone: Collection[str] = (),
     ) -> None:
         self.size = size
         self._module = module.eval()
         self._read = read
         self._watched = False
-        self._undone = partial(mixing_undone, but=but) if undone else nullcontext
+        self._undone = partial(mixing_undone, undone=undone) if undone else nullcontext
         self._like = input_like(module)
 
     def shifting(self) -> set[str]:
@@ -77,6 +79,22 @@ class Strips:
         """
         with gates_closed(self._module), shifting_noted(self._module) as names:
             self._maps(self._noise(*self.size))
+        return names
+
+    def mixing(self, thickness: int, length: int, but: Collection[str]) -> set[str]:
+        """Return the names of parts that mix all positions; see :mod:`erf_tools.fields.mixing`.
+
+        They are seen on a strip along x whose start is NaN, gates closed.
+
+        Args:
+            thickness: of the strip, in pixels.
+            length: of the strip, in pixels.
+            but: names of parts that are not among them.
+        """
+        images = self._noise(thickness, length)
+        images[..., :_START] = nan
+        with gates_closed(self._module), mixing_noted(self._module, but) as names:
+            self._maps(images, watch=True)
         return names
 
     def shapes(self) -> list[tuple[int, int]]:
