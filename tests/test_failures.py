@@ -231,6 +231,19 @@ def test_what_was_raised_stays_the_cause() -> None:
     assert caught.value.__cause__ is error
 
 
+def test_networks_of_libraries_are_not_the_users_to_mend() -> None:
+    """halonet_h1 at 160 and 224 has an assertion without words."""
+    for network, remedy in [
+        (timm.create_model("resnet18"), "try another --resolution"),
+        (raising(AssertionError()), "mend that"),
+    ]:
+        said = (
+            rf"net failed on inputs of 8x8: AssertionError.*; {remedy}, or see the traceback with"
+        )
+        with pytest.raises(ErfToolsError, match=said), explained("net", network, (8, 8)):
+            raise AssertionError
+
+
 def test_memory_that_runs_out_can_be_handled() -> None:
     """On any device: a batch of fewer images may fit."""
     for error in (MemoryError(), torch.OutOfMemoryError("CUDA out of memory. Tried to allocate")):

@@ -132,6 +132,10 @@ def test_tuples_dictionaries_and_tokens_are_resolved(size: tuple[int, int]) -> N
     ("tap", "message"),
     [
         (Tap("pair"), r"gives a tuple of 0: \[1, 5, 8, 8\], 1: \[1, 5, 8, 8\]; say which with"),
+        (Tap("pair"), r"--output-key, as in --layer pair --output-key 0$"),
+        (Tap("nested"), r"as in --layer nested --output-key levels\.0$"),
+        (Tap("nested", output_key="levels"), r"--layer nested --output-key levels\.0$"),
+        (Tap("pair", run=1), r"--layer pair#1 --output-key 0$"),
         (Tap("pair", output_key="2"), "--output-key 2: pair gives a tuple of 0"),
         (Tap("nested"), "gives a dict of levels: list, loss"),
         (Tap("nested", output_key="level"), "--output-key level: nested gives a dict of levels"),

@@ -207,6 +207,117 @@ def test_hiera_masks_in_its_training_alone(tmp_path: Path) -> None:
     assert torch.equal(map_, told.permute(0, 3, 1, 2))
 
 
+_BACKBONES: dict[str, dict[str, Any]] = {
+    "VitPoseBackbone": {**_SMALL, "image_size": [64, 64]},
+    "LwDetrViT": {
+        "hidden_size": 16,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 2,
+        "window_block_indices": [0, 2],
+        "num_windows": 4,
+        "pretrain_image_size": 64,
+        "image_size": 64,
+    },
+    "RfDetrDinov2": {**_SMALL, "num_windows": 2, "patch_size": 8},
+    "RTDetrResNet": {"embedding_size": 8, "hidden_sizes": [8, 8, 8, 8], "depths": [1, 1, 1, 1]},
+    "PPLCNet": {"scale": 0.25},
+}
+
+
+@pytest.mark.parametrize("kind", _BACKBONES)
+def test_backbones_that_are_no_models(tmp_path: Path, kind: str) -> None:
+    """What they give is our map, before the final norm; windows are put in order."""
+    head = "" if kind.endswith("Backbone") else "Backbone"
+    model = load_model(_saved(tmp_path, kind, head, **_BACKBONES[kind]))
+    images = torch.randn(2, 3, 64, 64)
+    backbone = getattr(transformers, f"{kind}{head}").from_pretrained(tmp_path).eval()
+    with torch.no_grad():
+        map_ = read_features(model.module, model.tap, images)
+        (told,) = backbone(images).feature_maps
+        if hasattr(backbone, "layernorm"):
+            map_ = backbone.layernorm(map_.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+    told = told.mT.unflatten(2, (4, 4)) if told.ndim == 3 else told
+    assert map_.shape == told.shape
+    assert torch.allclose(map_, told, atol=1e-5)
+
+
+def test_kinds_of_transformers_have_classes() -> None:
+    """All that are offered take images alone, and what else there is is refused for what it is."""
+    from erf_tools.models.libraries import transformers_networks
+
+    for name in transformers_networks.LIBRARY.names():
+        kind = name.partition(":")[2]
+        configuration = transformers_networks._configuration(kind, 3, False)
+        found = transformers_networks._class(kind, configuration)
+        assert found.main_input_name == "pixel_values", name
+    for kind, said in [
+        ("imagegpt", "is no network that takes images alone"),
+        ("perceiver", "is no network that takes images alone"),
+        ("timm_wrapper", "is a network of timm's; give it by timm's own name"),
+    ]:
+        assert f"transformers:{kind}" not in transformers_networks.LIBRARY.names()
+        with pytest.raises(UsageError, match=said):
+            load_model(f"transformers:{kind}", "random")
+
+
+_SEVERAL_PARTS: list[tuple[str, dict[str, Any]]] = [
+    ("Cvt", {"embed_dim": [8, 8, 8], "num_heads": [1, 1, 2], "depth": [1, 2, 3]}),
+    (
+        "HGNetV2",
+        {
+            "stem_channels": [3, 4, 4],
+            "stage_in_channels": [4, 8],
+            "stage_mid_channels": [4, 4],
+            "stage_out_channels": [8, 8],
+            "stage_num_blocks": [1, 1],
+            "stage_numb_of_layers": [1, 1],
+            "stage_downsample": [False, True],
+            "stage_light_block": [False, True],
+            "stage_kernel_size": [3, 3],
+            "depths": [1, 1],
+            "hidden_sizes": [8, 8],
+            "num_labels": 3,
+        },
+    ),
+    (
+        "TextNet",
+        {
+            "stem_out_channels": 4,
+            "hidden_sizes": [4, 4, 8, 8, 8],
+            **{
+                f"conv_layer_{name}": [[value]] * 4
+                for name, value in [("kernel_sizes", [3, 3]), ("strides", 2)]
+            },
+        },
+    ),
+]
+
+
+@pytest.mark.parametrize(("kind", "choices"), _SEVERAL_PARTS, ids=["cvt", "hgnet_v2", "textnet"])
+def test_the_last_hidden_state_is_the_map(
+    tmp_path: Path, kind: str, choices: dict[str, Any]
+) -> None:
+    """Beside states of other stages, and a class token [N, 1, C], which has the shape of tokens."""
+    head = "ForImageClassification" if kind == "HGNetV2" else "Model"
+    model = load_model(_saved(tmp_path, kind, head, **choices))
+    images = torch.randn(2, 3, 64, 64)
+    with torch.no_grad():
+        map_ = read_features(model.module, model.tap, images)
+        told = model.module(images, output_hidden_states=True)
+    assert torch.equal(map_, told.hidden_states[-1] if kind == "HGNetV2" else told[0])
+
+
+def test_each_class_token_is_counted(tmp_path: Path) -> None:
+    model = load_model(_saved(tmp_path, "Pixio", **_SMALL, n_cls_tokens=3))
+    images = torch.randn(1, 3, 64, 64)
+    with torch.no_grad():
+        map_ = read_features(model.module, model.tap, images)
+        told = model.module(images).last_hidden_state
+        tokens = model.module.layernorm(map_.flatten(2).mT)
+    assert model.tap.prefix_tokens == 3
+    assert torch.allclose(tokens, told[:, 3:], atol=1e-5)
+
+
 def test_an_erf_of_dinov2(tmp_path: Path) -> None:
     """From a name to a map, equal to a gradient that is taken by hand."""
     name = _saved(tmp_path, "Dinov2", **_SMALL)

@@ -250,5 +250,12 @@ def test_maps_are_found_at_any_depth(make: Callable[[Tensor], object], key: str 
 
 def test_several_maps_in_a_dataclass_are_listed() -> None:
     network = Giving(lambda features: Levels(features, features))
-    with pytest.raises(UsageError, match=r"a Levels of fine: \[1, 4, 8, 8\], coarse: .*say which"):
+    listed = r"a Levels of fine: \[1, 4, 8, 8\], coarse: .*say which.*Tap\('', output_key='fine'\)$"
+    with pytest.raises(UsageError, match=listed):  # --output-key needs a layer with a name
+        read_features(network, Tap(""), torch.randn(1, 3, 32, 32))
+
+
+def test_parts_of_which_none_is_a_map() -> None:
+    network = Giving(lambda features: (features.mean(), features.mean((1, 2, 3))))
+    with pytest.raises(UsageError, match=r"1: \[1\]; none of them is a map; name another layer"):
         read_features(network, Tap(""), torch.randn(1, 3, 32, 32))

@@ -8,8 +8,8 @@ square image can pass for NCHW, so sizes alone never decide.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import fields, is_dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields, is_dataclass, replace
 from math import isqrt
 from typing import Any
 
@@ -21,6 +21,9 @@ from erf_tools.features.taps import LAST_MAP, LAST_STAGE, Layout, Tap
 from erf_tools.text import dimensions
 
 _RANK = {"NCHW": 4, "NHWC": 4, "NLC": 3, "NCL": 3, "LNC": 3}
+
+#: What transformers calls the output of a network's last layer, beside others and class tokens.
+_LAST = "last_hidden_state"
 
 
 def select(output: Any, tap: Tap) -> Tensor:
@@ -39,10 +42,12 @@ def select(output: Any, tap: Tap) -> Tensor:
                 )
             output = parts[key]
     if _parts(output):
-        maps = list(_maps_inside(output))
+        maps = dict(_maps_inside(output))
+        if len(maps) > 1 and _LAST in maps:
+            maps = {_LAST: maps[_LAST]}
         if len(maps) != 1:
-            raise UsageError(f"{tap.name} gives {_described(output)}; say which with --output-key")
-        (output,) = maps
+            raise UsageError(f"{tap.name} gives {_described(output)}; {_which(tap, list(maps))}")
+        (output,) = maps.values()
     if not isinstance(output, Tensor):
         raise UsageError(
             f"{tap.name} gives a {type(output).__name__}, not a tensor; name another layer"
@@ -117,14 +122,27 @@ def _parts(output: Any) -> dict[str, Any]:
     return {}
 
 
-def _maps_inside(output: Any) -> Iterator[Tensor]:
-    """Yield what could be a map among the parts of an output, at any depth."""
-    for part in _parts(output).values():
+def _maps_inside(output: Any) -> Iterator[tuple[str, Tensor]]:
+    """Yield what could be a map among the parts of an output, at any depth, and its key."""
+    for key, part in _parts(output).items():
         if isinstance(part, Tensor):
             if part.ndim in (3, 4) and part.is_floating_point():
-                yield part
+                yield key, part
         else:
-            yield from _maps_inside(part)
+            for inner, found in _maps_inside(part):
+                yield f"{key}.{inner}", found
+
+
+def _which(tap: Tap, keys: Sequence[str]) -> str:
+    """Return how one of an output's parts is named, or what to do where none is a map."""
+    if not keys:
+        return "none of them is a map; name another layer"
+    key = f"{tap.output_key}.{keys[0]}" if tap.output_key else keys[0]
+    if not tap.path:  # the network itself, which --layer has no name for
+        code = replace(tap, output_key=key).code
+        return f"name a layer with --layer, or say which in Python, as in {code}"
+    run = f"#{tap.run}" if tap.run else ""
+    return f"say which with --output-key, as in --layer {tap.path}{run} --output-key {key}"
 
 
 def _described(output: Any) -> str:

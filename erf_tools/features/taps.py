@@ -44,7 +44,8 @@ class Tap:
         grid: rows and columns of the tokens; ``None`` asks the network's ``patch_embed``, or gives
             them the proportions of the image.
         output_key: which part of a tuple, list or dictionary: an index or a key, with dots where
-            they are nested. ``None`` takes the only map in it.
+            they are nested. ``None`` takes the only map in it, or what transformers calls its
+            ``last_hidden_state``.
         stage: which of timm's stages; ``None`` is the last.
         run: which run of a module that runs several times in a pass, from 1; ``None`` is for one
             that runs once.

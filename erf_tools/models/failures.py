@@ -21,6 +21,7 @@ from torch.nn.parameter import is_lazy
 
 from erf_tools.errors import ErfToolsError, UsageError
 from erf_tools.failures import reason
+from erf_tools.models.prefixes import LIBRARIES
 from erf_tools.text import dimensions, first_line
 
 
@@ -55,6 +56,9 @@ def _has_part_of(package: str) -> Callable[[nn.Module], bool]:
 def _is_scripted(module: nn.Module) -> bool:
     return any(isinstance(part, torch.jit.ScriptModule) for part in module.modules())
 
+
+#: Whose networks are built by name.
+_NOT_THE_USERS = {"erf_tools", *(library.package for library in LIBRARIES.values())}
 
 _TRAINED_AT = "try the resolution it was trained at with --resolution"
 _NO_GRADIENT = r"does not require grad and does not have a grad_fn"
@@ -263,9 +267,9 @@ def explained(name: str, module: nn.Module, size: tuple[int, int]) -> Iterator[N
                 raise cause.error(
                     f"{failed}: {cause.happened} ({shown}); {cause.remedy}"
                 ) from error
+        remedy = "try another --resolution" if _is_of_a_library(module) else "mend that"
         raise ErfToolsError(
-            f"{failed}: {reason(error)}{_place(error)}; mend that, or see the traceback with "
-            "--debug"
+            f"{failed}: {reason(error)}{_place(error)}; {remedy}, or see the traceback with --debug"
         ) from error
 
 
@@ -320,6 +324,11 @@ def check_network(given: object, name: str) -> nn.Module:
         if dense and not parameter.isfinite().all():
             raise UsageError(f"{name} has values that are not finite (NaN or infinity) in {part}")
     return given
+
+
+def _is_of_a_library(module: nn.Module) -> bool:
+    """Tell whether a network's code is a library's or ours, which its user does not mend."""
+    return type(module).__module__.split(".")[0] in _NOT_THE_USERS
 
 
 def _place(error: BaseException) -> str:

@@ -17,6 +17,7 @@ from torch import nn
 from transformers import AutoConfig, AutoImageProcessor
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from transformers.models.auto.modeling_auto import (
+    MODEL_FOR_BACKBONE_MAPPING,
     MODEL_FOR_BACKBONE_MAPPING_NAMES,
     MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES,
     MODEL_MAPPING,
@@ -37,10 +38,14 @@ from erf_tools.text import first_line
 #: Where the last map before the final norm is, in a network or in what its head is put on; the
 #: first that is there. Of several modules in a row, the last.
 _LAST = ("conv_1x1_exp", "conv_1x1", "encoder", "layers", "stages", "model.layer")
-#: Tokens before the positions, one each, and registers.
+#: Tokens before the positions, beside registers.
 _PREFIX_TOKENS = ("cls_token", "class_embedding", "distillation_token")
 #: Heads for a training that is over, which do more than the network that was trained.
 _PRETRAINING = re.compile(r"For(PreTraining|MaskedImageModeling)$")
+#: Kinds that classify, or are backbones, and take something else than images alone.
+_NOT_OF_IMAGES_ALONE = {"imagegpt", "perceiver", "siglip2"}
+#: Kinds that hand on to timm, which has its own names for them.
+_TIMMS = {"timm_backbone", "timm_wrapper"}
 _REPOSITORY = re.compile(r"[\w.-]+(/[\w.-]+)?(@[\w.-]+)?")
 
 
@@ -71,6 +76,7 @@ class TransformersWeights(HubWeights):
 class _Transformers(Library):
     def names(self) -> list[str]:
         kinds = {*MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES, *MODEL_FOR_BACKBONE_MAPPING_NAMES}
+        kinds -= _NOT_OF_IMAGES_ALONE | _TIMMS
         return [f"transformers:{kind}" for kind in sorted(kinds)]
 
     def entry(self, name: str) -> Entry:
@@ -142,6 +148,11 @@ def _configuration(name: str, channels: int, saved: bool) -> Any:
         raise _foreign(name) from error
     if getattr(found, "auto_map", None) and type(found) not in MODEL_MAPPING:
         raise _foreign(name)
+    if found.model_type in _TIMMS:
+        raise UsageError(
+            f"transformers:{name} is a network of timm's; give it by timm's own name, or as "
+            "hf-hub:OWNER/NAME or local-dir:FOLDER"
+        )
     # Hiera's encoder masks in its training alone.
     if getattr(found, "mask_ratio", 0) and found.model_type != "hiera":
         raise UsageError(
@@ -154,6 +165,8 @@ def _configuration(name: str, channels: int, saved: bool) -> Any:
     ):
         found, architectures = seen, None
     found.architectures = architectures
+    if _is_windowed(found):  # what it gives is read, and the norm of RF-DETR's is the last
+        found.apply_layernorm = False
     if hasattr(found, "num_channels"):
         if saved and found.num_channels != channels:
             raise UsageError(
@@ -184,11 +197,26 @@ def _class(name: str, configuration: Any) -> Any:
     """
     saved = (configuration.architectures or [""])[0]
     found = None if _PRETRAINING.search(saved) else getattr(transformers, saved, None)
-    if found is None and type(configuration) in MODEL_MAPPING:
-        found = MODEL_MAPPING[type(configuration)]
+    if found is None:
+        found = _seeing(type(configuration))
     if found is None or getattr(found, "main_input_name", "") != "pixel_values":
         raise UsageError(f"transformers:{name} is no network that takes images alone")
     return found
+
+
+def _seeing(kind: type) -> Any:
+    """Return the class of a kind's networks without a head, by that of their configuration."""
+    if kind in MODEL_MAPPING:
+        return MODEL_MAPPING[kind]
+    if kind in MODEL_FOR_BACKBONE_MAPPING:
+        return MODEL_FOR_BACKBONE_MAPPING[kind]
+    # That of MetaCLIP 2's images is in no mapping.
+    return getattr(transformers, f"{kind.__name__.removesuffix('Config')}Model", None)
+
+
+def _is_windowed(configuration: Any) -> bool:
+    """Tell whether blocks see windows as if each were an image, as those of detectors do."""
+    return getattr(configuration, "num_windows", 1) > 1
 
 
 def _untrained(name: str, configuration: Any) -> nn.Module:
@@ -243,9 +271,12 @@ def _interpolated(_base: nn.Module, arguments: Any, keywords: dict[str, Any]) ->
     return arguments, {**keywords, "interpolate_pos_encoding": True}
 
 
-def _tap(module: nn.Module, base: nn.Module) -> Tap:
+def _tap(module: Any, base: nn.Module) -> Tap:
     """Return the last map of a network of transformers; its own output where none is known."""
     names = {id(part): name for name, part in module.named_modules()}
+    if _is_windowed(module.config):
+        last = len(module.out_features) - 1
+        return Tap("", output_key=f"feature_maps.{last}")
     tokens = _prefix_tokens(module, base) or None
     for path in _LAST:
         try:
@@ -261,8 +292,10 @@ def _tap(module: nn.Module, base: nn.Module) -> Tap:
 def _prefix_tokens(module: Any, base: Any) -> int:
     # What the network calls its base may be its encoder alone.
     embeddings = getattr(base, "embeddings", getattr(module, "embeddings", None))
-    single = sum(getattr(embeddings, name, None) is not None for name in _PREFIX_TOKENS)
-    configuration = getattr(base, "config", module.config)  # timm's networks have none
+    found = [getattr(embeddings, name, None) for name in _PREFIX_TOKENS]
+    # [1, tokens, channels], or the channels of one.
+    single = sum(token.numel() // token.shape[-1] for token in found if token is not None)
+    configuration = getattr(base, "config", module.config)
     return single + int(getattr(configuration, "num_register_tokens", 0) or 0)
 
 
