@@ -419,7 +419,7 @@ def test_findings_are_sentences(runs: pd.DataFrame) -> None:
     said = training_study.findings(runs, training_study.compare(runs, DESIGNS))
     assert said[0] == (
         "What a larger kernel adds (31x31 minus 3x3, label from either): "
-        "accuracy +0.00, effective side +12.0 [-13.4, +37.4], "
+        "accuracy 0.00, effective side +12.0 [-13.4, +37.4], "
         "shape bias +0.30 [-0.97, +1.57]."
     )
     assert len(said) == 4
