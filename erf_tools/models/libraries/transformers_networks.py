@@ -148,7 +148,7 @@ def _configuration(name: str, channels: int, saved: bool) -> Any:
         raise _foreign(name) from error
     if getattr(found, "auto_map", None) and type(found) not in MODEL_MAPPING:
         raise _foreign(name)
-    if found.model_type in _TIMMS:
+    if name in _TIMMS:  # a folder or repository says which network it is
         raise UsageError(
             f"transformers:{name} is a network of timm's; give it by timm's own name, or as "
             "hf-hub:OWNER/NAME or local-dir:FOLDER"
