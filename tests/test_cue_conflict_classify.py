@@ -570,8 +570,8 @@ def test_images_that_do_not_see_each_other_are_shown_together(stimuli: StimulusS
     network = Counting()
     made = decide(network, stimuli, computing=Computing(batch_size=3))
     assert (made.provenance["batch"], made.provenance["refused"]) == (3, "")
-    # Once a network: two images alone, then three that are unlike each other, alone and together.
-    assert [len(images) for images in network.seen] == [3, 1, 1, 1, 1, 1, 3, 3, 1]
+    # Once a network: two images alone, then two that are unlike each other, alone and together.
+    assert [len(images) for images in network.seen] == [3, 1, 1, 1, 1, 2, 3, 1]
 
 
 def _by_level(images: np.ndarray) -> float:

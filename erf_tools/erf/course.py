@@ -104,7 +104,7 @@ class Course:
         """Return why images cannot be taken together; empty where they can, as far as this shows.
 
         What images make of each other shows in the values of units already, so that no gradients
-        are taken. Six images without them take the time of two to three plain maps.
+        are taken. Four images without them take the time of one to two plain maps.
         """
         values = self.contributions.values
         try:

@@ -20,18 +20,19 @@ _ROUNDINGS = 16
 
 
 def unlike(image: np.ndarray) -> np.ndarray:
-    """Return images that are unlike another, and each other, in mean, norm, and both extremes.
+    """Return two images that are unlike each other in mean, contrast, norm, and both extremes.
 
-    One is dark (0 to 31), one bright (224 to 255), one between (80 to 143). They keep the image's
-    content, since behind a norm nothing but rounding is left of an image of one colour.
+    One is dark (0 to 31), the other brighter (144 to 207, not as far from the middle), a negative,
+    and of twice the contrast. They keep the image's content, since behind a norm nothing but
+    rounding is left of an image of one colour.
 
     Args:
         image: uint8 ``[height, width, 3]``.
 
     Returns:
-        uint8 ``[3, height, width, 3]``.
+        uint8 ``[2, height, width, 3]``.
     """
-    return np.stack([image // 8, 255 - image // 8, 80 + (image ^ 128) // 4])
+    return np.stack([image // 8, 144 + (255 - image) // 4])
 
 
 def differ(alone: Tensor, beside: Tensor) -> bool:

@@ -15,7 +15,7 @@ def depths(taps: Sequence[Mapping[str, Any]], places: Sequence[int | None]) -> l
     stages beside other layers.
 
     Args:
-        taps: the layers, as :meth:`~erf_tools.features.taps.Tap.record` gives them, each with
+        taps: the layers, as settings of results have them, each with
             whether it is the ``default`` one.
         places: of each; see :func:`erf_tools.features.places.places`.
     """

@@ -59,7 +59,7 @@ class Together:
         """Return why images cannot be shown together; empty where they can.
 
         The first image and the last of a batch are compared, and as images of a batch may be much
-        alike, three more that are quite unlike each other.
+        alike, two more that are quite unlike each other.
         """
         if begun.moved():
             return "each image changes what the network holds"
