@@ -123,17 +123,22 @@ def averaged_twice():
 """
 
 
+def own_state(factory: str, folder: Path) -> dict[str, Any]:
+    """Write the factories to ``folder``, and return a state of what one of them makes."""
+    (folder / "own.py").write_text(OWN)
+    there: dict[str, Any] = {}
+    exec(OWN, there)
+    torch.manual_seed(1)
+    own = {key: value + torch.rand(()) for key, value in there[factory]().state_dict().items()}
+    return {key: value.long() if key == "n_averaged" else value for key, value in own.items()}
+
+
 @pytest.mark.parametrize("prefix", ["", "module.", "_orig_mod.", "net."])
 @pytest.mark.parametrize("factory", ["Wrapping", "Counting", "averaged", "averaged_twice"])
 def test_networks_whose_parts_are_called_as_wrappers_and_counters(
     factory: str, prefix: str, tmp_path: Path
 ) -> None:
-    (tmp_path / "own.py").write_text(OWN)
-    there: dict[str, Any] = {}
-    exec(OWN, there)
-    torch.manual_seed(1)
-    own = {key: value + torch.rand(()) for key, value in there[factory]().state_dict().items()}
-    own = {key: value.long() if key == "n_averaged" else value for key, value in own.items()}
+    own = own_state(factory, tmp_path)
     path = save({"state_dict": prefixed(own, prefix)}, tmp_path / "file.pth")
     assert_loaded(load_model(f"{tmp_path / 'own.py'}:{factory}", path), own)
 
@@ -143,12 +148,7 @@ def test_networks_whose_parts_are_called_as_wrappers_and_counters(
 def test_profiler_counters_beside_parts_that_are_called_as_wrappers(
     factory: str, prefix: str, tmp_path: Path
 ) -> None:
-    (tmp_path / "own.py").write_text(OWN)
-    there: dict[str, Any] = {}
-    exec(OWN, there)
-    torch.manual_seed(1)
-    own = {key: value + torch.rand(()) for key, value in there[factory]().state_dict().items()}
-    own = {key: value.long() if key == "n_averaged" else value for key, value in own.items()}
+    own = own_state(factory, tmp_path)
     parts = {"", *(f"{name}." for key in own if "." in key for name in [key.rpartition(".")[0]])}
     counters = {
         f"{part}{name}": torch.zeros(1, dtype=torch.float64)

@@ -254,16 +254,16 @@ def test_a_refused_way_says_why() -> None:
     assert "images see each other" in refused["batch statistics"]
 
 
-class _ByExtreme(nn.Module):
-    """Divides by an extreme of all that it is given."""
+class _Scaling(nn.Module):
+    """Multiplies all that it is given by what it takes from it."""
 
-    def __init__(self, extreme: Callable[[Tensor], Tensor]) -> None:
+    def __init__(self, factor: Callable[[Tensor], Tensor]) -> None:
         super().__init__()
-        self.extreme = extreme
+        self.factor = factor
         self.layers = nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1), nn.ReLU(), nn.Conv2d(8, 4, 3, 2, 1))
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.layers(images / self.extreme(images.detach()))
+        return self.layers(images * self.factor(images.detach()))
 
 
 @pytest.mark.parametrize("options", [{}, {"batch_size": 5}])
@@ -286,7 +286,7 @@ def test_an_extreme_over_images_that_those_of_the_proof_have(
 ) -> None:
     """The first and the last of each batch have both extremes, and agree whatever is between."""
     torch.manual_seed(0)
-    network = _ByExtreme(extreme).eval()
+    network = _Scaling(lambda images: 1 / extreme(images)).eval()
     images = photographs(10, 32)
     for place in (0, 4, 5, 9):
         ends = np.linspace(0, 255, 32 * 32 * 3).reshape(32, 32, 3)
@@ -294,18 +294,6 @@ def test_an_extreme_over_images_that_those_of_the_proof_have(
     found = measured(network, images, **options)
     assert relative(found.map, literal_loop(copy.deepcopy(network).double(), images)) < 1e-4
     assert found.runs[0]["batch"] == 1
-
-
-class _ByBrightness(nn.Module):
-    """Does one thing to a bright batch, and another to a dark one."""
-
-    def __init__(self, step: Callable[[Tensor], Tensor]) -> None:
-        super().__init__()
-        self.step = step
-        self.layers = nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1), nn.ReLU(), nn.Conv2d(8, 4, 3, 2, 1))
-
-    def forward(self, images: Tensor) -> Tensor:
-        return self.layers(images * self.step(images.detach().mean() + 0.6))
 
 
 @pytest.mark.parametrize("options", [{}, {"batch_size": 5}])
@@ -319,7 +307,7 @@ def test_images_of_the_proof_on_one_side_of_a_threshold_hide_nothing(
 ) -> None:
     """The first and the last of each batch are bright, as each batch is; those between are dark."""
     torch.manual_seed(0)
-    network = _ByBrightness(step).eval()
+    network = _Scaling(lambda images: step(images.mean() + 0.6)).eval()
     generator = np.random.default_rng(0)
     images = [
         Image.fromarray(
@@ -358,7 +346,9 @@ def test_a_way_that_fails_is_not_said_to_contradict_the_field() -> None:
 
 def test_extremes_of_each_image_are_taken_together() -> None:
     torch.manual_seed(0)
-    network = _ByExtreme(lambda images: images.amax((1, 2, 3), keepdim=True).maximum(images)).eval()
+    network = _Scaling(
+        lambda images: 1 / images.amax((1, 2, 3), keepdim=True).maximum(images)
+    ).eval()
     images = photographs(10, 32)[1:]
     found = measured(network, images, batch_size=3)
     assert found.runs[0]["batch"] == 3
